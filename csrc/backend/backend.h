@@ -1,0 +1,128 @@
+// The contract a device fulfils. Eager: each call does its work; a backend may capture begin .. end as a graph.
+// No device types here: weights and activation buffers are handles.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "backend/batch.h"
+#include "kernels/kernel.h"
+#include "quant/formats.h"
+
+namespace llmcore {
+
+// Rows of float32 on the device. `id` is an index the backend gave out.
+struct Buffer {
+    std::int32_t id = -1;
+    explicit operator bool() const { return id >= 0; }
+};
+
+// An uploaded matrix or vector. `id` is an index the backend gave out.
+struct Weight {
+    std::int32_t id = -1;
+    explicit operator bool() const { return id >= 0; }
+};
+
+// A matrix (or a vector: rows == 1) of the file, checked by the reader: rows * row_bytes bytes at data.
+// A slice of rows is a view too: that is how fused tensors are taken apart.
+struct WeightView {
+    Format format = Format::none;
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    const void* data = nullptr;
+};
+
+struct BackendInfo {
+    std::string name;
+    std::int64_t kv_block_tokens = 0;
+    int threads = 0;
+};
+
+// How the cache of every layer is laid out. `format` is F32 or F16 (more as kernels for them arrive).
+struct KvSpec {
+    Format format = Format::F16;
+    std::int64_t n_layers = 0;
+    std::int64_t n_kv_heads = 0;
+    std::int64_t head_dim = 0;
+    std::int64_t n_blocks = 0;
+};
+
+struct EmbedOp {
+    Weight table;
+    Buffer out;  // one row a token of the batch
+    float scale = 1.0F;
+};
+
+struct NormOp {
+    Buffer in;
+    Weight weight;
+    Buffer out;
+    float eps = 0.0F;
+};
+
+// out = (activation(in W^T + bias) * (in U^T)) + residual; without `up` and activation a plain linear layer.
+struct LinearOp {
+    Buffer in;
+    Weight weight;
+    Weight bias;      // optional, F32
+    Weight up;        // optional: the second matrix of a gated unit
+    Buffer residual;  // optional; may be `out`
+    Buffer out;
+    Activation activation = Activation::none;
+};
+
+// Rotates q and k in place, then writes k and v into the cache of `layer`.
+struct RopeStoreOp {
+    Buffer q, k, v;
+    std::int64_t layer = 0;
+    std::int64_t n_heads = 0;
+    RopeStyle style = RopeStyle::none;
+    std::int64_t rope_dims = 0;
+    Weight inv_freq;  // F32, rope_dims / 2
+    float magnitude = 1.0F;
+    Weight q_norm, k_norm;  // optional per-head RMSNorm, applied before the rotation
+    float norm_eps = 0.0F;
+};
+
+struct AttentionOp {
+    Buffer q;
+    Buffer out;
+    std::int64_t layer = 0;
+    std::int64_t n_heads = 0;
+    float scale = 1.0F;
+    float softcap = 0.0F;
+    std::int64_t window = 0;
+    Weight sinks;  // optional, F32, one a head
+    bool causal = true;
+};
+
+class Backend {
+public:
+    virtual ~Backend() = default;
+
+    virtual BackendInfo info() const = 0;
+
+    // Room for `rows` rows of `cols` floats. Throws Error(model) if there is no memory.
+    virtual Buffer alloc(std::int64_t rows, std::int64_t cols) = 0;
+
+    // Copies (and packs) a weight. The view's bytes are not used after the call.
+    virtual Weight upload(const WeightView& view) = 0;
+
+    virtual void alloc_kv(const KvSpec& spec) = 0;
+
+    // A step: begin, any of the operations, end. The batch stays valid until end.
+    virtual void begin(const Batch& batch) = 0;
+    virtual void embed(const EmbedOp& op) = 0;
+    virtual void norm(const NormOp& op) = 0;
+    // Independent layers, run as one parallel region; those that share an input share its packed form.
+    virtual void linear(std::span<const LinearOp> ops) = 0;
+    virtual void rope_store(const RopeStoreOp& op) = 0;
+    virtual void attention(const AttentionOp& op) = 0;
+    // Copies the batch's logit_rows of `in` to the first rows of `out`; later operations on `out` cover just those.
+    virtual void gather_logit_rows(Buffer in, Buffer out) = 0;
+    // Rows of `result` in host memory, [logit_rows][cols], valid until the next begin.
+    virtual std::span<const float> end(Buffer result) = 0;
+};
+
+}  // namespace llmcore

@@ -1,0 +1,40 @@
+// Large, aligned, lazily touched memory, on huge pages where the system grants them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace llmcore {
+
+// Zeroed pages of their own, aligned to at least 64 bytes (2 MB for 2 MB and more). Pages cost memory when first touched.
+class PageBuffer {
+public:
+    PageBuffer() = default;
+    // Throws Error(model) if the address space or the memory limit does not allow it.
+    explicit PageBuffer(std::size_t bytes);
+    ~PageBuffer();
+    PageBuffer(PageBuffer&& other) noexcept { swap(other); }
+    PageBuffer& operator=(PageBuffer&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+
+    std::byte* data() const { return data_; }
+    std::size_t size() const { return size_; }
+
+private:
+    void swap(PageBuffer& other) {
+        std::swap(map_, other.map_);
+        std::swap(map_bytes_, other.map_bytes_);
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+    }
+
+    void* map_ = nullptr;
+    std::size_t map_bytes_ = 0;
+    std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+}  // namespace llmcore

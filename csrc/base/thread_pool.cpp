@@ -1,0 +1,136 @@
+#include "base/thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace llmcore {
+
+namespace {
+
+void relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#else
+    std::this_thread::yield();
+#endif
+}
+
+// About 50 microseconds: longer than the gaps between the operations of a step, shorter than anyone's patience with an
+// idle engine that burns a core.
+constexpr int kSpins = 2000;
+
+}  // namespace
+
+struct ThreadPool::State {
+    std::vector<std::thread> threads;
+
+    // A job. Written by the caller before `generation` rises, read by workers after they saw it.
+    std::int64_t n = 0;
+    std::int64_t chunk = 1;
+    const ChunkFunction* function = nullptr;
+
+    alignas(64) std::atomic<std::uint32_t> generation{0};
+    alignas(64) std::atomic<std::int64_t> next{0};
+    alignas(64) std::atomic<std::int32_t> running{0};
+    std::atomic<std::int32_t> sleepers{0};
+    std::atomic<bool> stopping{false};
+
+    std::mutex error_mutex;
+    std::exception_ptr error;
+
+    void work(int worker) {
+        try {
+            for (;;) {
+                const std::int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
+                if (begin >= n) return;
+                (*function)(begin, std::min(n, begin + chunk), worker);
+            }
+        } catch (...) {
+            next.store(n, std::memory_order_relaxed);
+            const std::lock_guard lock(error_mutex);
+            if (!error) error = std::current_exception();
+        }
+    }
+
+    std::uint32_t wait_for_job(std::uint32_t seen) {
+        for (int i = 0; i < kSpins; ++i) {
+            const std::uint32_t now = generation.load(std::memory_order_acquire);
+            if (now != seen) return now;
+            relax();
+        }
+        sleepers.fetch_add(1);
+        while (generation.load() == seen) generation.wait(seen);
+        sleepers.fetch_sub(1);
+        return generation.load(std::memory_order_acquire);
+    }
+
+    void worker_main(int worker) {
+        std::uint32_t seen = 0;
+        for (;;) {
+            seen = wait_for_job(seen);
+            if (stopping.load(std::memory_order_acquire)) return;
+            work(worker);
+            running.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    void publish() {
+        generation.fetch_add(1);
+        // Whoever sleeps had announced it before it last looked at `generation`, so none is missed.
+        if (sleepers.load() > 0) generation.notify_all();
+    }
+};
+
+ThreadPool::ThreadPool(int n_threads) : state_(std::make_unique<State>()) {
+    if (n_threads < 1)
+        fail(ErrorCode::invalid_argument, "thread_pool", "number of threads", std::to_string(n_threads), "1 or more");
+    state_->threads.reserve(static_cast<std::size_t>(n_threads - 1));
+    for (int i = 1; i < n_threads; ++i) state_->threads.emplace_back([this, i] { state_->worker_main(i); });
+}
+
+ThreadPool::~ThreadPool() {
+    state_->stopping.store(true, std::memory_order_release);
+    state_->generation.fetch_add(1);
+    state_->generation.notify_all();
+    for (std::thread& thread : state_->threads) thread.join();
+}
+
+int ThreadPool::size() const { return static_cast<int>(state_->threads.size()) + 1; }
+
+void ThreadPool::parallel_for(std::int64_t n, std::int64_t chunk, ChunkFunction f) {
+    if (n <= 0) return;
+    State& state = *state_;
+    if (state.threads.empty() || n <= chunk) {
+        f(0, n, 0);
+        return;
+    }
+    state.n = n;
+    state.chunk = chunk;
+    state.function = &f;
+    state.next.store(0, std::memory_order_relaxed);
+    state.running.store(static_cast<std::int32_t>(state.threads.size()), std::memory_order_relaxed);
+    state.publish();
+    state.work(0);
+    for (int i = 0; state.running.load(std::memory_order_acquire) > 0; ++i) {
+        // A worker that lost its core gets it from us instead of waiting for us to stop spinning.
+        if (i < kSpins)
+            relax();
+        else
+            std::this_thread::yield();
+    }
+    if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));
+}
+
+}  // namespace llmcore

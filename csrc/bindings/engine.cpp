@@ -1,0 +1,223 @@
+// Engine: a loaded model with its thread. The border is crossed once a request, and once a step for all outputs.
+#include "engine/engine.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/decoder_runner.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using llmcore::Engine;
+using llmcore::EngineConfig;
+using llmcore::ErrorCode;
+using llmcore::fail;
+using llmcore::FinishReason;
+using llmcore::LoadOptions;
+using llmcore::ModelInfo;
+using llmcore::Output;
+using llmcore::RequestKind;
+using llmcore::RequestSpec;
+using llmcore::TokenLogprob;
+using llmcore::TokenLogprobs;
+
+struct PyEngine {
+    std::unique_ptr<Engine> engine;
+    ModelInfo info;
+};
+
+std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
+                               std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
+                               std::int64_t max_queue) {
+    const py::gil_scoped_release release;
+    llmcore::LoadedModel model = llmcore::load_model({.path = path,
+                                                      .device = device,
+                                                      .threads = threads,
+                                                      .n_ctx = n_ctx,
+                                                      .kv_cache_type = kv_cache_type,
+                                                      .max_batch = max_batch});
+    const EngineConfig config{.max_batch = max_batch, .max_queue = max_queue};
+    auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config);
+    return std::make_unique<PyEngine>(PyEngine{std::move(engine), std::move(model.info)});
+}
+
+py::dict info_dict(const PyEngine& self) {
+    const ModelInfo& info = self.info;
+    return py::dict(py::arg("name") = info.name, py::arg("architecture") = info.architecture,
+                    py::arg("quantization") = info.quantization, py::arg("device") = info.device,
+                    py::arg("kv_plan") = info.kv_plan, py::arg("threads") = info.threads,
+                    py::arg("n_vocab") = info.n_vocab, py::arg("d_model") = info.d_model,
+                    py::arg("n_layers") = info.n_layers, py::arg("n_ctx") = info.n_ctx,
+                    py::arg("n_ctx_train") = info.n_ctx_train, py::arg("parameters") = info.parameters,
+                    py::arg("file_bytes") = info.file_bytes, py::arg("weight_bytes") = info.weight_bytes,
+                    py::arg("kv_bytes") = info.kv_bytes);
+}
+
+py::dict stats_dict(const PyEngine& self) {
+    const llmcore::EngineStats stats = self.engine->stats();
+    return py::dict(py::arg("running") = stats.running, py::arg("waiting") = stats.waiting,
+                    py::arg("blocks_used") = stats.blocks_used, py::arg("blocks_total") = stats.blocks_total,
+                    py::arg("steps") = stats.steps, py::arg("requests") = stats.requests,
+                    py::arg("cancelled") = stats.cancelled, py::arg("failed") = stats.failed,
+                    py::arg("prompt_tokens") = stats.prompt_tokens,
+                    py::arg("generated_tokens") = stats.generated_tokens,
+                    py::arg("step_seconds") = stats.step_seconds);
+}
+
+RequestKind parse_kind(const std::string& kind) {
+    if (kind == "generate") return RequestKind::generate;
+    if (kind == "logits") return RequestKind::logits;
+    if (kind == "embed") return RequestKind::embed;
+    fail(ErrorCode::invalid_argument, "engine", "kind", kind, "generate, logits or embed");
+}
+
+const char* finish_name(FinishReason reason) {
+    switch (reason) {
+        case FinishReason::stop: return "stop";
+        case FinishReason::length: return "length";
+        case FinishReason::cancelled: return "cancelled";
+        case FinishReason::error: return "error";
+        case FinishReason::none: break;
+    }
+    return nullptr;
+}
+
+// The exception class of llmcore.errors that the code stands for.
+const char* error_name(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::invalid_argument: return "InvalidArgumentError";
+        case ErrorCode::gguf: return "GGUFError";
+        case ErrorCode::model: return "ModelError";
+        case ErrorCode::context_length: return "ContextLengthError";
+        case ErrorCode::queue_full: return "QueueFullError";
+        case ErrorCode::grammar: return "GrammarError";
+        case ErrorCode::internal: break;
+    }
+    return "LLMCoreError";
+}
+
+py::list logprob_list(const std::vector<TokenLogprobs>& entries) {
+    py::list list;
+    for (const TokenLogprobs& entry : entries) {
+        py::list top;
+        for (const TokenLogprob& t : entry.top) top.append(py::make_tuple(t.token, t.logprob));
+        list.append(py::make_tuple(entry.chosen.token, entry.chosen.logprob, std::move(top)));
+    }
+    return list;
+}
+
+// Moves the values out: asked for once.
+py::array_t<float> take_values(Output& output) {
+    auto owned = std::make_unique<std::vector<float>>(std::move(output.values));
+    const float* data = owned->data();
+    const auto size = static_cast<py::ssize_t>(owned->size());
+    const py::capsule keeper(owned.release(), [](void* p) { delete static_cast<std::vector<float>*>(p); });
+    return py::array_t<float>(size, data, keeper);
+}
+
+void bind_output(py::module_& m) {
+    py::class_<Output>(m, "Output", "What one step brought for one sequence.")
+        .def_readonly("request", &Output::request)
+        .def_readonly("index", &Output::index)
+        .def_readonly("text", &Output::text)
+        .def_readonly("tokens", &Output::tokens)
+        .def_property_readonly("logprobs", [](const Output& o) { return logprob_list(o.logprobs); })
+        .def_property_readonly("prompt_logprobs",
+                               [](const Output& o) -> std::optional<py::list> {
+                                   if (!o.prompt_logprobs) return std::nullopt;
+                                   return logprob_list(*o.prompt_logprobs);
+                               })
+        .def_property_readonly("finish", [](const Output& o) { return finish_name(o.finish); })
+        .def_readonly("request_done", &Output::request_done)
+        .def_readonly("prompt_tokens", &Output::prompt_tokens)
+        .def_readonly("completion_tokens", &Output::completion_tokens)
+        .def_readonly("logprob_sum", &Output::logprob_sum)
+        .def_readonly("queue_seconds", &Output::queue_seconds)
+        .def_readonly("first_token_seconds", &Output::first_token_seconds)
+        .def_readonly("total_seconds", &Output::total_seconds)
+        .def("take_values", &take_values, "Logits or the embedding, flat; moved out by the first call.")
+        .def_property_readonly("error_name", [](const Output& o) { return error_name(o.error_code); })
+        .def_readonly("error_message", &Output::error_message);
+}
+
+void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, const std::string& kind,
+            std::int64_t max_tokens, std::int64_t n, float temperature, std::int64_t top_k, float top_p, float min_p,
+            std::optional<std::uint64_t> seed, float repetition_penalty, float frequency_penalty,
+            float presence_penalty, const std::vector<std::pair<std::int32_t, float>>& logit_bias,
+            std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs, std::optional<int> prompt_logprobs,
+            std::vector<std::string> stop, std::vector<std::int32_t> stop_token_ids, bool score,
+            std::int64_t priority) {
+    RequestSpec spec;
+    spec.id = id;
+    spec.kind = parse_kind(kind);
+    spec.prompt = std::move(prompt);
+    spec.max_tokens = max_tokens;
+    spec.n = n;
+    spec.stop = std::move(stop);
+    spec.stop_token_ids = std::move(stop_token_ids);
+    spec.ignore_eos = ignore_eos;
+    spec.prompt_logprobs = prompt_logprobs;
+    spec.score = score;
+    spec.priority = priority;
+    spec.sampling = {.temperature = temperature,
+                     .top_k = top_k,
+                     .top_p = top_p,
+                     .min_p = min_p,
+                     .seed = seed,
+                     .repetition_penalty = repetition_penalty,
+                     .frequency_penalty = frequency_penalty,
+                     .presence_penalty = presence_penalty,
+                     .logit_bias = {},
+                     .min_tokens = min_tokens,
+                     .logprobs = logprobs};
+    for (const auto& [token, bias] : logit_bias) spec.sampling.logit_bias.push_back({token, bias});
+    const py::gil_scoped_release release;
+    self.engine->submit(std::move(spec));
+}
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+    bind_output(m);
+    py::class_<PyEngine>(m, "Engine", "A loaded model and the thread that runs it.")
+        .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto", py::arg("threads") = 0,
+             py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16", py::arg("max_batch") = EngineConfig{}.max_batch,
+             py::arg("max_queue") = EngineConfig{}.max_queue)
+        .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
+             py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F, py::arg("top_k") = 0,
+             py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F, py::arg("seed") = py::none(),
+             py::arg("repetition_penalty") = 1.0F, py::arg("frequency_penalty") = 0.0F,
+             py::arg("presence_penalty") = 0.0F, py::arg("logit_bias") = py::list(), py::arg("min_tokens") = 0,
+             py::arg("ignore_eos") = false, py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
+             py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
+             py::arg("priority") = 0)
+        .def(
+            "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
+        .def_property_readonly(
+            "fd", [](PyEngine& self) { return self.engine->outputs().fd(); }, "Readable while outputs are queued.")
+        .def(
+            "drain", [](PyEngine& self) { return self.engine->outputs().drain(); },
+            "All queued outputs; never waits.")
+        .def(
+            "wait",
+            [](PyEngine& self, double seconds) {
+                const py::gil_scoped_release release;
+                return self.engine->outputs().wait(seconds);
+            },
+            py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
+        .def("stats", &stats_dict)
+        .def_property_readonly("info", &info_dict)
+        .def(
+            "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),
+            "Ends every request as cancelled and joins the thread; queued outputs stay.");
+}

@@ -1,0 +1,84 @@
+// The scheduler and its block pool, so that policy can be tested without a model.
+#include "engine/scheduler.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <utility>
+#include <vector>
+
+#include "cache/block_pool.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using llmcore::BlockPool;
+using llmcore::Scheduler;
+using llmcore::SchedulerConfig;
+using llmcore::SequenceId;
+
+void bind_block_pool(py::module_& m) {
+    py::class_<BlockPool>(m, "BlockPool", "KV blocks: which are free, and how often the others are held.")
+        .def(py::init<std::int64_t>(), py::arg("n_blocks"))
+        .def_property_readonly("capacity", &BlockPool::capacity)
+        .def_property_readonly("free_blocks", &BlockPool::free_blocks)
+        .def_property_readonly("used_blocks", &BlockPool::used_blocks)
+        .def("ref_count", &BlockPool::ref_count, py::arg("block"))
+        .def("take", &BlockPool::take)
+        .def("retain", &BlockPool::retain, py::arg("block"))
+        .def("release", &BlockPool::release, py::arg("block"));
+}
+
+std::vector<std::pair<SequenceId, std::int64_t>> schedule(Scheduler& scheduler) {
+    std::vector<std::pair<SequenceId, std::int64_t>> step;
+    for (const llmcore::StepEntry& entry : scheduler.schedule()) step.emplace_back(entry.id, entry.n_tokens);
+    return step;
+}
+
+std::vector<std::int32_t> blocks(const Scheduler& scheduler, SequenceId id) {
+    const auto held = scheduler.blocks(id);
+    return {held.begin(), held.end()};
+}
+
+}  // namespace
+
+void bind_scheduler(py::module_& m) {
+    bind_block_pool(m);
+    py::class_<Scheduler>(m, "Scheduler", "Decides each step: which sequences run, and how many tokens of each.")
+        .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks, std::int64_t max_batch,
+                         std::int64_t max_step_tokens, std::int64_t max_logit_rows,
+                         std::int64_t mixed_prompt_tokens) {
+                 return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
+                                                  .block_tokens = block_tokens,
+                                                  .n_blocks = n_blocks,
+                                                  .max_batch = max_batch,
+                                                  .max_step_tokens = max_step_tokens,
+                                                  .max_logit_rows = max_logit_rows,
+                                                  .mixed_prompt_tokens = mixed_prompt_tokens});
+             }),
+             py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"), py::arg("max_batch"),
+             py::arg("max_step_tokens"), py::arg("max_logit_rows"), py::arg("mixed_prompt_tokens") = 128)
+        .def(
+            "add",
+            [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens, bool all_rows,
+               bool pooling, std::int64_t priority) {
+                scheduler.add(id, {.n_prompt = n_prompt,
+                                   .max_new_tokens = max_new_tokens,
+                                   .all_rows = all_rows,
+                                   .pooling = pooling,
+                                   .priority = priority});
+            },
+            py::arg("id"), py::arg("n_prompt"), py::arg("max_new_tokens"), py::kw_only(), py::arg("all_rows") = false,
+            py::arg("pooling") = false, py::arg("priority") = 0)
+        .def("schedule", &schedule, "The next step as (sequence, number of tokens).")
+        .def("advance", &Scheduler::advance, py::arg("id"), py::arg("n_tokens"))
+        .def("append_token", &Scheduler::append_token, py::arg("id"))
+        .def("finish", &Scheduler::finish, py::arg("id"))
+        .def("blocks", &blocks, py::arg("id"))
+        .def("cached_tokens", &Scheduler::cached_tokens, py::arg("id"))
+        .def_property_readonly("has_work", &Scheduler::has_work)
+        .def_property_readonly("waiting", &Scheduler::waiting)
+        .def_property_readonly("running", &Scheduler::running)
+        .def_property_readonly("used_blocks", [](const Scheduler& s) { return s.pool().used_blocks(); });
+}

@@ -1,0 +1,87 @@
+#include "cache/kv_sizing.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace llmcore {
+
+namespace {
+
+constexpr std::int64_t kMiB = 1024 * 1024;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::string mib(std::int64_t bytes) { return std::to_string(ceil_div(bytes, kMiB)) + " MiB"; }
+
+// The number after `key` in a file of "key number ..." lines; -1 if it is not there.
+std::int64_t read_field(const char* path, std::string_view key) {
+    std::ifstream file(path);
+    std::string word;
+    while (file >> word) {
+        std::int64_t value = 0;
+        if (word == key && file >> value) return value;
+        file.clear();
+        file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    }
+    return -1;
+}
+
+// The file's one number; -1 for "max" or no such file.
+std::int64_t read_number(const char* path) {
+    std::ifstream file(path);
+    std::int64_t value = 0;
+    return file >> value ? value : -1;
+}
+
+}  // namespace
+
+std::int64_t available_memory_bytes() {
+    const std::int64_t kib = read_field("/proc/meminfo", "MemAvailable:");
+    std::int64_t available = kib < 0 ? 4096 * kMiB : kib * 1024;
+    const std::int64_t limit = read_number("/sys/fs/cgroup/memory.max");
+    const std::int64_t current = read_number("/sys/fs/cgroup/memory.current");
+    if (limit >= 0 && current >= 0) {
+        // Cached file pages count as used there but are given back on demand.
+        const std::int64_t cached = std::max<std::int64_t>(0, read_field("/sys/fs/cgroup/memory.stat", "file"));
+        available = std::min(available, std::max<std::int64_t>(0, limit - current + cached));
+    }
+    return available;
+}
+
+std::string KvPlan::describe() const {
+    return "KV cache: " + std::to_string(n_blocks) + " blocks of " + std::to_string(block_tokens) + " tokens, " +
+           mib(total_bytes()) + " at most (budget " + mib(budget_bytes) + "), context " + std::to_string(n_ctx);
+}
+
+KvPlan plan_kv(const KvSizingInputs& in) {
+    if (in.n_ctx < 0 || in.n_ctx > in.n_ctx_train) {
+        fail(ErrorCode::invalid_argument, "cache", "n_ctx does not suit the model", std::to_string(in.n_ctx),
+             "1 to " + std::to_string(in.n_ctx_train) + ", or none for the model's own");
+    }
+    KvPlan plan;
+    plan.block_tokens = in.block_tokens;
+    plan.block_bytes = in.block_tokens * in.bytes_per_token;
+    plan.budget_bytes = in.available_bytes / 4;
+    plan.n_ctx = in.n_ctx;
+    if (in.n_ctx == 0) {
+        const std::int64_t fitting = plan.budget_bytes / plan.block_bytes * plan.block_tokens;
+        plan.n_ctx = std::min(in.n_ctx_train, fitting);
+    }
+    const std::int64_t blocks_per_context = ceil_div(plan.n_ctx, plan.block_tokens);
+    const std::int64_t one_context = blocks_per_context * plan.block_bytes;
+    if (plan.n_ctx < 1 || one_context > in.available_bytes / 10 * 9) {
+        fail(ErrorCode::invalid_argument, "cache", "the KV cache of one context does not fit the memory",
+             std::to_string(std::max<std::int64_t>(plan.n_ctx, 1)) + " tokens, " +
+                 mib(std::max(one_context, plan.block_bytes)) + " with " + mib(in.available_bytes) + " available",
+             "a smaller n_ctx");
+    }
+    const std::int64_t within_budget = plan.budget_bytes / plan.block_bytes;
+    plan.n_blocks = std::clamp(within_budget, blocks_per_context, blocks_per_context * in.max_batch);
+    return plan;
+}
+
+}  // namespace llmcore

@@ -1,0 +1,39 @@
+// How large the KV cache is: from the context asked for, the number of sequences and the memory there is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace llmcore {
+
+struct KvSizingInputs {
+    std::int64_t n_ctx = 0;        // asked for; 0: as much of the model's as fits the budget
+    std::int64_t n_ctx_train = 0;  // the model's own context
+    std::int64_t max_batch = 1;    // sequences that run at once
+    std::int64_t block_tokens = 1;
+    std::int64_t bytes_per_token = 1;  // keys and values of every layer
+    std::int64_t available_bytes = 0;  // memory free for use
+};
+
+struct KvPlan {
+    std::int64_t n_ctx = 0;
+    std::int64_t block_tokens = 0;
+    std::int64_t n_blocks = 0;
+    std::int64_t block_bytes = 0;
+    std::int64_t budget_bytes = 0;
+
+    std::int64_t total_bytes() const { return n_blocks * block_bytes; }
+    // One line for people: what was chosen and from what.
+    std::string describe() const;
+};
+
+// Enough blocks for max_batch full contexts, within a quarter of the available memory; never fewer than one full
+// context. Pages are touched as tokens arrive, so an idle cache costs address space only. A context asked for by number
+// may take up to nine tenths of the available memory. Throws Error(invalid_argument), with the figures, when n_ctx is
+// negative, exceeds the model's or does not fit.
+KvPlan plan_kv(const KvSizingInputs& inputs);
+
+// What the system (and the control group, if it sets a limit) can still give, in bytes.
+std::int64_t available_memory_bytes();
+
+}  // namespace llmcore

@@ -1,0 +1,103 @@
+#include "engine/decoder_runner.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "backend/loader.h"
+#include "base/error.h"
+#include "gguf/reader.h"
+#include "model/spec.h"
+#include "quant/format_table.h"
+
+namespace llmcore {
+
+namespace {
+
+// Rows of a step whose logits may be asked for: the running sequences, and chunks of prompts that want every row.
+constexpr std::int64_t kLeastLogitRows = 64;
+
+Format kv_format(const std::string& name) {
+    if (name == "f16") return Format::F16;
+    if (name == "f32") return Format::F32;
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f16 or f32");
+}
+
+std::string main_format(const gguf::File& file) {
+    std::map<Format, std::uint64_t> bytes;
+    for (const gguf::TensorInfo& tensor : file.tensors()) bytes[tensor.format] += tensor.n_bytes;
+    const auto most = std::max_element(bytes.begin(), bytes.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    return most == bytes.end() ? "" : format_info(most->first).name;
+}
+
+std::int64_t parameter_count(const gguf::File& file) {
+    std::int64_t count = 0;
+    for (const gguf::TensorInfo& tensor : file.tensors()) count += tensor.rows() * tensor.cols();
+    return count;
+}
+
+std::int64_t kv_bytes_per_token(const ModelSpec& spec, Format format) {
+    const auto n_layers = static_cast<std::int64_t>(spec.layers.size());
+    return n_layers * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
+}
+
+}  // namespace
+
+DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
+                             const RunnerLimits& limits)
+    : backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
+
+LoadedModel load_model(const LoadOptions& options) {
+    if (options.max_batch < 1 || options.max_batch > options.max_step_tokens) {
+        fail(ErrorCode::invalid_argument, "engine", "max_batch", std::to_string(options.max_batch),
+             "1 to " + std::to_string(options.max_step_tokens));
+    }
+    if (options.threads < 0) {
+        fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads), "1 or more");
+    }
+    const Format format = kv_format(options.kv_cache_type);
+    const gguf::File file = gguf::File::open(options.path);
+    const ModelSpec spec = read_model_spec(file);
+    Vocabulary vocabulary = Vocabulary::from_gguf(file);
+    std::shared_ptr<Backend> backend = load_backend(options.device, options.threads);
+    const BackendInfo backend_info = backend->info();
+
+    const DecoderLimits limits{.max_step_tokens = options.max_step_tokens,
+                               .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    auto decoder = std::make_unique<Decoder>(file, spec, backend, limits);
+    const KvPlan plan = plan_kv({.n_ctx = options.n_ctx,
+                                 .n_ctx_train = spec.n_ctx_train,
+                                 .max_batch = options.max_batch,
+                                 .block_tokens = backend_info.kv_block_tokens,
+                                 .bytes_per_token = kv_bytes_per_token(spec, format),
+                                 .available_bytes = available_memory_bytes()});
+    decoder->alloc_kv(format, plan.n_blocks);
+
+    ModelInfo info{.name = spec.name.empty() ? options.path.stem().string() : spec.name,
+                   .architecture = spec.architecture,
+                   .quantization = main_format(file),
+                   .device = backend_info.name,
+                   .kv_plan = plan.describe(),
+                   .threads = backend_info.threads,
+                   .n_vocab = spec.n_vocab,
+                   .d_model = spec.d_model,
+                   .n_layers = static_cast<std::int64_t>(spec.layers.size()),
+                   .n_ctx = plan.n_ctx,
+                   .n_ctx_train = spec.n_ctx_train,
+                   .parameters = parameter_count(file),
+                   .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
+                   .weight_bytes = decoder->weight_bytes(),
+                   .kv_bytes = plan.total_bytes()};
+    const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
+                                     .d_model = spec.d_model,
+                                     .n_ctx = plan.n_ctx,
+                                     .kv_block_tokens = plan.block_tokens,
+                                     .kv_blocks = plan.n_blocks,
+                                     .max_step_tokens = limits.max_step_tokens,
+                                     .max_logit_rows = limits.max_logit_rows};
+    auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
+    return {std::move(runner), std::move(vocabulary), std::move(info)};
+}
+
+}  // namespace llmcore

@@ -1,0 +1,68 @@
+// The decoder as the engine runs it, and everything that loading a model file means.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "cache/kv_sizing.h"
+#include "engine/model_runner.h"
+#include "model/decoder.h"
+#include "tokenizer/vocabulary.h"
+
+namespace llmcore {
+
+struct LoadOptions {
+    std::filesystem::path path;
+    std::string device = "auto";
+    int threads = 0;                   // 0: one a physical core
+    std::int64_t n_ctx = 0;            // 0: the model's, as far as memory allows
+    std::string kv_cache_type = "f16";
+    std::int64_t max_batch = 32;
+    std::int64_t max_step_tokens = 512;
+};
+
+struct ModelInfo {
+    std::string name;          // general.name, or the file's
+    std::string architecture;
+    std::string quantization;  // the format that holds most of the weights' bytes
+    std::string device;
+    std::string kv_plan;
+    int threads = 0;
+    std::int64_t n_vocab = 0;
+    std::int64_t d_model = 0;
+    std::int64_t n_layers = 0;
+    std::int64_t n_ctx = 0;
+    std::int64_t n_ctx_train = 0;
+    std::int64_t parameters = 0;
+    std::int64_t file_bytes = 0;
+    std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels
+    std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive
+};
+
+class DecoderRunner final : public ModelRunner {
+public:
+    DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder, const RunnerLimits& limits);
+
+    RunnerLimits limits() const override { return limits_; }
+    std::span<const float> forward(const Batch& batch) override { return decoder_->forward(batch); }
+    std::span<const float> hidden_states(const Batch& batch) override { return decoder_->hidden_states(batch); }
+
+private:
+    std::shared_ptr<Backend> backend_;
+    std::unique_ptr<Decoder> decoder_;
+    RunnerLimits limits_;
+};
+
+struct LoadedModel {
+    std::unique_ptr<DecoderRunner> runner;
+    Vocabulary vocabulary;
+    ModelInfo info;
+};
+
+// Opens, checks and uploads a model. Throws Error(gguf), Error(model) or Error(invalid_argument).
+LoadedModel load_model(const LoadOptions& options);
+
+}  // namespace llmcore

@@ -1,0 +1,134 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace llmcore {
+
+namespace {
+
+SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig& config) {
+    return {.n_ctx = limits.n_ctx,
+            .block_tokens = limits.kv_block_tokens,
+            .n_blocks = limits.kv_blocks,
+            .max_batch = config.max_batch,
+            .max_step_tokens = limits.max_step_tokens,
+            .max_logit_rows = limits.max_logit_rows,
+            .mixed_prompt_tokens = config.mixed_prompt_tokens};
+}
+
+}  // namespace
+
+Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config)
+    : runner_(std::move(runner)),
+      vocabulary_(std::move(vocabulary)),
+      limits_(runner_->limits()),
+      config_(config),
+      scheduler_config_(scheduler_config(limits_, config)),
+      stepper_(*runner_, vocabulary_, scheduler_config_),
+      stats_(stepper_.stats()),
+      thread_([this] { loop(); }) {}
+
+Engine::~Engine() { stop(); }
+
+void Engine::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    work_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+void Engine::submit(RequestSpec spec) {
+    Stepper::check(spec, scheduler_config_, limits_.n_vocab);
+    const auto now = Stepper::Clock::now();
+    {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) fail(ErrorCode::invalid_argument, "engine", "the engine is closed");
+        if (live_.contains(spec.id)) {
+            fail(ErrorCode::invalid_argument, "engine", "request id in use", std::to_string(spec.id), "a new one");
+        }
+        const std::int64_t queued = pending_ + stats_.waiting;
+        if (queued > 0 && queued + spec.n > config_.max_queue) {
+            fail(ErrorCode::queue_full, "engine", "the queue is full", std::to_string(queued) + " waiting",
+                 "at most " + std::to_string(config_.max_queue));
+        }
+        live_.insert(spec.id);
+        pending_ += spec.n;
+        commands_.emplace_back(Submission{std::move(spec), now});
+    }
+    work_.notify_one();
+}
+
+void Engine::abort(std::uint64_t request) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!live_.contains(request)) return;
+        commands_.emplace_back(Abort{request});
+    }
+    work_.notify_one();
+}
+
+EngineStats Engine::stats() const {
+    const std::lock_guard lock(mutex_);
+    EngineStats stats = stats_;
+    stats.waiting += pending_;
+    return stats;
+}
+
+// False once the engine is to stop.
+bool Engine::wait_for_commands(std::vector<Command>& commands) {
+    std::unique_lock lock(mutex_);
+    work_.wait(lock, [this] { return stopping_ || !commands_.empty() || stepper_.has_work(); });
+    commands.swap(commands_);
+    stats_.waiting += std::exchange(pending_, 0);
+    return !stopping_;
+}
+
+void Engine::apply(std::vector<Command>& commands, std::vector<Output>& outputs) {
+    for (Command& command : commands) {
+        if (auto* submission = std::get_if<Submission>(&command)) {
+            stepper_.add(std::move(submission->spec), submission->at, outputs);
+        } else {
+            stepper_.cancel(std::get<Abort>(command).request, outputs);
+        }
+    }
+    commands.clear();
+}
+
+void Engine::publish(std::vector<Output>& outputs) {
+    {
+        const std::lock_guard lock(mutex_);
+        stats_ = stepper_.stats();
+        for (const Output& output : outputs) {
+            if (output.request_done) live_.erase(output.request);
+        }
+    }
+    outputs_.push(outputs);
+}
+
+void Engine::loop() {
+    std::vector<Command> commands;
+    std::vector<Output> outputs;
+    while (wait_for_commands(commands)) {
+        try {
+            apply(commands, outputs);
+            if (stepper_.has_work()) stepper_.step(outputs);
+        } catch (const std::exception& error) {
+            // Nothing a request can do leads here; should it happen all the same, the engine outlives it.
+            stepper_.fail_all(std::string("[engine] the engine failed: ") + error.what(), outputs);
+        }
+        publish(outputs);
+    }
+    apply(commands, outputs);
+    stepper_.cancel_all(outputs);
+    publish(outputs);
+    outputs_.close();
+}
+
+}  // namespace llmcore

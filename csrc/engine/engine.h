@@ -1,0 +1,82 @@
+// The engine: a thread that steps the model as long as there is work, and sleeps otherwise.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "engine/model_runner.h"
+#include "engine/output_queue.h"
+#include "engine/request.h"
+#include "engine/stepper.h"
+#include "tokenizer/vocabulary.h"
+
+namespace llmcore {
+
+struct EngineConfig {
+    std::int64_t max_batch = 32;   // sequences that run at once
+    std::int64_t max_queue = 256;  // sequences that wait
+    std::int64_t mixed_prompt_tokens = 128;
+};
+
+class Engine {
+public:
+    Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config);
+    // Ends what is left with outputs "cancelled", which nobody can read any more.
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // From any thread. Throws Error(context_length), Error(queue_full) or Error(invalid_argument); after that, and after
+    // stop, the request is not taken.
+    void submit(RequestSpec spec);
+    // Ends a request between steps, wherever it is. From any thread; unknown and ended ids are passed over.
+    void abort(std::uint64_t request);
+
+    OutputQueue& outputs() { return outputs_; }
+    EngineStats stats() const;
+    const Vocabulary& vocabulary() const { return vocabulary_; }
+    const RunnerLimits& limits() const { return limits_; }
+
+    // Ends every request with outputs "cancelled", closes the output queue and joins the thread.
+    void stop();
+
+private:
+    struct Submission {
+        RequestSpec spec;
+        Stepper::Clock::time_point at;
+    };
+    struct Abort {
+        std::uint64_t request;
+    };
+    using Command = std::variant<Submission, Abort>;
+
+    void loop();
+    bool wait_for_commands(std::vector<Command>& commands);
+    void apply(std::vector<Command>& commands, std::vector<Output>& outputs);
+    void publish(std::vector<Output>& outputs);
+
+    const std::unique_ptr<ModelRunner> runner_;
+    const Vocabulary vocabulary_;
+    const RunnerLimits limits_;
+    const EngineConfig config_;
+    const SchedulerConfig scheduler_config_;
+    OutputQueue outputs_;
+    Stepper stepper_;  // the thread's own, once it runs
+
+    mutable std::mutex mutex_;
+    std::condition_variable work_;
+    std::vector<Command> commands_;
+    std::int64_t pending_ = 0;  // sequences in commands_
+    std::unordered_set<std::uint64_t> live_;
+    EngineStats stats_;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace llmcore

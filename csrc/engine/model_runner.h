@@ -1,0 +1,31 @@
+// What the engine needs of a model: the decoder in service, a stand-in under test.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "backend/batch.h"
+
+namespace llmcore {
+
+struct RunnerLimits {
+    std::int64_t n_vocab = 0;
+    std::int64_t d_model = 0;
+    std::int64_t n_ctx = 0;
+    std::int64_t kv_block_tokens = 0;
+    std::int64_t kv_blocks = 0;
+    std::int64_t max_step_tokens = 0;
+    std::int64_t max_logit_rows = 0;
+};
+
+class ModelRunner {
+public:
+    virtual ~ModelRunner() = default;
+    virtual RunnerLimits limits() const = 0;
+    // [batch.logit_rows][n_vocab], valid until the next call.
+    virtual std::span<const float> forward(const Batch& batch) = 0;
+    // [batch.logit_rows][d_model], valid until the next call.
+    virtual std::span<const float> hidden_states(const Batch& batch) = 0;
+};
+
+}  // namespace llmcore

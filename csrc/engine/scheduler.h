@@ -1,0 +1,108 @@
+// Decides each step: which sequences run, and how many tokens of each. Single-threaded and free of any model, so that
+// its policy can be tested alone.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/block_pool.h"
+
+namespace llmcore {
+
+using SequenceId = std::uint64_t;
+
+struct SchedulerConfig {
+    std::int64_t n_ctx = 0;            // tokens of one sequence
+    std::int64_t block_tokens = 0;     // tokens of a KV block
+    std::int64_t n_blocks = 0;         // KV blocks
+    std::int64_t max_batch = 0;        // sequences that run at once
+    std::int64_t max_step_tokens = 0;  // rows of a step
+    std::int64_t max_logit_rows = 0;   // rows of a step whose logits may be asked for
+    // Prompt rows of a step that also decodes: bounds the pause a long prompt causes the others.
+    std::int64_t mixed_prompt_tokens = 128;
+};
+
+struct SequenceNeeds {
+    std::int64_t n_prompt = 0;
+    std::int64_t max_new_tokens = 0;  // 0: only the prompt is run
+    bool all_rows = false;            // every prompt row's logits are wanted, not just the last one's
+    bool pooling = false;             // hidden states instead of logits: steps hold one kind only
+    std::int64_t priority = 0;        // lower runs earlier; equal ones in order of arrival
+};
+
+struct StepEntry {
+    SequenceId id = 0;
+    std::int64_t n_tokens = 0;
+    bool operator==(const StepEntry&) const = default;
+};
+
+class Scheduler {
+public:
+    // Throws Error(invalid_argument) for a configuration that cannot run one sequence.
+    explicit Scheduler(const SchedulerConfig& config);
+
+    // Throws Error(context_length) for a sequence that can never run, with the figures.
+    static void check_fits(const SchedulerConfig& config, const SequenceNeeds& needs);
+
+    // Queues a sequence. Throws as check_fits does, and Error(invalid_argument) for an id in use.
+    void add(SequenceId id, const SequenceNeeds& needs);
+
+    // The next step: decode rows first, one token each, then prompt chunks in order of arrival while the step has room.
+    // A waiting sequence is admitted once the blocks of its longest possible text can be reserved, so an admitted one
+    // never has to give way. Blocks for the step's tokens are taken here. Empty only when nothing is queued or running.
+    std::vector<StepEntry> schedule();
+
+    // After a step: `n_tokens` more tokens of the sequence are cached.
+    void advance(SequenceId id, std::int64_t n_tokens);
+    // A token was sampled: it is to be run in a later step.
+    void append_token(SequenceId id);
+    // Ends a sequence, whatever its state; its blocks are free at once.
+    void finish(SequenceId id);
+
+    bool has_work() const { return !sequences_.empty(); }
+    bool contains(SequenceId id) const { return sequences_.contains(id); }
+    std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+    std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
+    std::int64_t cached_tokens(SequenceId id) const { return sequence(id).cached; }
+    std::span<const std::int32_t> blocks(SequenceId id) const { return sequence(id).blocks; }
+    const BlockPool& pool() const { return pool_; }
+    const SchedulerConfig& config() const { return config_; }
+
+private:
+    struct Sequence {
+        SequenceNeeds needs;
+        std::int64_t known = 0;   // prompt and sampled tokens
+        std::int64_t cached = 0;  // of those, in the KV cache
+        std::int64_t reserved = 0;
+        bool running = false;
+        std::vector<std::int32_t> blocks;
+
+        bool decoding() const { return cached >= needs.n_prompt; }
+    };
+    struct Room {
+        std::int64_t tokens = 0;
+        std::int64_t logit_rows = 0;
+    };
+
+    const Sequence& sequence(SequenceId id) const;
+    Sequence& sequence(SequenceId id);
+    std::int64_t reservation(const SequenceNeeds& needs) const;
+    std::vector<StepEntry> schedule_kind(bool pooling);
+    void schedule_decode(bool pooling, Room& room, std::vector<StepEntry>& step);
+    void schedule_prompt(SequenceId id, Room& room, std::vector<StepEntry>& step);
+    void admit(bool pooling, Room& room, std::vector<StepEntry>& step);
+    void extend_blocks(Sequence& sequence, std::int64_t n_tokens);
+
+    SchedulerConfig config_;
+    BlockPool pool_;
+    std::int64_t reserved_ = 0;
+    bool pooling_turn_ = false;
+    std::unordered_map<SequenceId, Sequence> sequences_;
+    std::deque<SequenceId> waiting_;   // by priority, then arrival
+    std::vector<SequenceId> running_;  // in order of admission
+};
+
+}  // namespace llmcore

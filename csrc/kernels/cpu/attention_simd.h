@@ -1,0 +1,280 @@
+// Attention over the paged cache on any Vec: tiles of keys, softmax with a running maximum (Milakov and
+// Gimelshein 2018; Dao et al. 2022). All query heads of a KV head, and several tokens of a sequence, share
+// what is read.
+#pragma once
+
+#include "kernels/cpu/paged_cache.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/kernel.h"
+
+namespace llmcore {
+namespace {
+
+constexpr int kMaxKeyTile = 64;
+constexpr int kMaxQueries = 16;  // a query: one head of one token
+// Stands for minus infinity where two of them would be subtracted.
+constexpr float kNothingSeen = -1e30f;
+
+bool attention_supports(const Shape* shape) {
+    return is_grouped(shape) && shape->head_dim % Vec::kLanes == 0;
+}
+
+size_t attention_workspace(const Shape* shape) {
+    return sizeof(float) * kMaxQueries * (2 * static_cast<size_t>(shape->head_dim) + kMaxKeyTile);
+}
+
+// The queries that pass over the keys together.
+struct Queries {
+    const AttentionArgs* args;
+    int64_t kv_head;
+    int count;
+    int64_t dim;
+    int key_tile;    // keys a tile: 32 or 64
+    float* scaled;   // [count][dim]: queries times the scale
+    float* sums;     // [count][dim]: weighted values so far
+    float* weights;  // [count][kMaxKeyTile]: scores of a tile, then their exponentials
+    SeenRange seen[kMaxQueries];
+    SeenRange all;  // what any of them sees
+    float maximum[kMaxQueries];
+    float denominator[kMaxQueries];
+    float shrink[kMaxQueries];  // what the last tile's new maximum makes of the earlier sums
+};
+
+// Keys and values of consecutive positions, wherever their blocks lie. Past `count` the last one repeats.
+template <class Stored>
+struct Tile {
+    int64_t begin;
+    int count;
+    const Stored* keys[kMaxKeyTile];
+    const Stored* values[kMaxKeyTile];
+};
+
+template <class Stored>
+void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Tile<Stored>& tile) {
+    const KvView& kv = queries.args->kv;
+    tile.begin = begin;
+    tile.count = static_cast<int>(queries.all.end - begin < queries.key_tile ? queries.all.end - begin
+                                                                             : queries.key_tile);
+    for (int i = 0; i < tile.count;) {
+        const int64_t offset = (begin + i) % kv.block_tokens;
+        const int64_t block = blocks[(begin + i) / kv.block_tokens];
+        const auto* keys = reinterpret_cast<const Stored*>(head_block(kv, block, queries.kv_head, false));
+        const auto* values = reinterpret_cast<const Stored*>(head_block(kv, block, queries.kv_head, true));
+        for (int64_t j = offset; j < kv.block_tokens && i < tile.count; ++j, ++i) {
+            tile.keys[i] = keys + j * kv.head_dim;
+            tile.values[i] = values + j * kv.head_dim;
+        }
+    }
+    for (int i = tile.count; i < queries.key_tile; ++i) {
+        tile.keys[i] = tile.keys[tile.count - 1];
+        tile.values[i] = tile.values[tile.count - 1];
+    }
+}
+
+LLMCORE_INLINE void prefetch_row(const void* row, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(static_cast<const char*>(row) + i, _MM_HINT_T0);
+}
+
+// Scores of N queries with the tile's keys, four keys at a time.
+template <int N, class Stored>
+LLMCORE_INLINE void score(const Queries& queries, int first, const Tile<Stored>& tile, bool prefetch_values) {
+    const int64_t dim = queries.dim;
+    const float* q = queries.scaled + first * dim;
+    for (int key = 0; key < tile.count; key += 4) {
+        Vec sums[N][4];
+        for (int n = 0; n < N; ++n) sums[n][0] = sums[n][1] = sums[n][2] = sums[n][3] = Vec::set(0);
+        const Stored* const* keys = tile.keys + key;
+        const Stored *k0 = keys[0], *k1 = keys[1], *k2 = keys[2], *k3 = keys[3];
+        if (prefetch_values) {
+            for (int i = 0; i < 4; ++i)
+                prefetch_row(tile.values[key + i], dim * static_cast<int64_t>(sizeof(Stored)));
+        }
+        for (int64_t d = 0; d < dim; d += Vec::kLanes) {
+            const Vec key0 = Vec::load(k0 + d), key1 = Vec::load(k1 + d);
+            const Vec key2 = Vec::load(k2 + d), key3 = Vec::load(k3 + d);
+            for (int n = 0; n < N; ++n) {
+                const Vec query = Vec::load(q + n * dim + d);
+                sums[n][0] = fma(query, key0, sums[n][0]);
+                sums[n][1] = fma(query, key1, sums[n][1]);
+                sums[n][2] = fma(query, key2, sums[n][2]);
+                sums[n][3] = fma(query, key3, sums[n][3]);
+            }
+        }
+        for (int n = 0; n < N; ++n) {
+            float* out = queries.weights + (first + n) * kMaxKeyTile + key;
+            store_sums(sums[n][0], sums[n][1], sums[n][2], sums[n][3], out);
+        }
+    }
+}
+
+// Turns a query's scores into exponentials, and its maximum and denominator into those after this tile.
+LLMCORE_INLINE void weigh(Queries& queries, int query, int64_t tile_begin, int tile_count) {
+    float* scores = queries.weights + query * kMaxKeyTile;
+    const float cap = queries.args->softcap;
+    if (cap > 0) {
+        const Vec up = Vec::set(cap), down = Vec::set(1 / cap);
+        for (int i = 0; i < tile_count; i += Vec::kLanes) {
+            (up * hyperbolic_tangent(Vec::load(scores + i) * down)).store(scores + i);
+        }
+    }
+    const SeenRange seen = queries.seen[query];
+    const int64_t begin = seen.begin - tile_begin;
+    const int64_t end = seen.end - tile_begin;
+    for (int64_t i = 0; i < begin && i < tile_count; ++i) scores[i] = -HUGE_VALF;
+    for (int64_t i = end < 0 ? 0 : end; i < queries.key_tile; ++i) scores[i] = -HUGE_VALF;
+
+    Vec largest = Vec::set(queries.maximum[query]);
+    for (int i = 0; i < queries.key_tile; i += Vec::kLanes) largest = max(largest, Vec::load(scores + i));
+    const float maximum = largest.maximum();
+    Vec total = Vec::set(0);
+    for (int i = 0; i < queries.key_tile; i += Vec::kLanes) {
+        const Vec weight = exponential(Vec::load(scores + i) - Vec::set(maximum));
+        weight.store(scores + i);
+        total = total + weight;
+    }
+    const float shrink = maximum == queries.maximum[query] ? 1 : expf(queries.maximum[query] - maximum);
+    queries.maximum[query] = maximum;
+    queries.denominator[query] = queries.denominator[query] * shrink + total.sum();
+    queries.shrink[query] = shrink;
+}
+
+// Adds the tile's weighted values to the sums of N queries, C vectors of a head at a time.
+template <int N, int C, class Stored>
+LLMCORE_INLINE void add_value_chunk(const Queries& queries, int first, const Tile<Stored>& tile, int64_t d,
+                                    const Tile<Stored>* next) {
+    float* out = queries.sums + first * queries.dim + d;
+    const float* weights = queries.weights + first * kMaxKeyTile;
+    Vec sums[N][C];
+    for (int n = 0; n < N; ++n) {
+        const Vec shrink = Vec::set(queries.shrink[first + n]);
+        for (int c = 0; c < C; ++c) sums[n][c] = Vec::load(out + n * queries.dim + c * Vec::kLanes) * shrink;
+    }
+    for (int key = 0; key < tile.count; ++key) {
+        if (next != nullptr)
+            prefetch_row(next->keys[key], queries.dim * static_cast<int64_t>(sizeof(Stored)));
+        const Stored* value = tile.values[key] + d;
+        Vec weight[N];
+        for (int n = 0; n < N; ++n) weight[n] = Vec::set(weights[n * kMaxKeyTile + key]);
+        for (int c = 0; c < C; ++c) {
+            const Vec v = Vec::load(value + c * Vec::kLanes);
+            for (int n = 0; n < N; ++n) sums[n][c] = fma(weight[n], v, sums[n][c]);
+        }
+    }
+    for (int n = 0; n < N; ++n) {
+        for (int c = 0; c < C; ++c) sums[n][c].store(out + n * queries.dim + c * Vec::kLanes);
+    }
+}
+
+template <int N, class Stored>
+void add_values(const Queries& queries, int first, const Tile<Stored>& tile, const Tile<Stored>* next) {
+    int64_t d = 0;
+    for (; d + 4 * Vec::kLanes <= queries.dim; d += 4 * Vec::kLanes) {
+        add_value_chunk<N, 4, Stored>(queries, first, tile, d, next);
+    }
+    for (; d < queries.dim; d += Vec::kLanes) add_value_chunk<N, 1, Stored>(queries, first, tile, d, next);
+}
+
+template <class Stored>
+void pass_tile(Queries& queries, const Tile<Stored>& tile, const Tile<Stored>* next) {
+    constexpr int N = Vec::kQueryTile;
+    int query = 0;
+    for (; query + N <= queries.count; query += N) score<N>(queries, query, tile, query == 0);
+    for (; query < queries.count; ++query) score<1>(queries, query, tile, query == 0);
+    for (query = 0; query < queries.count; ++query) weigh(queries, query, tile.begin, tile.count);
+    for (query = 0; query + N <= queries.count; query += N) {
+        add_values<N>(queries, query, tile, query == 0 ? next : nullptr);
+    }
+    for (; query < queries.count; ++query) add_values<1>(queries, query, tile, query == 0 ? next : nullptr);
+}
+
+// Heads [head, head + heads) of tokens [token, token + tokens), at most kMaxQueries, token by token.
+void open_queries(Queries& queries, int64_t token, int64_t tokens, int64_t head, int64_t heads) {
+    const AttentionArgs& args = *queries.args;
+    const Vec scale = Vec::set(args.scale);
+    queries.all = seen_range(args, token);
+    queries.count = 0;
+    for (int64_t t = token; t < token + tokens; ++t) {
+        const SeenRange seen = seen_range(args, t);
+        if (seen.begin < queries.all.begin) queries.all.begin = seen.begin;
+        if (seen.end > queries.all.end) queries.all.end = seen.end;
+        for (int64_t h = head; h < head + heads; ++h) {
+            const int i = queries.count++;
+            const float* q = args.q + t * args.q_stride + h * queries.dim;
+            for (int64_t d = 0; d < queries.dim; d += Vec::kLanes) {
+                (Vec::load(q + d) * scale).store(queries.scaled + i * queries.dim + d);
+                Vec::set(0).store(queries.sums + i * queries.dim + d);
+            }
+            const float sink = args.sinks != nullptr ? args.sinks[h] : -HUGE_VALF;
+            queries.seen[i] = seen;
+            queries.maximum[i] = sink > kNothingSeen ? sink : kNothingSeen;
+            queries.denominator[i] = expf(sink - queries.maximum[i]);
+        }
+    }
+}
+
+void close_queries(const Queries& queries, int64_t token, int64_t tokens, int64_t head, int64_t heads) {
+    const AttentionArgs& args = *queries.args;
+    int i = 0;
+    for (int64_t t = token; t < token + tokens; ++t) {
+        for (int64_t h = head; h < head + heads; ++h, ++i) {
+            const float denominator = queries.denominator[i];
+            const Vec factor = Vec::set(denominator == 0 ? 0 : 1 / denominator);  // nothing seen: zeros
+            float* out = args.out + t * args.out_stride + h * queries.dim;
+            for (int64_t d = 0; d < queries.dim; d += Vec::kLanes) {
+                (Vec::load(queries.sums + i * queries.dim + d) * factor).store(out + d);
+            }
+        }
+    }
+}
+
+template <class Stored>
+void attend(Queries& queries, int64_t token, int64_t tokens, int64_t head, int64_t heads) {
+    const AttentionArgs& args = *queries.args;
+    const int32_t* blocks = args.block_table + args.token_sequence[token] * args.block_table_stride;
+    open_queries(queries, token, tokens, head, heads);
+    Tile<Stored> tiles[2];
+    int current = 0;
+    int64_t position = queries.all.begin;
+    if (position < queries.all.end) find_tile(queries, blocks, position, tiles[0]);
+    while (position < queries.all.end) {
+        position += tiles[current].count;
+        const bool more = position < queries.all.end;
+        if (more) find_tile(queries, blocks, position, tiles[1 - current]);
+        pass_tile(queries, tiles[current], more ? &tiles[1 - current] : nullptr);
+        current = 1 - current;
+    }
+    close_queries(queries, token, tokens, head, heads);
+}
+
+template <class Stored>
+void attention_run(const Args* base, int64_t row_begin, int64_t row_end, void* workspace) {
+    const AttentionArgs& args = *static_cast<const AttentionArgs*>(base);
+    const int64_t group = args.n_heads / args.kv.n_kv_heads;
+    const int64_t most = group < kMaxQueries ? kMaxQueries / group : 1;  // tokens at a time
+    Queries queries;
+    queries.args = &args;
+    queries.dim = args.kv.head_dim;
+    // Keys, values and the next tile's keys fit in L1 together.
+    queries.key_tile =
+        queries.dim * static_cast<int64_t>(sizeof(Stored)) < 256 ? kMaxKeyTile : kMaxKeyTile / 2;
+    queries.scaled = static_cast<float*>(workspace);
+    queries.sums = queries.scaled + kMaxQueries * queries.dim;
+    queries.weights = queries.sums + kMaxQueries * queries.dim;
+    for (int64_t item = row_begin; item < row_end;) {
+        const int64_t token = item % args.n_tokens;
+        queries.kv_head = item / args.n_tokens;
+        int64_t tokens = 1;
+        while (tokens < most && item + tokens < row_end && token + tokens < args.n_tokens &&
+               args.token_sequence[token + tokens] == args.token_sequence[token]) {
+            ++tokens;
+        }
+        for (int64_t head = 0; head < group; head += kMaxQueries) {
+            const int64_t heads = group - head < kMaxQueries ? group - head : kMaxQueries;
+            attend<Stored>(queries, token, tokens, queries.kv_head * group + head, heads);
+        }
+        item += tokens;
+    }
+}
+
+}  // namespace
+}  // namespace llmcore

@@ -1,0 +1,66 @@
+// Dot products of float rows with weights that become floats: F32, F16, BF16.
+// `Cell` says how eight weights are loaded: using Stored; static __m256 load(const Stored*).
+#pragma once
+
+#include "kernels/cpu/linear_tiles_avx2.h"
+
+namespace llmcore {
+namespace {
+
+template <class Cell>
+struct FloatDot {
+    using Stored = typename Cell::Stored;
+
+    template <int T>
+    static LLMCORE_INLINE void run(const DotInput& in, float* sums) {
+        constexpr int kUnroll = T <= 2 ? 4 : 2;  // chains of additions: enough to hide their latency
+        const Stored* weight = reinterpret_cast<const Stored*>(in.weight);
+        const float* act[T];
+        __m256 total[kUnroll][T];
+        for (int t = 0; t < T; ++t) act[t] = reinterpret_cast<const float*>(in.act + t * in.act_row_bytes);
+        for (int u = 0; u < kUnroll; ++u) {
+            for (int t = 0; t < T; ++t) total[u][t] = _mm256_setzero_ps();
+        }
+        int64_t i = 0;
+        for (; i + 8 * kUnroll <= in.k; i += 8 * kUnroll) {
+            prefetch<8 * kUnroll* static_cast<int>(sizeof(Stored))>(
+                in.weight + i * static_cast<int64_t>(sizeof(Stored)) + in.ahead);
+            unrolled<0, kUnroll>([&](auto u) __attribute__((always_inline)) {
+                constexpr int kU = decltype(u)::value;
+                const __m256 w = Cell::load(weight + i + 8 * kU);
+                for (int t = 0; t < T; ++t) {
+                    total[kU][t] = _mm256_fmadd_ps(w, _mm256_loadu_ps(act[t] + i + 8 * kU), total[kU][t]);
+                }
+            });
+        }
+        for (; i + 8 <= in.k; i += 8) {
+            const __m256 w = Cell::load(weight + i);
+            for (int t = 0; t < T; ++t)
+                total[0][t] = _mm256_fmadd_ps(w, _mm256_loadu_ps(act[t] + i), total[0][t]);
+        }
+        if (i < in.k) add_tail<T>(weight + i, act, i, in.k - i, total[0]);
+        for (int t = 0; t < T; ++t) {
+            for (int u = 1; u < kUnroll; ++u) total[0][t] = _mm256_add_ps(total[0][t], total[u][t]);
+            sums[t] = sum_of(total[0][t]);
+        }
+    }
+
+private:
+    // The last one to seven columns, from copies with zeros after them.
+    template <int T>
+    static LLMCORE_INLINE void add_tail(const Stored* weight, const float* const* act, int64_t i,
+                                        int64_t left, __m256* total) {
+        Stored w[8] = {};
+        memcpy(w, weight, static_cast<size_t>(left) * sizeof(Stored));
+        for (int t = 0; t < T; ++t) {
+            float a[8] = {};
+            memcpy(a, act[t] + i, static_cast<size_t>(left) * sizeof(float));
+            total[t] = _mm256_fmadd_ps(Cell::load(w), _mm256_loadu_ps(a), total[t]);
+        }
+    }
+};
+
+bool float_supports(const Shape* shape) { return shape->k > 0; }
+
+}  // namespace
+}  // namespace llmcore

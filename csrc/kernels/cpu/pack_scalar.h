@@ -1,0 +1,33 @@
+// Packs float rows to int8 with a scale per 32 or per 256 (kernels/activation_layout.h).
+#pragma once
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/activation_layout.h"
+#include "kernels/kernel.h"
+
+namespace llmcore {
+namespace {
+
+// Quantizes one group to q = round(x / d), d = max|x| / 127, ties to even; returns d.
+inline float pack_group(const float* x, int64_t count, int8_t* q) {
+    float largest = 0.0F;
+    for (int64_t i = 0; i < count; ++i) largest = fmaxf(largest, fabsf(x[i]));
+    const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+    for (int64_t i = 0; i < count; ++i) q[i] = static_cast<int8_t>(nearbyintf(x[i] * inverse));
+    return largest / 127.0F;
+}
+
+inline int sum_of(const int8_t* q, int64_t count) {
+    int sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += q[i];
+    return sum;
+}
+
+inline double pack_cost_scalar(const Shape* shape) {
+    return 3.0 * static_cast<double>(shape->m) * static_cast<double>(shape->k);
+}
+
+}  // namespace
+}  // namespace llmcore

@@ -1,0 +1,97 @@
+// Small pieces the AVX2 kernels are made of. Included only by files compiled for AVX2.
+#pragma once
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LLMCORE_INLINE inline __attribute__((always_inline))
+
+namespace llmcore {
+namespace {
+
+template <int J>
+struct Index {
+    static constexpr int value = J;
+};
+
+// f(Index<Begin>{}), ..., f(Index<End - 1>{}): unrolled, with the index known to the compiler.
+template <int Begin, int End, class F>
+LLMCORE_INLINE void unrolled(F f) {
+    if constexpr (Begin < End) {
+        f(Index<Begin>{});
+        unrolled<Begin + 1, End>(f);
+    }
+}
+
+LLMCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+LLMCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+
+LLMCORE_INLINE uint32_t load_u32(const void* p) {
+    uint32_t x;
+    memcpy(&x, p, 4);
+    return x;
+}
+
+LLMCORE_INLINE float sum_of(__m128 x) {
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+LLMCORE_INLINE float sum_of(__m256 x) {
+    return sum_of(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+}
+
+LLMCORE_INLINE float half_to_float(uint16_t half) { return _cvtsh_ss(half); }
+
+// The half in all eight lanes.
+LLMCORE_INLINE __m256 broadcast_half(uint16_t half) {
+    return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)));
+}
+
+// 16 bytes of nibbles: the low ones, then the high ones.
+LLMCORE_INLINE __m256i split_nibbles(const void* p) {
+    const __m128i bytes = load_128(p);
+    const __m256i both = _mm256_insertf128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+// The nibbles' values in IQ4_NL and IQ4_XS.
+LLMCORE_INLINE __m256i iq4_values(__m256i nibbles) {
+    const __m128i table =
+        _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
+}
+
+// 32 bits, each as a byte: `set` or 0.
+LLMCORE_INLINE __m256i spread_bits(uint32_t bits, char set) {
+    const __m256i byte_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
+                                             2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), byte_of);
+    const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of), bit_of);
+    return _mm256_and_si256(is_set, _mm256_set1_epi8(set));
+}
+
+// Moves every byte's bit From to bit To; the other bits of the result are not zero. Bytes share 16-bit
+// shifts, so mask.
+template <int From, int To>
+LLMCORE_INLINE __m256i move_bits(__m256i x) {
+    if constexpr (From < To) return _mm256_slli_epi16(x, To - From);
+    if constexpr (From > To) return _mm256_srli_epi16(x, From - To);
+    return x;
+}
+
+// Sums of pairs of products of unsigned weights (at most 128) with activations (-127 to 127), as int16.
+LLMCORE_INLINE __m256i pair_products(__m256i weights, const void* act) {
+    return _mm256_maddubs_epi16(weights, load_256(act));
+}
+
+// The same with signed weights, whose magnitudes and signs the caller took apart.
+LLMCORE_INLINE __m256i pair_products(__m256i magnitudes, __m256i signs, const void* act) {
+    return _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(load_256(act), signs));
+}
+
+}  // namespace
+}  // namespace llmcore

@@ -1,0 +1,8 @@
+// The Vec of the instruction set this file is compiled for.
+#pragma once
+
+#if defined(__AVX512F__)
+#include "kernels/cpu/vector_avx512.h"
+#else
+#include "kernels/cpu/vector_avx2.h"
+#endif

@@ -1,0 +1,132 @@
+// Eight floats: what the kernels of norm, rope, glu, kv_store and attention are written in.
+// vector_avx512.h has the same with sixteen. Included only by files compiled for AVX2.
+#pragma once
+
+#include <immintrin.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LLMCORE_INLINE inline __attribute__((always_inline))
+
+namespace llmcore {
+namespace {
+
+struct Vec {
+    static constexpr int kLanes = 8;
+    static constexpr int kQueryTile = 2;  // attention: queries that share a key in registers
+    __m256 v;
+
+    static LLMCORE_INLINE Vec set(float x) { return {_mm256_set1_ps(x)}; }
+    static LLMCORE_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    static LLMCORE_INLINE Vec load(const uint16_t* halves) {
+        return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)))};
+    }
+    // The first n (at most kLanes) floats, then zeros; does not read further.
+    static LLMCORE_INLINE Vec load_first(const float* p, int64_t n) {
+        return {_mm256_maskload_ps(p, first(n))};
+    }
+
+    LLMCORE_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+    LLMCORE_INLINE void store(uint16_t* halves) const {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(halves), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    }
+    LLMCORE_INLINE void store_first(float* p, int64_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+    // Each lane twice: 16 floats.
+    LLMCORE_INLINE void store_twice(float* p) const {
+        const __m256 low = _mm256_unpacklo_ps(v, v);
+        const __m256 high = _mm256_unpackhi_ps(v, v);
+        _mm256_storeu_ps(p, _mm256_permute2f128_ps(low, high, 0x20));
+        _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+    }
+
+    LLMCORE_INLINE float sum() const {
+        __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+    }
+    LLMCORE_INLINE float maximum() const {
+        __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+        return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+    }
+
+private:
+    static LLMCORE_INLINE __m256i first(int64_t n) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+};
+
+LLMCORE_INLINE Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }    // a * b + c
+LLMCORE_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a * b
+// If one is not a number, the result is b.
+LLMCORE_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+LLMCORE_INLINE Vec magnitude(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+LLMCORE_INLINE Vec with_sign_of(Vec magnitude, Vec sign) {
+    return {_mm256_or_ps(magnitude.v, _mm256_and_ps(sign.v, _mm256_set1_ps(-0.0f)))};
+}
+LLMCORE_INLINE Vec nearest_integer(Vec a) {
+    return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+// x * 2^n for integers n of -200 to 200. Two factors, so that subnormal results and infinity come out right.
+LLMCORE_INLINE Vec times_power_of_two(Vec x, Vec n) {
+    const __m256i exponent = _mm256_cvtps_epi32(n.v);
+    const __m256i half = _mm256_srai_epi32(exponent, 1);
+    const __m256i rest = _mm256_sub_epi32(exponent, half);
+    const __m256i bias = _mm256_set1_epi32(127);
+    const __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+    return {_mm256_mul_ps(_mm256_mul_ps(x.v, a), b)};
+}
+
+// Pairs (even, odd) of x turned by angles whose cosines and sines stand in both lanes of a pair.
+LLMCORE_INLINE Vec turn_pairs(Vec x, Vec cosine, Vec sine) {
+    const __m256 swapped = _mm256_permute_ps(x.v, 0xB1);
+    return {_mm256_fmaddsub_ps(x.v, cosine.v, _mm256_mul_ps(swapped, sine.v))};
+}
+
+// An angle as quarter turns and what is left, at most an eighth turn either way.
+struct Angle {
+    Vec rest, quarter_cosine, quarter_sine;
+};
+
+LLMCORE_INLINE __m256d rest_of_quarters(__m256d angle, __m128i* quarters) {
+    const __m256d n = _mm256_round_pd(_mm256_mul_pd(angle, _mm256_set1_pd(0.63661977236758134308)),
+                                      _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    *quarters = _mm256_cvtpd_epi32(n);
+    angle = _mm256_fnmadd_pd(n, _mm256_set1_pd(1.5707963267948965580),
+                             angle);  // pi / 2, then what double lost of it
+    return _mm256_fnmadd_pd(n, _mm256_set1_pd(6.1232339957367658e-17), angle);
+}
+
+LLMCORE_INLINE Angle angle_of(int32_t position, Vec inv_freq) {
+    const __m256d p = _mm256_set1_pd(position);
+    __m128i q0, q1;
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(inv_freq.v));
+    const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(inv_freq.v, 1));
+    const __m128 r0 = _mm256_cvtpd_ps(rest_of_quarters(_mm256_mul_pd(p, low), &q0));
+    const __m128 r1 = _mm256_cvtpd_ps(rest_of_quarters(_mm256_mul_pd(p, high), &q1));
+    const __m256i quarter = _mm256_and_si256(_mm256_set_m128i(q1, q0), _mm256_set1_epi32(3));
+    const __m256 cosines = _mm256_setr_ps(1, 0, -1, 0, 0, 0, 0, 0);
+    const __m256 sines = _mm256_setr_ps(0, 1, 0, -1, 0, 0, 0, 0);
+    return {{_mm256_set_m128(r1, r0)},
+            {_mm256_permutevar8x32_ps(cosines, quarter)},
+            {_mm256_permutevar8x32_ps(sines, quarter)}};
+}
+
+// The sums of four vectors' lanes.
+LLMCORE_INLINE void store_sums(Vec a, Vec b, Vec c, Vec d, float* out) {
+    const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(a.v, b.v), _mm256_hadd_ps(c.v, d.v));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+}
+
+}  // namespace
+}  // namespace llmcore

@@ -1,0 +1,53 @@
+# From kernel_sources: one object library an instruction set, and the list of descriptors.
+# A file <op>_<format>[_<variant>]_<isa>.cpp defines the descriptor of the same name; nothing else names it.
+set(isa_flags_scalar "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(isa_flags_avx2 -mavx2 -mfma -mf16c -mbmi2)
+  set(isa_flags_avx512 ${isa_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vnni
+      -mprefer-vector-width=512)
+  set(isa_flags_amx ${isa_flags_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
+  set(known_isas scalar avx2 avx512 amx)
+else()
+  set(known_isas scalar)
+endif()
+
+# GCC 11 and 12 warn about their own headers' _mm512_undefined_*() (GCC bug 105593).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  set(isa_warnings -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
+
+set(kernel_objects "")
+set(kernel_declarations "")
+set(kernel_entries "")
+foreach(source IN LISTS kernel_sources)
+  cmake_path(GET source STEM kernel)
+  string(REGEX MATCH "[^_]+$" isa "${kernel}")
+  if(NOT isa MATCHES "^(scalar|avx2|avx512|amx)$")
+    message(FATAL_ERROR "kernel file ${source}: the last part of the name, '${isa}', is no known instruction set")
+  endif()
+  if(isa IN_LIST known_isas)
+    list(APPEND sources_${isa} ${source})
+    string(APPEND kernel_declarations "extern constinit const Kernel ${kernel};\n")
+    string(APPEND kernel_entries "    &${kernel},\n")
+  endif()
+endforeach()
+
+foreach(isa IN LISTS known_isas)
+  if(sources_${isa})
+    add_library(llmcore_kernels_${isa} OBJECT ${sources_${isa}})
+    set_target_properties(llmcore_kernels_${isa} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
+    target_link_libraries(llmcore_kernels_${isa} PRIVATE llmcore_options)
+    # No contraction behind the author's back: a kernel writes the fused operations it means.
+    target_compile_options(llmcore_kernels_${isa} PRIVATE ${isa_flags_${isa}} ${isa_warnings} -ffp-contract=off)
+    list(APPEND kernel_objects $<TARGET_OBJECTS:llmcore_kernels_${isa}>)
+  endif()
+endforeach()
+
+file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/kernel_list.inc CONTENT
+"// Generated from the names of the files in kernels/cpu.
+namespace llmcore {
+${kernel_declarations}
+constexpr const Kernel* kKernelList[] = {
+${kernel_entries}};
+}  // namespace llmcore
+")

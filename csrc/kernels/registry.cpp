@@ -1,0 +1,89 @@
+#include "kernels/registry.h"
+
+#include <cstdlib>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "kernel_list.inc"
+#include "quant/format_table.h"
+
+namespace llmcore {
+
+namespace {
+
+constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu"};
+constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32", "q8_256"};
+
+bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) {
+    return kernel.op == op && kernel.weight_format == format && kernel.weight_layout == weight_layout &&
+           kernel.out_layout == out_layout && kernel.supports(&shape);
+}
+
+}  // namespace
+
+std::span<const Kernel* const> all_kernels() { return kKernelList; }
+
+const Kernel* find_kernel(std::string_view name) {
+    for (const Kernel* kernel : all_kernels())
+        if (name == kernel->name) return kernel;
+    return nullptr;
+}
+
+const char* op_name(Op op) { return kOpNames[static_cast<std::size_t>(op)]; }
+
+const char* layout_name(Layout layout) { return kLayoutNames[static_cast<std::size_t>(layout)]; }
+
+KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
+    for (const Kernel* kernel : all_kernels())
+        if (kernel->isa <= ceiling) usable_.push_back(kernel);
+
+    while (!forced.empty()) {
+        const std::size_t comma = forced.find(',');
+        const std::string_view name = forced.substr(0, comma);
+        forced = comma == std::string_view::npos ? std::string_view() : forced.substr(comma + 1);
+        if (name.empty()) continue;
+        const Kernel* kernel = find_kernel(name);
+        if (kernel == nullptr)
+            fail(ErrorCode::invalid_argument, "kernels", "unknown kernel", name, "a name that 'llmcore kernels' lists");
+        if (kernel->isa > ceiling)
+            fail(ErrorCode::invalid_argument, "kernels", std::string("kernel ") + kernel->name + " cannot run here",
+                 isa_name(ceiling), isa_name(kernel->isa));
+        forced_.push_back(kernel);
+    }
+}
+
+KernelSelector KernelSelector::from_environment() {
+    const char* forced = std::getenv("LLMCORE_KERNEL");
+    return KernelSelector(isa_ceiling(), forced != nullptr ? forced : "");
+}
+
+const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                   const Shape& shape) const {
+    for (const Kernel* kernel : forced_)
+        if (fits(*kernel, op, format, weight_layout, out_layout, shape)) return kernel;
+    const Kernel* best = nullptr;
+    double best_cost = 0.0;
+    for (const Kernel* kernel : usable_) {
+        if (!fits(*kernel, op, format, weight_layout, out_layout, shape)) continue;
+        const double cost = kernel->cost(&shape);
+        if (best == nullptr || cost < best_cost) {
+            best = kernel;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+const Kernel& KernelSelector::select(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                     const Shape& shape) const {
+    const Kernel* kernel = find(op, format, weight_layout, out_layout, shape);
+    if (kernel == nullptr) {
+        std::string what = std::string("no kernel for ") + op_name(op);
+        if (format != Format::none) what += std::string(" on ") + format_info(format).name;
+        what += " with " + std::to_string(shape.k > 0 ? shape.k : shape.head_dim) + " columns";
+        fail(ErrorCode::model, "kernels", what);
+    }
+    return *kernel;
+}
+
+}  // namespace llmcore

@@ -1,0 +1,46 @@
+// The list of all kernels, and the choice of one for a shape on this machine.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/kernel.h"
+
+namespace llmcore {
+
+// Every kernel of this build, in the order of their names.
+std::span<const Kernel* const> all_kernels();
+
+// The kernel of that name, or null.
+const Kernel* find_kernel(std::string_view name);
+
+// Chooses kernels for one machine. Immutable after construction.
+class KernelSelector {
+public:
+    // `ceiling`: the highest ISA to use. `forced`: comma separated kernel names that win wherever they apply.
+    // Throws Error(invalid_argument) if a forced name is unknown or cannot run here.
+    KernelSelector(Isa ceiling, std::string_view forced);
+
+    // From the machine and the environment (LLMCORE_ISA, LLMCORE_KERNEL).
+    static KernelSelector from_environment();
+
+    // The cheapest kernel that fits, or null.
+    const Kernel* find(Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) const;
+
+    // As find(), but throws Error(model) that names the op and the format.
+    const Kernel& select(Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) const;
+
+    // The kernels this selector may choose from.
+    std::span<const Kernel* const> usable() const { return usable_; }
+
+private:
+    std::vector<const Kernel*> usable_;
+    std::vector<const Kernel*> forced_;
+};
+
+const char* op_name(Op op);
+const char* layout_name(Layout layout);
+
+}  // namespace llmcore

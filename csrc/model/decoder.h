@@ -1,0 +1,57 @@
+// The one forward pass, for every architecture: it walks the layers of a ModelSpec over a Backend.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "backend/backend.h"
+#include "backend/batch.h"
+#include "gguf/reader.h"
+#include "model/spec.h"
+#include "model/weights.h"
+
+namespace llmcore {
+
+struct DecoderLimits {
+    std::int64_t max_step_tokens = 512;  // rows of a batch
+    std::int64_t max_logit_rows = 512;   // rows whose logits one step may ask for
+};
+
+class Decoder {
+public:
+    // Uploads every weight of `file`, which is not needed afterwards. Throws Error(model) for a missing tensor or a
+    // wrong shape.
+    Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<Backend> backend,
+            const DecoderLimits& limits);
+
+    // Lays out the cache: call once before forward.
+    void alloc_kv(Format format, std::int64_t n_blocks);
+
+    // Runs one step and returns [batch.logit_rows][n_vocab] logits, valid until the next call.
+    // Throws Error(invalid_argument) if the batch exceeds the limits or names a token that does not exist.
+    std::span<const float> forward(const Batch& batch);
+
+    // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model].
+    std::span<const float> hidden_states(const Batch& batch);
+
+    const ModelSpec& spec() const { return spec_; }
+    const DecoderLimits& limits() const { return limits_; }
+    const ModelWeights& weights() const { return weights_; }
+    std::int64_t weight_bytes() const { return weights_.bytes; }
+    Backend& backend() const { return *backend_; }
+
+private:
+    void check(const Batch& batch) const;
+    void run_layers();
+    void run_layer(std::size_t index);
+
+    ModelSpec spec_;
+    DecoderLimits limits_;
+    std::shared_ptr<Backend> backend_;
+    ModelWeights weights_;
+    Buffer hidden_, normed_, q_, k_, v_, attention_, gated_;  // [max_step_tokens][...]
+    Buffer last_, last_normed_, logits_;                      // [max_logit_rows][...]
+};
+
+}  // namespace llmcore

@@ -1,0 +1,296 @@
+// Expands one block of each format to floats: the one scalar definition of what the formats mean, used by
+// dequantize() and by the reference kernels. POD only, everything in an anonymous namespace.
+//
+// The order of float operations is part of the contract (bit for bit what the gguf package computes), so
+// compile without contraction of products and sums.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/formats.h"
+
+namespace llmcore {
+namespace {
+
+inline float float_from_bits(uint32_t bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline uint32_t float_bits(float value) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+// Exact for every half; a NaN keeps its payload and becomes quiet, as the hardware's conversion does.
+inline float expand_half(uint16_t half) {
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+    const uint32_t exponent = (half >> 10) & 0x1Fu;
+    const uint32_t mantissa = half & 0x3FFu;
+    if (exponent == 0) {
+        const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;  // 2^-24
+        return float_from_bits(sign | float_bits(magnitude));
+    }
+    if (exponent == 31) {
+        const uint32_t quiet = mantissa != 0 ? 0x400000u : 0u;
+        return float_from_bits(sign | 0x7F800000u | quiet | (mantissa << 13));
+    }
+    return float_from_bits(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+// The 16 values of IQ4_NL and IQ4_XS.
+constexpr int8_t kNonlinear4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+// The eight 6-bit scales and minimums that Q4_K and Q5_K pack into 12 bytes.
+inline void unpack_scales_mins(const uint8_t* packed, uint8_t* scales, uint8_t* mins) {
+    for (int i = 0; i < 4; ++i) {
+        scales[i] = packed[i] & 0x3F;
+        mins[i] = packed[4 + i] & 0x3F;
+        scales[4 + i] = static_cast<uint8_t>((packed[8 + i] & 0x0F) | ((packed[i] >> 2) & 0x30));
+        mins[4 + i] = static_cast<uint8_t>((packed[8 + i] >> 4) | ((packed[4 + i] >> 2) & 0x30));
+    }
+}
+
+// Each expander: the format, the elements of a block, the block's structure, and expand().
+
+struct ExpandF32 {
+    static constexpr Format kFormat = Format::F32;
+    static constexpr int kElements = 1;
+    using Block = uint8_t[4];
+    static void expand(const Block& block, float* out) { __builtin_memcpy(out, block, 4); }
+};
+
+struct ExpandF16 {
+    static constexpr Format kFormat = Format::F16;
+    static constexpr int kElements = 1;
+    using Block = uint8_t[2];
+    static void expand(const Block& block, float* out) {
+        *out = expand_half(static_cast<uint16_t>(block[0] | (block[1] << 8)));
+    }
+};
+
+struct ExpandBF16 {
+    static constexpr Format kFormat = Format::BF16;
+    static constexpr int kElements = 1;
+    using Block = uint8_t[2];
+    static void expand(const Block& block, float* out) {
+        *out = float_from_bits((static_cast<uint32_t>(block[0]) << 16) |
+                               (static_cast<uint32_t>(block[1]) << 24));
+    }
+};
+
+struct ExpandQ4_0 {
+    static constexpr Format kFormat = Format::Q4_0;
+    static constexpr int kElements = 32;
+    using Block = BlockQ4_0;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int i = 0; i < 16; ++i) {
+            out[i] = d * static_cast<float>((block.qs[i] & 0x0F) - 8);
+            out[16 + i] = d * static_cast<float>((block.qs[i] >> 4) - 8);
+        }
+    }
+};
+
+struct ExpandQ4_1 {
+    static constexpr Format kFormat = Format::Q4_1;
+    static constexpr int kElements = 32;
+    using Block = BlockQ4_1;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const float m = expand_half(block.m);
+        for (int i = 0; i < 16; ++i) {
+            out[i] = d * static_cast<float>(block.qs[i] & 0x0F) + m;
+            out[16 + i] = d * static_cast<float>(block.qs[i] >> 4) + m;
+        }
+    }
+};
+
+inline uint32_t high_bits(const uint8_t* qh) {
+    return qh[0] | (static_cast<uint32_t>(qh[1]) << 8) | (static_cast<uint32_t>(qh[2]) << 16) |
+           (static_cast<uint32_t>(qh[3]) << 24);
+}
+
+struct ExpandQ5_0 {
+    static constexpr Format kFormat = Format::Q5_0;
+    static constexpr int kElements = 32;
+    using Block = BlockQ5_0;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const uint32_t high = high_bits(block.qh);
+        for (int i = 0; i < 16; ++i) {
+            const int low_q = (block.qs[i] & 0x0F) | static_cast<int>(((high >> i) & 1) << 4);
+            const int high_q = (block.qs[i] >> 4) | static_cast<int>(((high >> (16 + i)) & 1) << 4);
+            out[i] = d * static_cast<float>(low_q - 16);
+            out[16 + i] = d * static_cast<float>(high_q - 16);
+        }
+    }
+};
+
+struct ExpandQ5_1 {
+    static constexpr Format kFormat = Format::Q5_1;
+    static constexpr int kElements = 32;
+    using Block = BlockQ5_1;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const float m = expand_half(block.m);
+        const uint32_t high = high_bits(block.qh);
+        for (int i = 0; i < 16; ++i) {
+            const int low_q = (block.qs[i] & 0x0F) | static_cast<int>(((high >> i) & 1) << 4);
+            const int high_q = (block.qs[i] >> 4) | static_cast<int>(((high >> (16 + i)) & 1) << 4);
+            out[i] = d * static_cast<float>(low_q) + m;
+            out[16 + i] = d * static_cast<float>(high_q) + m;
+        }
+    }
+};
+
+struct ExpandQ8_0 {
+    static constexpr Format kFormat = Format::Q8_0;
+    static constexpr int kElements = 32;
+    using Block = BlockQ8_0;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(block.qs[i]) * d;
+    }
+};
+
+struct ExpandQ2_K {
+    static constexpr Format kFormat = Format::Q2_K;
+    static constexpr int kElements = 256;
+    using Block = BlockQ2_K;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const float dmin = expand_half(block.dmin);
+        for (int sub = 0; sub < 16; ++sub) {  // 16 elements each
+            const float scale = d * static_cast<float>(block.scales[sub] & 0x0F);
+            const float minimum = dmin * static_cast<float>(block.scales[sub] >> 4);
+            const uint8_t* qs = block.qs + (sub / 8) * 32 + (sub % 2) * 16;
+            const int shift = (sub / 2) % 4 * 2;
+            for (int i = 0; i < 16; ++i)
+                out[sub * 16 + i] = scale * static_cast<float>((qs[i] >> shift) & 3) - minimum;
+        }
+    }
+};
+
+struct ExpandQ3_K {
+    static constexpr Format kFormat = Format::Q3_K;
+    static constexpr int kElements = 256;
+    using Block = BlockQ3_K;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int sub = 0; sub < 16; ++sub) {  // 16 elements each
+            const int low = sub < 8 ? block.scales[sub] & 0x0F : block.scales[sub - 8] >> 4;
+            const int high = (block.scales[8 + sub % 4] >> (sub / 4 * 2)) & 3;
+            const float scale = d * static_cast<float>((low | (high << 4)) - 32);
+            const uint8_t* qs = block.qs + (sub / 8) * 32 + (sub % 2) * 16;
+            const uint8_t* hmask = block.hmask + (sub % 2) * 16;
+            const int shift = (sub / 2) % 4 * 2;
+            for (int i = 0; i < 16; ++i) {
+                const int q = ((qs[i] >> shift) & 3) - (((hmask[i] >> (sub / 2)) & 1) != 0 ? 0 : 4);
+                out[sub * 16 + i] = scale * static_cast<float>(q);
+            }
+        }
+    }
+};
+
+struct ExpandQ4_K {
+    static constexpr Format kFormat = Format::Q4_K;
+    static constexpr int kElements = 256;
+    using Block = BlockQ4_K;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const float dmin = expand_half(block.dmin);
+        uint8_t scales[8];
+        uint8_t mins[8];
+        unpack_scales_mins(block.scales, scales, mins);
+        for (int sub = 0; sub < 8; ++sub) {  // 32 elements each
+            const float scale = d * static_cast<float>(scales[sub]);
+            const float minimum = dmin * static_cast<float>(mins[sub]);
+            const uint8_t* qs = block.qs + sub / 2 * 32;
+            const int shift = sub % 2 * 4;
+            for (int i = 0; i < 32; ++i)
+                out[sub * 32 + i] = scale * static_cast<float>((qs[i] >> shift) & 0x0F) - minimum;
+        }
+    }
+};
+
+struct ExpandQ5_K {
+    static constexpr Format kFormat = Format::Q5_K;
+    static constexpr int kElements = 256;
+    using Block = BlockQ5_K;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        const float dmin = expand_half(block.dmin);
+        uint8_t scales[8];
+        uint8_t mins[8];
+        unpack_scales_mins(block.scales, scales, mins);
+        for (int sub = 0; sub < 8; ++sub) {  // 32 elements each
+            const float scale = d * static_cast<float>(scales[sub]);
+            const float minimum = dmin * static_cast<float>(mins[sub]);
+            const uint8_t* qs = block.qs + sub / 2 * 32;
+            const int shift = sub % 2 * 4;
+            for (int i = 0; i < 32; ++i) {
+                const int q = ((qs[i] >> shift) & 0x0F) | (((block.qh[i] >> sub) & 1) << 4);
+                out[sub * 32 + i] = scale * static_cast<float>(q) - minimum;
+            }
+        }
+    }
+};
+
+struct ExpandQ6_K {
+    static constexpr Format kFormat = Format::Q6_K;
+    static constexpr int kElements = 256;
+    using Block = BlockQ6_K;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int sub = 0; sub < 16; ++sub) {  // 16 elements each
+            const float scale = d * static_cast<float>(block.scales[sub]);
+            const int half = sub / 8;         // of 128 elements: 64 bytes of ql, 32 of qh
+            const int quarter = sub / 2 % 4;  // of 32 elements
+            const uint8_t* ql = block.ql + half * 64 + quarter % 2 * 32 + sub % 2 * 16;
+            const uint8_t* qh = block.qh + half * 32 + sub % 2 * 16;
+            for (int i = 0; i < 16; ++i) {
+                const int q = ((ql[i] >> (quarter / 2 * 4)) & 0x0F) | (((qh[i] >> (quarter * 2)) & 3) << 4);
+                out[sub * 16 + i] = scale * static_cast<float>(q - 32);
+            }
+        }
+    }
+};
+
+struct ExpandIQ4_NL {
+    static constexpr Format kFormat = Format::IQ4_NL;
+    static constexpr int kElements = 32;
+    using Block = BlockIQ4_NL;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int i = 0; i < 16; ++i) {
+            out[i] = d * static_cast<float>(kNonlinear4[block.qs[i] & 0x0F]);
+            out[16 + i] = d * static_cast<float>(kNonlinear4[block.qs[i] >> 4]);
+        }
+    }
+};
+
+struct ExpandIQ4_XS {
+    static constexpr Format kFormat = Format::IQ4_XS;
+    static constexpr int kElements = 256;
+    using Block = BlockIQ4_XS;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int sub = 0; sub < 8; ++sub) {  // 32 elements each
+            const int low = (block.scales_l[sub / 2] >> (sub % 2 * 4)) & 0x0F;
+            const int high = (block.scales_h >> (sub * 2)) & 3;
+            const float scale = d * static_cast<float>((low | (high << 4)) - 32);
+            const uint8_t* qs = block.qs + sub * 16;
+            for (int i = 0; i < 16; ++i) {
+                out[sub * 32 + i] = scale * static_cast<float>(kNonlinear4[qs[i] & 0x0F]);
+                out[sub * 32 + 16 + i] = scale * static_cast<float>(kNonlinear4[qs[i] >> 4]);
+            }
+        }
+    }
+};
+
+}  // namespace
+}  // namespace llmcore

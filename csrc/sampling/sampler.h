@@ -1,0 +1,54 @@
+// Chooses the next token of one sequence. Order: logit bias, penalties, then greedy, or temperature, top-k, top-p,
+// min-p and one seeded draw.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "sampling/params.h"
+#include "sampling/scanned_row.h"
+
+namespace llmcore {
+
+// Buffers the size of the vocabulary, shared by the samplers of a thread.
+struct SamplingScratch {
+    ScannedRow row;
+    std::vector<float> adjusted;
+    std::vector<Candidate> candidates;
+};
+
+class Sampler {
+public:
+    // end_tokens: those `min_tokens` holds back. `params` must have passed check_sampling_params.
+    Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int32_t> end_tokens);
+
+    // Tells of the prompt, for the repetition penalty.
+    void observe_prompt(std::span<const std::int32_t> tokens);
+
+    // The next token. Throws Error(model) if the logits hold a NaN or +infinity, or leave no token possible.
+    std::int32_t next(std::span<const float> logits, SamplingScratch& scratch);
+
+    std::int64_t sampled() const { return n_sampled_; }
+
+private:
+    bool adjusts() const;
+    void adjust(std::span<float> logits) const;
+    std::int32_t draw(SamplingScratch& scratch) const;
+    Cutoff filter(ScannedRow& row, std::vector<Candidate>& candidates, float inv_temperature) const;
+
+    SamplingParams params_;
+    std::uint64_t seed_;
+    std::vector<std::int32_t> end_tokens_;
+    bool penalizes_ = false;
+    // By token: occurrences in the output; prompt tokens are there with 0. Empty unless a penalty needs it.
+    std::unordered_map<std::int32_t, std::int32_t> seen_;
+    std::int64_t n_sampled_ = 0;
+};
+
+// The log-probability of `token` and of the n_top likeliest tokens. Throws as Sampler::next does.
+TokenLogprobs compute_logprobs(std::span<const float> logits, std::int32_t token, int n_top,
+                               SamplingScratch& scratch);
+
+}  // namespace llmcore

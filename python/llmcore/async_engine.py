@@ -1,0 +1,180 @@
+"""`AsyncEngine`: one model for many requests at once on an asyncio event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from llmcore import _core
+from llmcore.engine import (
+    Collector,
+    EngineStats,
+    ModelInfo,
+    check_output,
+    delta_of,
+    load_model,
+    read_stats,
+    submit,
+)
+from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.model_tokenizer import ModelTokenizer
+from llmcore.outputs import Completion, Delta
+from llmcore.sampling_params import SamplingParams
+
+# Longer texts, in characters, are encoded on a thread of their own, so that the event loop goes on.
+_LONG_TEXT = 2048
+
+
+class AsyncEngine:
+    """A loaded model. The constructor blocks and may run on any thread; `generate` and `abort` belong to one event
+    loop, that of the first `generate`."""
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        n_ctx: int | None = None,
+        kv_cache_type: str = "f16",
+        max_batch: int | None = None,
+        lora: Sequence[str] = (),
+        max_queue: int | None = None,
+    ) -> None:
+        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError."""
+        self._model = load_model(
+            model,
+            device=device,
+            threads=threads,
+            n_ctx=n_ctx,
+            kv_cache_type=kv_cache_type,
+            max_batch=max_batch,
+            lora=lora,
+            max_queue=max_queue,
+        )
+        self._ids = itertools.count(1)
+        self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        self._named: dict[str, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    @property
+    def tokenizer(self) -> ModelTokenizer:
+        return self._model.tokenizer
+
+    @property
+    def model_info(self) -> ModelInfo:
+        return self._model.info
+
+    def stats(self) -> EngineStats:
+        """Counters for metrics; from any thread."""
+        return read_stats(self._model.core)
+
+    async def generate(
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+        tenant: str | None = None,
+        lora: str | None = None,
+    ) -> AsyncIterator[Delta]:
+        """Continues a prompt, a text or token ids, and yields what each step adds.
+
+        Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With `best_of`,
+        the completions come whole, at the end. request_id: a name for `abort`. priority: lower ones are admitted
+        first. tenant: not yet considered. Raises ContextLengthError, QueueFullError or InvalidArgumentError at the
+        first item, and whatever went wrong in the engine where it did.
+        """
+        del tenant
+        if lora is not None:
+            raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
+        if request_id is not None and request_id in self._named:
+            raise InvalidArgumentError(f"[engine] request_id in use; got {request_id!r}; expected a new one")
+        request = next(self._ids)
+        box: asyncio.Queue[_core.Output] = asyncio.Queue()
+        done = False
+        if request_id is not None:
+            self._named[request_id] = request
+        try:
+            ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
+            self._attach()
+            self._boxes[request] = box
+            submit(self._model, request, ids, params, priority)
+            collector = Collector(params) if params.n_sequences > params.n else None
+            while not done:
+                output = await box.get()
+                done = output.request_done
+                if collector is None:
+                    check_output(output)
+                    yield delta_of(output, params)
+                else:
+                    collector.add(output)
+            if collector is not None:
+                for completion in collector.completions():
+                    yield _whole(completion)
+        finally:
+            self._boxes.pop(request, None)
+            if request_id is not None:
+                self._named.pop(request_id, None)
+            if not done:
+                self._model.core.abort(request)
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request between two steps; its iterator yields what is left and finishes as "cancelled". Unknown
+        names are passed over."""
+        request = self._named.get(request_id)
+        if request is not None:
+            self._model.core.abort(request)
+
+    def close(self) -> None:
+        """Ends every request as "cancelled" and stops the engine's thread. From any thread; may be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._model.core.close()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._detach)
+
+    async def _encode(self, text: str) -> list[int]:
+        if len(text) < _LONG_TEXT:
+            return self.tokenizer.encode(text)
+        return await asyncio.to_thread(self.tokenizer.encode, text)
+
+    def _attach(self) -> None:
+        if self._closed:
+            raise LLMCoreError("[engine] the engine is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise LLMCoreError("[engine] an AsyncEngine serves one event loop; this is another one")
+        self._loop = loop
+        loop.add_reader(self._model.core.fd, self._deliver)
+
+    def _detach(self) -> None:
+        self._deliver()
+        assert self._loop is not None
+        self._loop.remove_reader(self._model.core.fd)
+
+    def _deliver(self) -> None:
+        for output in self._model.core.drain():
+            box = self._boxes.get(output.request)
+            if box is not None:
+                box.put_nowait(output)
+
+
+def _whole(completion: Completion) -> Delta:
+    return Delta(
+        index=completion.index,
+        text=completion.text,
+        token_ids=completion.token_ids,
+        logprobs=completion.logprobs,
+        finish_reason=completion.finish_reason,
+        usage=completion.usage,
+        timings=completion.timings,
+        prompt_logprobs=completion.prompt_logprobs,
+    )

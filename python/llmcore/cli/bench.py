@@ -1,0 +1,70 @@
+"""`llmcore bench`: prompt and generation speed through the engine that serves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{Path(outcome['model']).name}, {outcome['device']}, {outcome['threads']} threads"
+    table = Table("test", "tokens", "batch", "depth", "tokens/s", "samples", "weights GB/s", title=title)
+    for result in outcome["results"]:
+        weights = "" if result["weight_gb_s"] is None else f"{result['weight_gb_s']:.1f}"
+        samples = " ".join(f"{sample:.1f}" for sample in result["samples"])
+        tokens = result["n_prompt"] or result["n_gen"]
+        table.add_row(
+            result["test"], str(tokens), str(result["batch"]), str(result["depth"]),
+            f"{result['tps']:.2f}", samples, weights,
+        )  # fmt: skip
+    Console().print(table)
+
+
+@click.command(short_help="Measure prompt and generation speed.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-p", "n_prompt", type=click.IntRange(0), default=512, show_default=True, help="Prompt tokens; 0: skip."
+)
+@click.option(
+    "-n", "n_gen", type=click.IntRange(0), default=32, show_default=True, help="Decode steps; 0: skip."
+)
+@click.option(
+    "-b", "batch", type=click.IntRange(1), default=1, show_default=True, help="Sequences that run at once."
+)
+@click.option(
+    "-d", "depth", type=click.IntRange(0), default=0, show_default=True, help="Tokens cached before decoding."
+)
+@click.option(
+    "-r",
+    "repetitions",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Samples; the median counts.",
+)
+@click.option(
+    "-t", "threads", type=click.IntRange(0), default=0, help="Threads; by default one a physical core."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(*, model: Path, threads: int, device: str, as_json: bool, **what: int) -> None:
+    """Measure how fast MODEL reads prompts and generates, through the engine that serves.
+
+    Prefill counts from submission to the first token. Decode counts the steps after the last sequence's
+    first token, with all sequences running.
+    """
+
+    from llmcore.tools.speed import BenchOptions, measure
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    outcome = measure(model, BenchOptions(**what), threads=threads, device=device, report=report)
+    if as_json:
+        click.echo(json.dumps(outcome))
+    else:
+        _show(outcome)

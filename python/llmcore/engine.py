@@ -1,0 +1,213 @@
+"""Loading a model, and what `LLM` and `AsyncEngine` share over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from llmcore import _core, errors
+from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.model_tokenizer import ModelTokenizer
+from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
+from llmcore.sampling_params import SamplingParams
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What was loaded, and how."""
+
+    name: str
+    path: str
+    architecture: str
+    quantization: str
+    """The format that holds most of the weights' bytes."""
+    device: str
+    threads: int
+    n_ctx: int
+    """Tokens of one sequence, prompt and output."""
+    n_ctx_train: int
+    """The context the model was trained for."""
+    n_vocab: int
+    d_model: int
+    n_layers: int
+    parameters: int
+    file_bytes: int
+    weight_bytes: int
+    """Weights in memory, as packed for the kernels."""
+    kv_bytes: int
+    """The KV cache at most; its pages are touched as tokens arrive."""
+    kv_plan: str
+    """How the cache was sized, in words."""
+
+
+class EngineStats(msgspec.Struct, frozen=True):
+    """The engine's state after its last step, and totals since it was loaded."""
+
+    running: int
+    """Sequences; a request has `n` of them."""
+    waiting: int
+    kv_blocks_total: int
+    kv_blocks_free: int
+    steps: int
+    requests: int
+    cancelled: int
+    """Requests."""
+    failed: int
+    """Requests."""
+    prompt_tokens: int
+    generated_tokens: int
+    step_seconds: float
+    """Time spent in steps."""
+
+
+class LoadedModel(msgspec.Struct, frozen=True):
+    """A model with its engine thread running."""
+
+    core: _core.Engine
+    tokenizer: ModelTokenizer
+    info: ModelInfo
+
+
+def load_model(
+    model: str | Path | None,
+    *,
+    device: str,
+    threads: int | None,
+    n_ctx: int | None,
+    kv_cache_type: str,
+    max_batch: int | None,
+    lora: Sequence[str],
+    max_queue: int | None = None,
+) -> LoadedModel:
+    """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
+
+    Raises GGUFError, ModelError or InvalidArgumentError.
+    """
+    if lora:
+        raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
+    for name, value in (("threads", threads), ("n_ctx", n_ctx), ("max_batch", max_batch), ("max_queue", max_queue)):
+        if value is not None and not 1 <= value < 1 << 31:
+            raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
+    path = _embedded_model() if model is None else Path(model)
+    tokenizer = ModelTokenizer.from_gguf(path)
+    chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    core = _core.Engine(path, device=device, kv_cache_type=kv_cache_type, **given)
+    return LoadedModel(core, tokenizer, ModelInfo(path=str(path), **core.info))
+
+
+def _embedded_model() -> Path:
+    from llmcore import default_model  # noqa: PLC0415 - only where no model is named
+
+    return default_model.path()
+
+
+def read_stats(core: _core.Engine) -> EngineStats:
+    """A snapshot of the engine's counters."""
+    stats = dict(core.stats())
+    total, used = stats.pop("blocks_total"), stats.pop("blocks_used")
+    return EngineStats(kv_blocks_total=total, kv_blocks_free=total - used, **stats)
+
+
+def submit(
+    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int = 0
+) -> None:
+    """Hands a request to the engine's thread.
+
+    Raises ContextLengthError, QueueFullError or InvalidArgumentError; then nothing was submitted.
+    """
+    model.core.submit(
+        request,
+        list(prompt),
+        max_tokens=params.max_tokens if params.max_tokens is not None else model.info.n_ctx,
+        n=params.n_sequences,
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        min_p=params.min_p,
+        seed=None if params.seed is None else params.seed & ((1 << 64) - 1),
+        repetition_penalty=params.repetition_penalty,
+        frequency_penalty=params.frequency_penalty,
+        presence_penalty=params.presence_penalty,
+        logit_bias=list((params.logit_bias or {}).items()),
+        min_tokens=params.min_tokens,
+        ignore_eos=params.ignore_eos,
+        logprobs=params.logprobs,
+        prompt_logprobs=params.prompt_logprobs,
+        stop=list(params.stop),
+        stop_token_ids=list(params.stop_token_ids),
+        score=params.n_sequences > params.n,
+        priority=priority,
+    )
+
+
+def check_output(output: _core.Output) -> None:
+    """Raises the error that ended a request, if one did."""
+    if output.finish == "error":
+        kind: type[LLMCoreError] = getattr(errors, output.error_name)
+        raise kind(output.error_message)
+
+
+def delta_of(output: _core.Output, params: SamplingParams) -> Delta:
+    """An engine's output as people see it."""
+    finish = output.finish
+    prompt_logprobs = output.prompt_logprobs
+    return Delta(
+        index=output.index,
+        text=output.text,
+        token_ids=tuple(output.tokens),
+        logprobs=None if params.logprobs is None else _logprobs(output.logprobs),
+        finish_reason=finish,
+        usage=None if finish is None else Usage(output.prompt_tokens, output.completion_tokens),
+        timings=None
+        if finish is None
+        else Timings(output.queue_seconds, output.first_token_seconds, output.total_seconds),
+        prompt_logprobs=None if prompt_logprobs is None else (None, *_logprobs(prompt_logprobs)),
+    )
+
+
+def _logprobs(entries: list[tuple[int, float, list[tuple[int, float]]]]) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(token, logprob, tuple(top)) for token, logprob, top in entries)
+
+
+class Collector:
+    """Joins the outputs of one request into its completions."""
+
+    def __init__(self, params: SamplingParams) -> None:
+        self._params = params
+        self._deltas: list[list[Delta]] = [[] for _ in range(params.n_sequences)]
+        self._scores = [0.0] * params.n_sequences
+
+    def add(self, output: _core.Output) -> None:
+        """Raises the error that ended the request, if one did."""
+        check_output(output)
+        self._deltas[output.index].append(delta_of(output, self._params))
+        if output.logprob_sum is not None:
+            self._scores[output.index] = output.logprob_sum / max(1, output.completion_tokens)
+
+    def completions(self) -> list[Completion]:
+        """The request's `n` completions, in order of index; the best `n`, best first, of `best_of`."""
+        order = list(range(len(self._deltas)))
+        if len(order) > self._params.n:
+            order.sort(key=lambda index: -self._scores[index])
+        return [_join(self._deltas[place], index) for index, place in enumerate(order[: self._params.n])]
+
+
+def _join(deltas: list[Delta], index: int) -> Completion:
+    last = deltas[-1]
+    assert last.finish_reason is not None
+    assert last.usage is not None
+    logprobs = None
+    if last.logprobs is not None:
+        logprobs = tuple(entry for delta in deltas for entry in delta.logprobs or ())
+    return Completion(
+        text="".join(delta.text for delta in deltas),
+        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        finish_reason=last.finish_reason,
+        usage=last.usage,
+        logprobs=logprobs,
+        index=index,
+        timings=last.timings,
+        prompt_logprobs=next((d.prompt_logprobs for d in deltas if d.prompt_logprobs is not None), None),
+    )

@@ -1,0 +1,286 @@
+"""`LLM`: a model for scripts and notebooks."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from llmcore import _core
+from llmcore.engine import (
+    Collector,
+    EngineStats,
+    LoadedModel,
+    ModelInfo,
+    check_output,
+    delta_of,
+    load_model,
+    read_stats,
+    submit,
+)
+from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.model_tokenizer import ModelTokenizer
+from llmcore.outputs import Completion, Delta
+from llmcore.sampling_params import SamplingParams
+
+# So long a wait for outputs may keep Ctrl-C from being noticed, in seconds.
+_WAIT = 0.1
+
+
+class LLM:
+    """A loaded model. Methods block; they may be called from several threads, and their requests share steps.
+
+    >>> with LLM("model.gguf") as llm:
+    ...     print(llm.generate("Once upon a time", SamplingParams(max_tokens=32))[0].text)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        n_ctx: int | None = None,
+        kv_cache_type: str = "f16",
+        max_batch: int | None = None,
+        lora: Sequence[str] = (),
+    ) -> None:
+        """Loads a GGUF file; None for the embedded model.
+
+        device: "auto" or "cpu". threads: None for one a physical core. n_ctx: tokens of one sequence; None for the
+        model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch: sequences that run at
+        once. Raises GGUFError, ModelError or InvalidArgumentError.
+        """
+        self._model: LoadedModel | None = load_model(
+            model,
+            device=device,
+            threads=threads,
+            n_ctx=n_ctx,
+            kv_cache_type=kv_cache_type,
+            max_batch=max_batch,
+            lora=lora,
+            # The caller waits for its own requests: nothing is gained by refusing them.
+            max_queue=(1 << 31) - 1,
+        )
+        self._mail = _Mail(self._model.core)
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends running requests as "cancelled" and frees the model. May be called again."""
+        model, self._model = self._model, None
+        if model is not None:
+            model.core.close()
+
+    @property
+    def tokenizer(self) -> ModelTokenizer:
+        return self._loaded().tokenizer
+
+    @property
+    def model_info(self) -> ModelInfo:
+        return self._loaded().info
+
+    def stats(self) -> EngineStats:
+        return read_stats(self._loaded().core)
+
+    def generate(
+        self,
+        prompts: str | Sequence[str] | Sequence[Sequence[int]],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Completion]:
+        """Continues one or more prompts, texts or lists of token ids, as they are: no chat template.
+
+        One `params` for all prompts or one each. Returns `n` completions a prompt, those of the first prompt first.
+        Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an impossible request.
+        """
+        encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
+        settings = _params_list(params, len(encoded))
+        requests: list[int] = []
+        try:
+            for ids, one in zip(encoded, settings, strict=True):
+                requests.append(self._submit(ids, one))
+            completions: list[Completion] = []
+            for request, one in zip(requests, settings, strict=True):
+                collector = Collector(one)
+                for output in self._mail.read(request):
+                    collector.add(output)
+                completions.extend(collector.completions())
+            return completions
+        finally:
+            for request in requests:
+                self._mail.drop(request)
+
+    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
+        """Continues a prompt and yields what each step adds; closing the iterator cancels the request.
+
+        The request starts at once. Raises as `generate` does; `best_of` cannot be streamed.
+        """
+        params = params or SamplingParams()
+        if params.n_sequences > params.n:
+            raise InvalidArgumentError("[llm] best_of cannot be streamed; use generate")
+        request = self._submit(self._ids(prompt), params)
+        return self._deltas(request, params)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Completion:
+        """The model's answer to a conversation, a list of {"role": …, "content": …}, in its own chat format.
+
+        Raises InvalidArgumentError if the model has no chat template, the template refuses the messages or
+        `params.n` is not 1; otherwise as `generate`.
+        """
+        params = params or SamplingParams()
+        if params.n != 1:
+            raise InvalidArgumentError(f"[llm] n of a chat; got {params.n}; expected 1")
+        ids = self._loaded().tokenizer.encode_chat(messages, tools=tools)
+        return self.generate([ids], params)[0]
+
+    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of a text; see `Tokenizer.encode`."""
+        return self._loaded().tokenizer.encode(text, add_special, parse_special)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids, control tokens left out."""
+        return self._loaded().tokenizer.decode(ids)
+
+    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits after each token: float32 (n_tokens, n_vocab). At most `model_info.n_ctx` tokens.
+
+        Raises ContextLengthError or InvalidArgumentError.
+        """
+        values = self._values([list(ids)], "logits")[0]
+        return values.reshape(len(ids), self._loaded().info.n_vocab)
+
+    def embed(self, texts: str | Sequence[str], *, normalize: bool = True) -> npt.NDArray[np.float32]:
+        """Embeddings: float32 (n_texts, d_model).
+
+        Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to length
+        1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
+        """
+        tokenizer = self._loaded().tokenizer
+        encoded = [tokenizer.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        if not encoded:
+            return np.zeros((0, self._loaded().info.d_model), np.float32)
+        vectors = np.stack(self._values(encoded, "embed"))
+        if normalize:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            raise LLMCoreError("[llm] the model is closed")
+        return self._model
+
+    def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
+        return self._loaded().tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+
+    def _submit(self, ids: Sequence[int], params: SamplingParams) -> int:
+        request = self._mail.open()
+        try:
+            submit(self._loaded(), request, ids, params)
+        except BaseException:
+            self._mail.drop(request)
+            raise
+        return request
+
+    def _deltas(self, request: int, params: SamplingParams) -> Iterator[Delta]:
+        try:
+            for output in self._mail.read(request):
+                check_output(output)
+                yield delta_of(output, params)
+        finally:
+            self._mail.drop(request)
+
+    def _values(self, prompts: Sequence[Sequence[int]], kind: str) -> list[npt.NDArray[np.float32]]:
+        core = self._loaded().core
+        requests: list[int] = []
+        try:
+            for prompt in prompts:
+                requests.append(self._mail.open())
+                core.submit(requests[-1], list(prompt), kind=kind)
+            values = []
+            for request in requests:
+                for output in self._mail.read(request):
+                    check_output(output)
+                    if output.finish == "cancelled":
+                        raise LLMCoreError("[llm] the model was closed")
+                    values.append(output.take_values())
+            return values
+        finally:
+            for request in requests:
+                self._mail.drop(request)
+
+
+class _Mail:
+    """Sorts the engine's outputs by request. Whichever thread waits sorts for all."""
+
+    def __init__(self, core: _core.Engine) -> None:
+        self._core = core
+        self._ids = itertools.count(1)
+        self._boxes: dict[int, deque[_core.Output]] = {}
+        self._sorting = threading.Lock()
+
+    def open(self) -> int:
+        """A new request's id and box."""
+        request = next(self._ids)
+        self._boxes[request] = deque()
+        return request
+
+    def drop(self, request: int) -> None:
+        """No more of this request is wanted: ends it if it still runs."""
+        if self._boxes.pop(request, None) is not None:
+            self._core.abort(request)
+
+    def read(self, request: int) -> Iterator[_core.Output]:
+        """The request's outputs as they arrive, to its last."""
+        box = self._boxes[request]
+        while True:
+            while not box:
+                with self._sorting:
+                    if not box:
+                        self._sort()
+            output = box.popleft()
+            if output.request_done:
+                del self._boxes[request]
+            yield output
+            if output.request_done:
+                return
+
+    def _sort(self) -> None:
+        for output in self._core.wait(_WAIT):
+            box = self._boxes.get(output.request)
+            if box is not None:
+                box.append(output)
+
+
+def _prompt_list(prompts: str | Sequence[str] | Sequence[Sequence[int]]) -> list[str | Sequence[int]]:
+    if isinstance(prompts, str):
+        return [prompts]
+    listed = list(prompts)
+    if any(isinstance(prompt, int | np.integer) for prompt in listed):
+        raise InvalidArgumentError("[llm] prompts; got a list of token ids; expected a list of such lists")
+    return cast("list[str | Sequence[int]]", listed)
+
+
+def _params_list(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * count
+    if len(params) != count:
+        raise InvalidArgumentError(f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts")
+    return list(params)

@@ -1,0 +1,298 @@
+"""A Jinja environment for chat templates from files nobody has checked: no side effects, bounded time and size."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension
+from jinja2.filters import FILTERS
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+MAX_SECONDS = 5.0
+MAX_TEXT = 1 << 20  # characters, on top of what the messages bring
+MAX_INTEGER_BITS = 256
+
+_FILTERS = (
+    "abs", "batch", "capitalize", "d", "default", "dictsort", "e", "escape", "first", "float", "groupby", "indent",
+    "int", "items", "join", "last", "length", "count", "list", "lower", "map", "max", "min", "reject", "rejectattr",
+    "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort", "string", "sum", "title", "trim",
+    "truncate", "unique", "upper", "wordcount",
+)  # fmt: skip
+# Their results can be far larger than what they are given, whatever the arguments' own size.
+_PADDING_METHODS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
+_WIDE_FIELD = re.compile(r"\d{4}|\*|:[^}]*\{")
+
+
+class TemplateRefusal(jinja2.TemplateError):
+    """The template called raise_exception."""
+
+
+class TemplateLimitError(jinja2.TemplateError):
+    """The template asks for more time or memory than it may have."""
+
+
+@dataclass
+class _Budget:
+    deadline: float
+    max_text: int
+
+
+_budget: ContextVar[_Budget] = ContextVar("template_budget")
+
+
+def _tick() -> None:
+    if time.monotonic() > _budget.get().deadline:
+        raise TemplateLimitError(f"it runs for more than {MAX_SECONDS:g} seconds")
+
+
+def _check_size(size: int) -> None:
+    if size > _budget.get().max_text:
+        raise TemplateLimitError(f"it makes a value of {size} elements")
+
+
+def _bounded(value: Any) -> Any:
+    """Lets a value pass that is not too large."""
+    if isinstance(value, (str, bytes, list, tuple, dict)):
+        _check_size(len(value))
+    return value
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        _tick()
+        return _bounded(function(*args, **kwargs))
+
+    return guarded
+
+
+def _counted(iterable: Iterable[Any]) -> Iterator[Any]:
+    for item in iterable:
+        _tick()
+        yield item
+
+
+def _concat(*parts: Any) -> str:
+    _tick()
+    return str(_bounded("".join(map(str, parts))))
+
+
+def _join(value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+    items = list(value)
+    if attribute is not None:
+        items = [item.get(attribute, "") if isinstance(item, Mapping) else item[attribute] for item in items]
+    texts = [str(item) for item in items]
+    _check_size(sum(map(len, texts)) + len(d) * len(texts))
+    return d.join(texts)
+
+
+def _replace(text: Any, old: Any, new: Any, count: int | None = None) -> str:
+    text, old, new = str(text), str(old), str(new)
+    _check_size(len(text) + len(new) * text.count(old))
+    return str(text.replace(old, new, -1 if count is None else count))
+
+
+def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    prefix = width if isinstance(width, str) else " " * min(int(width), MAX_TEXT)
+    _check_size(len(text) + len(prefix) * (text.count("\n") + 1))
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        prefix + line if (first or index) and (blank or line.strip()) else line for index, line in enumerate(lines)
+    )
+
+
+def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> list[list[Any]]:
+    _check_size(linecount)
+    items = list(value)
+    rows = [items[start : start + linecount] for start in range(0, len(items), max(linecount, 1))]
+    if rows and fill_with is not None:
+        rows[-1] += [fill_with] * (linecount - len(rows[-1]))
+    return rows
+
+
+def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> list[list[Any]]:
+    _check_size(slices)
+    items = list(value)
+    each, longer = divmod(len(items), max(slices, 1))
+    rows, start = [], 0
+    for index in range(slices):
+        end = start + each + (index < longer)
+        row = items[start:end]
+        if fill_with is not None and index >= longer:
+            row.append(fill_with)
+        rows.append(row)
+        start = end
+    return rows
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """As templates expect it: characters as they are, no HTML escapes."""
+    if indent is not None and not 0 <= indent <= 16:
+        raise TemplateLimitError(f"tojson(indent={indent})")
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _range(*args: int) -> range:
+    result = range(*args)
+    if len(result) > 1 << 16:
+        raise TemplateLimitError(f"it asks for a range of {len(result)} numbers")
+    return result
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateRefusal(message)
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what the assistant says, for training; here its body alone counts."""
+
+    tags = {"generation"}  # noqa: RUF012 (the base class's own form)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute(name), arguments, [], None, None)
+
+
+class _Limiter(NodeTransformer):
+    """Makes every loop, macro, concatenation and captured block of a template pass by the budget."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        node.iter = _call("counted", [node.iter]).set_lineno(node.lineno)
+        if node.recursive:
+            node.body.insert(0, nodes.ExprStmt(_call("tick", [])).set_lineno(node.lineno))
+        return node
+
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(_call("tick", [])).set_lineno(node.lineno))
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _call("concat", node.nodes).set_lineno(node.lineno)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
+        self.generic_visit(node)
+        node.filter = nodes.Filter(node.filter, "bounded", [], [], None, None).set_lineno(node.lineno)
+        return node
+
+
+class _LimitedCode(CodeGenerator):
+    def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:
+        super().visit_Template(_Limiter().visit(node), frame)
+
+
+class TemplateEnvironment(ImmutableSandboxedEnvironment):
+    """The names chat templates use, and no others."""
+
+    code_generator_class = _LimitedCode
+    intercepted_binops = frozenset(("+", "*", "**", "%"))
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Generation],
+            cache_size=0,
+        )
+        own = {
+            "join": _join, "replace": _replace, "indent": _indent, "batch": _batch, "slice": _slice,
+            "tojson": _to_json, "bounded": lambda value: value,
+        }  # fmt: skip
+        chosen = {name: FILTERS[name] for name in _FILTERS} | own
+        self.filters = {name: _guarded(function) for name, function in chosen.items()}
+        self.globals.pop("lipsum")
+        self.globals["range"] = _range
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = _strftime_now
+        self.tick = _tick
+        self.counted = _counted
+        self.concat = _concat
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if isinstance(obj, str) and attr in _PADDING_METHODS:
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None and _WIDE_FIELD.search(value.__self__):
+            raise TemplateLimitError("a format string with a wide field")
+        return wrapped
+
+    def call(self, context: jinja2.runtime.Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        _tick()
+        owner = getattr(obj, "__self__", None)
+        name = getattr(obj, "__name__", "")
+        if isinstance(owner, str):
+            if name == "join" and args:
+                return _join(args[0], owner)
+            if name == "replace":
+                return _replace(owner, *args, **kwargs)
+        return _bounded(super().call(context, obj, *args, **kwargs))
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        _tick()
+        if operator == "*":
+            for sequence, times in ((left, right), (right, left)):
+                if isinstance(sequence, Sequence) and isinstance(times, int):
+                    _check_size(len(sequence) * times)
+        if isinstance(left, int) and isinstance(right, int):
+            _check_integers(operator, left, right)
+        if operator == "%" and isinstance(left, str) and _WIDE_FIELD.search(left):
+            raise TemplateLimitError("a format string with a wide field")
+        return _bounded(super().call_binop(context, operator, left, right))
+
+
+def _check_integers(operator: str, left: int, right: int) -> None:
+    bits = left.bit_length() + right.bit_length()
+    if operator == "**":
+        bits = left.bit_length() * abs(right)
+    if bits > MAX_INTEGER_BITS:
+        raise TemplateLimitError("it computes with very large numbers")
+
+
+def render_within_limits(template: jinja2.Template, variables: Mapping[str, Any], input_size: int) -> str:
+    """Renders; TemplateLimitError past MAX_SECONDS or MAX_TEXT characters beyond four times `input_size`."""
+    budget = _Budget(time.monotonic() + MAX_SECONDS, MAX_TEXT + 4 * input_size)
+    token = _budget.set(budget)
+    try:
+        size = 0
+        parts: list[str] = []
+        for part in template.generate(variables):
+            size += len(part)
+            _check_size(size)
+            parts.append(part)
+        return "".join(parts)
+    finally:
+        _budget.reset(token)

@@ -1,0 +1,1 @@
+"""Tools that make and change model files."""

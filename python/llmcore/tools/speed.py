@@ -1,0 +1,160 @@
+"""Measures prompt and generation speed through the engine that serves, by the engine's own clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from llmcore import _core
+from llmcore.errors import LLMCoreError
+from llmcore.tools.weight_bytes import decode_weight_bytes
+
+_WAIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure: prefill of `n_prompt` tokens and `n_gen` steps of decode from `depth`, `batch` sequences at once.
+
+    In a decode test the sequence that starts last is measured. The others get more to generate, so that they run
+    all the while: prompts are prefilled in turn and in chunks, while those that are through already decode.
+    """
+
+    n_prompt: int
+    n_gen: int
+    batch: int
+    depth: int
+    repetitions: int
+
+    @property
+    def prompt_at_depth(self) -> int:
+        """Prompt tokens of a decode test: something has to come first."""
+        return max(self.depth, 1)
+
+    @property
+    def head_start(self) -> int:
+        """Steps by which the first sequence may be ahead of the last."""
+        return self.batch * (self.prompt_at_depth // 64 + 2) if self.batch > 1 else 0
+
+    @property
+    def n_ctx(self) -> int:
+        """The context that the longest sequence needs."""
+        return max(self.n_prompt + 1, self.prompt_at_depth + self.n_gen + 1 + self.head_start)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One sequence, in seconds since its submission, which was `submitted` after the first one's."""
+
+    submitted: float
+    first_token: float
+    total: float
+    rank: int
+    """How many sequences ended before, as far as can be told."""
+
+
+class _Bench:
+    """Runs random prompts, all different, for a cached prefix would be no measurement."""
+
+    def __init__(self, engine: _core.Engine) -> None:
+        self._engine = engine
+        self._rng = np.random.default_rng(0)
+        self._next_id = 0
+
+    def run(self, n_prompt: int, max_tokens: list[int]) -> list[_Run]:
+        """Submits one sequence for each of `max_tokens` at once and waits for all."""
+        n_vocab = int(self._engine.info["n_vocab"])
+        prompts = self._rng.integers(min(3, n_vocab - 1), n_vocab, (len(max_tokens), n_prompt)).tolist()
+        first_id, self._next_id = self._next_id, self._next_id + len(max_tokens)
+        submitted = []
+        start = time.perf_counter()
+        for i, (prompt, limit) in enumerate(zip(prompts, max_tokens, strict=True)):
+            submitted.append(time.perf_counter() - start)
+            self._engine.submit(first_id + i, prompt, max_tokens=limit, temperature=0.0, ignore_eos=True)
+        runs: dict[int, _Run] = {}
+        while len(runs) < len(max_tokens):
+            outputs = self._engine.wait(_WAIT_SECONDS)
+            if not outputs:
+                raise LLMCoreError(f"[bench] no token; got {_WAIT_SECONDS:.0f} s of silence; expected a step")
+            ended_before = len(runs)
+            for output in outputs:
+                if output.finish == "error":
+                    raise LLMCoreError(output.error_message)
+                if output.request_done:
+                    i = output.request - first_id
+                    runs[i] = _Run(submitted[i], output.first_token_seconds, output.total_seconds, ended_before)
+        return [runs[i] for i in range(len(max_tokens))]
+
+    def prefill(self, options: BenchOptions) -> float:
+        """Prompt tokens a second, from the first submission to the last sequence's first token."""
+        runs = self.run(options.n_prompt, [1] * options.batch)
+        return options.batch * options.n_prompt / max(run.submitted + run.first_token for run in runs)
+
+    def decode(self, options: BenchOptions) -> float:
+        """Generated tokens a second, over the `n_gen` steps after the last sequence's first token."""
+        longer = options.n_gen + 1 + options.head_start
+        limits = [longer] * (options.batch - 1) + [options.n_gen + 1]
+        measured = self.run(options.prompt_at_depth, limits)[-1]
+        if measured.rank > 0:
+            raise LLMCoreError(
+                f"[bench] sequences did not overlap; got {options.batch}; expected as many as the cache holds"
+            )
+        return options.batch * options.n_gen / (measured.total - measured.first_token)
+
+
+def measure(
+    model: Path, options: BenchOptions, *, threads: int, device: str, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Loads the model, warms up and measures; `report` gets lines of progress. Returns what `bench --json` prints.
+
+    `threads`: 0 for one a physical core. Raises GGUFError, ModelError or InvalidArgumentError.
+    """
+    step_gigabytes = decode_weight_bytes(model) / 1e9
+    report(f"loading {model.name}")
+    engine = _core.Engine(model, device=device, threads=threads, n_ctx=options.n_ctx, max_batch=options.batch)
+    try:
+        bench = _Bench(engine)
+        report("warming up")
+        bench.run(min(max(options.n_prompt, 1), options.n_ctx - 1), [1])
+        tests = [("prefill", options.n_prompt, bench.prefill), ("decode", options.n_gen, bench.decode)]
+        results = []
+        for test, wanted, sample in tests:
+            if not wanted:
+                continue
+            samples = []
+            for repetition in range(options.repetitions):
+                samples.append(sample(options))
+                report(f"{test} {repetition + 1}/{options.repetitions}: {samples[-1]:.2f} tokens/s")
+            results.append(_result(test, options, samples, step_gigabytes))
+        info = engine.info
+    finally:
+        engine.close()
+    speeds = {result["test"]: result["tps"] for result in results}
+    return {
+        "model": str(model),
+        "device": info["device"],
+        "threads": info["threads"],
+        "prefill_tps": speeds.get("prefill"),
+        "decode_tps": speeds.get("decode"),
+        "results": results,
+    }
+
+
+def _result(test: str, options: BenchOptions, samples: list[float], step_gigabytes: float) -> dict[str, Any]:
+    """`tps` is the median. A step of decode reads every weight once, whatever the batch."""
+    tps = median(samples)
+    decode = test == "decode"
+    return {
+        "test": test,
+        "n_prompt": 0 if decode else options.n_prompt,
+        "n_gen": options.n_gen if decode else 0,
+        "batch": options.batch,
+        "depth": options.depth if decode else 0,
+        "tps": tps,
+        "samples": samples,
+        "weight_gb_s": step_gigabytes * tps / options.batch if decode else None,
+    }

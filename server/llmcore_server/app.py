@@ -1,0 +1,101 @@
+"""Wires the HTTP application: routes, middleware, errors, and the guard around them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from llmcore_server.config import ServerConfig
+from llmcore_server.disconnect import DisconnectGuard
+from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
+from llmcore_server.metrics import Metrics
+from llmcore_server.middleware.engine_lifespan import EngineLifespan
+from llmcore_server.middleware.request_identity import RequestIdentity
+from llmcore_server.registry import EngineRegistry
+from llmcore_server.resources.chat import ChatCompletionsResource
+from llmcore_server.resources.generate import GenerateResource
+from llmcore_server.resources.health import HealthResource
+from llmcore_server.resources.metrics import MetricsResource
+from llmcore_server.resources.models import ModelsResource, OpenAIModelsResource
+from llmcore_server.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+# Asked by machines that watch the server: not counted among its active connections.
+_MONITORING = frozenset({"/health", "/api/v1/health", "/metrics", "/api/v1/metrics"})
+
+_FALCON_CODES = {
+    400: "INVALID_REQUEST",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+}
+
+
+def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> DisconnectGuard:
+    """Return the ASGI application that serves the registry's models; loading starts with its lifespan."""
+    config = config or ServerConfig()
+    metrics = Metrics(VERSION, registry)
+    middleware: list[Any] = [RequestIdentity(), EngineLifespan(registry)]
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
+    app.req_options.strip_url_path_trailing_slash = True
+
+    health = HealthResource(registry, metrics)
+    app.add_route("/health", health)
+    app.add_route("/api/v1/health", health)
+
+    scrape = MetricsResource(metrics)
+    app.add_route("/metrics", scrape)
+    app.add_route("/api/v1/metrics", scrape)
+
+    generate = GenerateResource(registry, metrics, config)
+    app.add_route("/api/v1/generate", generate)
+    app.add_route("/api/v1/generate/stream", generate, suffix="stream")
+    app.add_route("/api/v1/models", ModelsResource(registry))
+
+    app.add_route("/v1/models", OpenAIModelsResource(registry))
+    app.add_route("/v1/chat/completions", ChatCompletionsResource(registry, metrics, config, f"fp_{VERSION}"))
+
+    app.add_error_handler(ApiError, _answer_api_error)
+    app.add_error_handler(falcon.HTTPError, _answer_falcon_error)
+    app.add_error_handler(Exception, _answer_unexpected_error)
+    return DisconnectGuard(app, metrics.in_flight, config.stall_timeout, uncounted=_MONITORING)
+
+
+async def _answer_api_error(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ApiError, _params: dict[str, Any]
+) -> None:
+    resp.status = error.status
+    resp.stream = None
+    resp.media = error.body(req.path, preferred_language(req.get_header("Accept-Language")))
+    resp.content_type = falcon.MEDIA_JSON
+    if error.retry_after is not None:
+        resp.set_header("Retry-After", str(error.retry_after))
+    elif is_openai_path(req.path) and error.status >= 500:
+        # OpenAI's clients run the whole generation again on a 5xx unless told not to.
+        resp.set_header("x-should-retry", "false")
+    if error.status in (408, 413):
+        resp.set_header("Connection", "close")
+
+
+async def _answer_falcon_error(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: dict[str, Any]
+) -> None:
+    if error.headers:
+        resp.set_headers(error.headers)
+    unlisted = "INTERNAL_ERROR" if error.status_code >= 500 else "INVALID_REQUEST"
+    code = _FALCON_CODES.get(error.status_code, unlisted)
+    await _answer_api_error(req, resp, ApiError(code), params)
+
+
+async def _answer_unexpected_error(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: dict[str, Any]
+) -> None:
+    known = error_from_engine(error)
+    if known is None:
+        logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    await _answer_api_error(req, resp, known or ApiError("INTERNAL_ERROR"), params)

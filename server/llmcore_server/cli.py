@@ -1,0 +1,75 @@
+"""``llmcore serve``: the command line of the server. Imports nothing heavy before it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def _parse_aliases(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for value in values:
+        name, separator, target = value.partition("=")
+        if not (name and separator and target):
+            raise click.BadParameter(f"'{value}' is not NAME=TARGET")
+        aliases[name] = target
+    return aliases
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: all cores]")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where the model runs.",
+)
+@click.option("--n-ctx", type=click.IntRange(1), help="Context length in tokens.  [default: the model's]")
+@click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
+@click.option(
+    "--models-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory whose *.gguf files are listed.",
+)
+@click.option(
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="NAME=TARGET",
+    callback=_parse_aliases,
+    help="Another name for a model; may be repeated.",
+)
+def serve(  # noqa: PLR0917 - click passes them by name
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    threads: int | None,
+    device: str,
+    n_ctx: int | None,
+    max_batch: int | None,
+    models_dir: Path | None,
+    aliases: dict[str, str],
+) -> None:
+    """Serve models over HTTP.
+
+    MODEL is a GGUF file, or the name of one in --models-dir; the first is the default model.
+    Without one, the embedded model is served.
+    """
+    from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
+
+    socket = listen(host, port)
+    options = EngineOptions(device=device, threads=threads, n_ctx=n_ctx, max_batch=max_batch)
+    raise SystemExit(run_server(socket, models, models_dir, aliases, options))
+
+
+if __name__ == "__main__":
+    serve()

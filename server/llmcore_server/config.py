@@ -1,0 +1,32 @@
+"""The server's settings: frozen, given once to ``create_app``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Limits and intervals of the HTTP layer; times in seconds, sizes in bytes.
+
+    max_body_bytes: a larger request body is refused with 413.
+    body_timeout: a client that takes longer to send its body is refused with 408.
+    load_timeout: how long a request waits for a model that is loading.
+    stall_timeout: a client that accepts no data for so long is dropped and its generation cancelled.
+    event_interval: least time between two events of ``/api/v1/generate/stream``.
+    admission_wait: how long a stream waits for the engine's refusal before it answers 200.
+    default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
+    max_choices: largest ``n`` of one request.
+    drain_timeout: how long running requests may take to finish once the server is told to stop.
+    """
+
+    max_body_bytes: int = 4 * 1024 * 1024
+    body_timeout: float = 30.0
+    load_timeout: float = 600.0
+    stall_timeout: float = 60.0
+    event_interval: float = 0.010
+    admission_wait: float = 0.2
+    default_max_tokens: int = 512
+    default_temperature: float = 0.7
+    max_choices: int = 16
+    drain_timeout: float = 30.0

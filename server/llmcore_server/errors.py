@@ -1,0 +1,218 @@
+"""The one catalogue of errors, and its two shapes: the specification's and OpenAI's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Language = Literal["zh", "en"]
+
+
+class Text(NamedTuple):
+    """One message in both languages."""
+
+    zh: str
+    en: str
+
+    def __call__(self, language: Language) -> str:
+        return self.zh if language == "zh" else self.en
+
+
+class Kind(NamedTuple):
+    """What a code of the catalogue means; ``details`` is said where the raiser has nothing more exact."""
+
+    status: int
+    message: Text
+    details: Text
+    openai_type: str
+    openai_code: str | None
+
+
+CATALOGUE: Mapping[str, Kind] = {
+    "INVALID_REQUEST": Kind(
+        400,
+        Text("请求参数错误", "The request is invalid"),
+        Text("请检查请求参数", "Check the request's parameters"),
+        "invalid_request_error",
+        None,
+    ),
+    "INVALID_JSON": Kind(
+        400,
+        Text("请求体不是有效的 JSON", "The request body is not valid JSON"),
+        Text("请检查请求体的 JSON 语法和 UTF-8 编码", "Check the body's JSON syntax and UTF-8 encoding"),
+        "invalid_request_error",
+        None,
+    ),
+    "UNSUPPORTED_PARAMETER": Kind(
+        400,
+        Text("不支持该请求参数", "A parameter is not supported"),
+        Text("请去掉该参数", "Leave the parameter out"),
+        "invalid_request_error",
+        "unsupported_parameter",
+    ),
+    "CONTEXT_LENGTH_EXCEEDED": Kind(
+        400,
+        Text("输入超过模型的上下文长度", "The input exceeds the model's context length"),
+        Text("请缩短输入", "Shorten the input"),
+        "invalid_request_error",
+        "context_length_exceeded",
+    ),
+    "NOT_FOUND": Kind(
+        404,
+        Text("资源未找到", "Resource not found"),
+        Text("请检查请求地址", "Check the request's URL"),
+        "invalid_request_error",
+        "unknown_url",
+    ),
+    "MODEL_NOT_FOUND": Kind(
+        404,
+        Text("请求的模型不存在", "The requested model does not exist"),
+        Text("请用模型列表接口查看可用的模型", "See the list of models for those available"),
+        "invalid_request_error",
+        "model_not_found",
+    ),
+    "METHOD_NOT_ALLOWED": Kind(
+        405,
+        Text("不支持该请求方法", "Method not allowed"),
+        Text("请检查请求方法", "Check the request's method"),
+        "invalid_request_error",
+        "method_not_allowed",
+    ),
+    "REQUEST_TIMEOUT": Kind(
+        408,
+        Text("接收请求体超时", "The request body took too long to arrive"),
+        Text("请重试", "Try again"),
+        "invalid_request_error",
+        "request_timeout",
+    ),
+    "PAYLOAD_TOO_LARGE": Kind(
+        413,
+        Text("请求体过大", "The request body is too large"),
+        Text("请缩短请求", "Shorten the request"),
+        "invalid_request_error",
+        "request_too_large",
+    ),
+    "UNSUPPORTED_MEDIA_TYPE": Kind(
+        415,
+        Text("不支持的内容类型", "Unsupported content type"),
+        Text("请使用 Content-Type: application/json", "Use Content-Type: application/json"),
+        "invalid_request_error",
+        "unsupported_media_type",
+    ),
+    "TOO_MANY_REQUESTS": Kind(
+        429,
+        Text("请求过于频繁", "Too many requests"),
+        Text("等待队列已满，请稍后重试", "The queue is full; try again later"),
+        "rate_limit_error",
+        "rate_limit_exceeded",
+    ),
+    "INTERNAL_ERROR": Kind(
+        500,
+        Text("服务器内部错误", "Internal server error"),
+        Text("请查看服务器日志", "See the server's log"),
+        "server_error",
+        None,
+    ),
+    "MODEL_NOT_LOADED": Kind(
+        503,
+        Text("请求的模型未加载", "The requested model is not loaded"),
+        Text("请先调用加载接口", "Call the load endpoint first"),
+        "server_error",
+        "model_not_loaded",
+    ),
+    "MODEL_LOAD_FAILED": Kind(
+        503,
+        Text("模型加载失败", "The model failed to load"),
+        Text("请查看服务器日志", "See the server's log"),
+        "server_error",
+        "model_load_failed",
+    ),
+    "SERVICE_UNAVAILABLE": Kind(
+        503,
+        Text("服务不可用", "Service unavailable"),
+        Text("请稍后重试", "Try again later"),
+        "server_error",
+        "service_unavailable",
+    ),
+}
+
+
+@dataclass(eq=False)
+class ApiError(Exception):
+    """A refusal the client is told about; ``code`` is a key of the catalogue.
+
+    ``param`` names the offending parameter as a path such as ``messages[0].role``;
+    ``retry_after`` is in seconds; ``allow`` lists the methods a 405 answers with.
+    """
+
+    code: str
+    details: Text | None = None
+    param: str | None = None
+    retry_after: int | None = None
+    allow: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return CATALOGUE[self.code]
+
+    @property
+    def status(self) -> int:
+        return self.kind.status
+
+    def native_body(self, language: Language) -> dict[str, object]:
+        """Return the specification's shape: ``{"error": {"code", "message", "details"}}``."""
+        details = self.details or self.kind.details
+        message = self.kind.message(language)
+        return {"error": {"code": self.code, "message": message, "details": details(language)}}
+
+    def openai_body(self) -> dict[str, object]:
+        """Return OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``, in English."""
+        details = self.details or self.kind.details
+        return {
+            "error": {
+                "message": f"{self.kind.message('en')}: {details('en')}",
+                "type": self.kind.openai_type,
+                "param": self.param,
+                "code": self.kind.openai_code,
+            }
+        }
+
+    def body(self, path: str, language: Language) -> dict[str, object]:
+        """Return the shape of the route family ``path`` belongs to."""
+        return self.openai_body() if is_openai_path(path) else self.native_body(language)
+
+
+def is_openai_path(path: str) -> bool:
+    """Whether a request path belongs to the OpenAI-compatible family."""
+    return path == "/v1" or path.startswith("/v1/")
+
+
+def preferred_language(accept_language: str | None) -> Language:
+    """Chinese unless ``Accept-Language`` (RFC 9110, 12.5.4) weighs English higher."""
+    best = {"zh": 0.0, "en": 0.0}
+    for item in (accept_language or "")[:1000].split(","):
+        tag, _, parameters = item.partition(";")
+        language = tag.strip().lower().partition("-")[0]
+        quality = re.fullmatch(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameters)
+        weight = 1.0 if not parameters else float(quality[1]) if quality else 0.0
+        if language in best:
+            best[language] = max(best[language], weight)
+    return "en" if best["en"] > best["zh"] else "zh"
+
+
+def error_from_engine(error: Exception) -> ApiError | None:
+    """Map what an engine refuses to what the client is told; None for what nobody expects."""
+    from llmcore import errors as core  # noqa: PLC0415 - keeps the start of the process light
+
+    said = str(error)
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, core.ContextLengthError):
+        return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
+    if isinstance(error, core.QueueFullError):
+        return ApiError("TOO_MANY_REQUESTS", retry_after=1)
+    if isinstance(error, core.InvalidArgumentError | core.GrammarError):
+        return ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
+    return None

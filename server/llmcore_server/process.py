@@ -1,0 +1,141 @@
+"""The process behind ``llmcore serve``: its socket, its signals, its engines and its exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from llmcore_server.engine_protocol import Engine
+    from llmcore_server.registry import ModelFile
+
+# Longer than the pools of the usual clients keep a connection, so that the client closes first.
+_KEEP_ALIVE = 75
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What every engine of this process is built with; None leaves the choice to the engine."""
+
+    device: str
+    threads: int | None
+    n_ctx: int | None
+    max_batch: int | None
+
+    def build(self, file: ModelFile) -> Engine:
+        """Load a model; blocking."""
+        from llmcore import AsyncEngine  # noqa: PLC0415 - imported on the loader's thread, while we listen
+
+        return AsyncEngine(
+            None if file.path is None else str(file.path),
+            device=self.device,
+            threads=self.threads,
+            n_ctx=self.n_ctx,
+            max_batch=self.max_batch,
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind at once, so that a port in use is told before anything is loaded; clients wait in the backlog."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def run_server(
+    listener: socket.socket,
+    named: Sequence[str],
+    directory: Path | None,
+    aliases: Mapping[str, str],
+    options: EngineOptions,
+) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the process's exit code."""
+    import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
+
+    from llmcore_server.app import create_app  # noqa: PLC0415
+    from llmcore_server.config import ServerConfig  # noqa: PLC0415
+    from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
+    from llmcore_server.process_memory import resident_bytes  # noqa: PLC0415
+    from llmcore_server.registry import EngineRegistry  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        selection = select_models(named, directory, aliases)
+    except ModelSelectionError as error:
+        raise click.ClickException(str(error)) from None
+
+    failed: list[ModelFile] = []
+
+    def stop_on_failure(file: ModelFile, error: Exception) -> None:
+        click.echo(f"Error: cannot load {file.name}: {error}", err=True)
+        failed.append(file)
+        server.should_exit = True
+
+    config = ServerConfig()
+    registry = EngineRegistry(
+        models=selection.models,
+        load=options.build,
+        preload=selection.preload,
+        aliases=aliases,
+        load_timeout=config.load_timeout,
+        resident_bytes=resident_bytes,
+        on_load_failed=stop_on_failure,
+    )
+
+    class AnnouncingServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _announce(listener, selection.preload)
+
+    server = AnnouncingServer(
+        uvicorn.Config(
+            create_app(registry, config),
+            http="httptools",
+            loop="auto",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=int(config.drain_timeout),
+        )
+    )
+
+    def stop(signum: int, frame: Any) -> None:  # noqa: ARG001
+        # Uvicorn handles these signals while it serves and raises them again at its end, to us.
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    server.run(sockets=[listener])
+    code = 1 if failed else 0
+    if registry.busy_loading:
+        # A native load cannot be interrupted, and nothing it holds needs saving.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _announce(listener: socket.socket, loading: Sequence[str]) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    click.echo(f"llmcore listens on {url} (model: {', '.join(loading)})")
+    click.echo(
+        f"Try: curl {url}/api/v1/generate -H 'Content-Type: application/json'"
+        """ -d '{"prompt": "请写一首关于春天的诗"}'"""
+    )
+    sys.stdout.flush()

@@ -1,0 +1,53 @@
+"""Reads a request's JSON body within its bounds of size, time and type."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import falcon.asgi
+from msgspec import Struct
+
+from llmcore_server.config import ServerConfig
+from llmcore_server.errors import ApiError, Text
+from llmcore_server.schemas import BodyDecoder
+
+_T = TypeVar("_T", bound=Struct)
+
+# A refused body is read on up to this many times the limit: a client that is still sending when the
+# connection closes sees a reset instead of the answer.
+_DISCARDED_MULTIPLE = 8
+
+
+async def read_request(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, decoder: BodyDecoder[_T], config: ServerConfig
+) -> _T:
+    """Return the decoded body; names of fields that were ignored go into ``X-LLMCore-Warnings``."""
+    media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        # Also what keeps web pages of other origins from posting without the browser asking first.
+        raise ApiError("UNSUPPORTED_MEDIA_TYPE")
+    try:
+        body = await asyncio.wait_for(_read(req, config.max_body_bytes), config.body_timeout)
+    except asyncio.TimeoutError:
+        raise ApiError("REQUEST_TIMEOUT") from None
+    request, ignored = decoder.decode(body)
+    if ignored:
+        resp.set_header("x-llmcore-warnings", "ignored: " + ", ".join(ignored[:16]))
+    return request
+
+
+async def _read(req: falcon.asgi.Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in req.stream:
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        elif size > _DISCARDED_MULTIPLE * limit:
+            break
+    if size > limit:
+        raise ApiError(
+            "PAYLOAD_TOO_LARGE", Text(f"请求体最多 {limit} 字节", f"a request body is at most {limit} bytes")
+        )
+    return b"".join(chunks)

@@ -1,0 +1,1 @@
+"""One resource a route family; each gets its collaborators in the constructor."""

@@ -1,0 +1,183 @@
+"""Request bodies as frozen structs, and how a body becomes one or a 400 that names the parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llmcore_server.errors import ApiError, Text
+
+if TYPE_CHECKING:
+    from llmcore import SamplingParams
+
+_LONGEST = 1 << 24
+
+Count = Annotated[int, Meta(ge=1, le=_LONGEST)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+StopString = Annotated[str, Meta(max_length=1024)]
+
+
+class SamplingFields(Struct, frozen=True, kw_only=True):
+    """The sampling parameters every generating route takes; null means absent."""
+
+    model: str | None = None
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_k: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    top_p: Probability | None = None
+    min_p: Probability | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    ignore_eos: bool | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
+
+    def sampling_params(self, **chosen: Any) -> SamplingParams:
+        """Return the engine's parameters: the fields that were given, overridden by ``chosen``."""
+        from llmcore import SamplingParams  # noqa: PLC0415 - keeps the start of the process light
+
+        fields = (name for name in SamplingFields.__struct_fields__ if name != "model")
+        given = {name: value for name in fields if (value := getattr(self, name)) is not None}
+        if self.top_p is not None:
+            # OpenAI's range includes 0, which is the likeliest token alone; the engine's does not.
+            given["top_p"] = max(self.top_p, 1e-9)
+        return SamplingParams(**{**given, **chosen})
+
+
+class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/generate`` and ``/generate/stream``."""
+
+    prompt: str
+    stream: bool | None = None
+    raw: bool | None = None
+
+
+class ContentPart(Struct, frozen=True, kw_only=True):
+    """One part of a message's content; only text is understood."""
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(Struct, frozen=True, kw_only=True):
+    """One message of a conversation."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    function_call: msgspec.Raw | None = None
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """What a stream carries besides its text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
+    """Body of ``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
+    max_completion_tokens: Count | None = None
+    n: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+
+# Parameters that would change the answer and are not served, with the values that ask for nothing.
+UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+}
+
+_T = TypeVar("_T", bound=Struct)
+_HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class BodyDecoder(Generic[_T]):
+    """Decodes one kind of request body strictly."""
+
+    def __init__(self, body_type: type[_T], unsupported: Mapping[str, tuple[object, ...]]) -> None:
+        self._decoder = msgspec.json.Decoder(body_type)
+        self._unsupported = unsupported
+        self._accounted_for = {field.encode_name for field in msgspec.structs.fields(body_type)} | {
+            *unsupported
+        }
+
+    def decode(self, body: bytes) -> tuple[_T, list[str]]:
+        """Return the request and the names of ignored fields; raise `ApiError` for a bad body."""
+        try:
+            fields = _RAW_OBJECT.decode(body)
+            for name, neutral in self._unsupported.items():
+                if name in fields and msgspec.json.decode(fields[name]) not in (None, *neutral):
+                    raise _unsupported_parameter(name)
+            request = self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise _invalid_parameter(str(error)) from None
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise ApiError("INVALID_JSON", Text(f"请检查 JSON 语法（{error}）", str(error))) from None
+        except RecursionError:
+            nested = Text("JSON 嵌套过深", "The JSON is nested too deeply")
+            raise ApiError("INVALID_JSON", nested) from None
+        return request, [
+            name
+            for name, value in fields.items()
+            if name not in self._accounted_for and bytes(value) != b"null" and _HEADER_SAFE.fullmatch(name)
+        ]
+
+
+def _unsupported_parameter(name: str) -> ApiError:
+    details = Text(f"暂不支持参数 {name}", f"'{name}' is not supported by this server")
+    return ApiError("UNSUPPORTED_PARAMETER", details, param=name)
+
+
+# msgspec's messages, in Chinese: https://jcristharif.com/msgspec documents no stable wording, so an
+# unknown one is passed on as it is.
+_CHINESE = (
+    (re.compile(r"Object missing required field `(.+)`"), r"缺少必需的字段 \1"),
+    (re.compile(r"Expected `(.+)`, got `(.+)`"), r"应为 \1，实际为 \2"),
+    (re.compile(r"Expected `(.+)` of length (.+)"), r"\1 的长度应 \2"),
+    (re.compile(r"Expected `(.+)` ([<>]=?) (.+)"), r"\1 应 \2 \3"),
+    (re.compile(r"Invalid enum value (.+)"), r"无效的取值 \1"),
+    (re.compile(r"(Number|Integer) out of range"), r"数值超出范围"),
+)
+
+
+def _invalid_parameter(said: str) -> ApiError:
+    located = re.fullmatch(r"(.*?)(?: - at (?:`key` in )?`\$\.?(.*)`)?", said, re.DOTALL)
+    message, param = (located[1], located[2] or "") if located else (said, "")
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if missing:
+        param = f"{param}.{missing[1]}" if param else missing[1]
+    chinese = message
+    for pattern, replacement in _CHINESE:
+        if pattern.fullmatch(message):
+            chinese = pattern.sub(replacement, message)
+            break
+    if param:
+        details = Text(f"参数 {param}：{chinese}", f"parameter '{param}': {message}")
+        return ApiError("INVALID_REQUEST", details, param=param)
+    return ApiError("INVALID_REQUEST", Text(chinese, message))

@@ -1,0 +1,18 @@
+// Random weights in any format: arbitrary bits, but scales that are finite and of a sane size.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "harness.h"
+#include "quant/formats.h"
+
+namespace llmcore::test {
+
+// `rows` rows of `cols` elements, exactly as many bytes as they need, so that a sanitizer sees the first byte too far.
+std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::int64_t cols, Random& random);
+
+// Formats that random_weights() knows: all that can be dequantized.
+std::vector<Format> weight_formats();
+
+}  // namespace llmcore::test

@@ -1,0 +1,239 @@
+// Every registered linear and packing kernel, on odd shapes, against a float64 product of the dequantized weights.
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "harness.h"
+#include "kernels/activation_layout.h"
+#include "kernels/registry.h"
+#include "quant/format_table.h"
+#include "random_weights.h"
+
+namespace llmcore::test {
+
+namespace {
+
+using Bytes = std::unique_ptr<std::uint8_t, decltype(&std::free)>;
+
+Bytes aligned_bytes(std::int64_t size) {
+    const auto rounded = static_cast<std::size_t>(round_up_64(size));
+    return {static_cast<std::uint8_t*>(std::aligned_alloc(64, rounded)), &std::free};
+}
+
+std::vector<const Kernel*> runnable(Op op) {
+    std::vector<const Kernel*> kernels;
+    for (const Kernel* kernel : all_kernels())
+        if (kernel->op == op && kernel->isa <= isa_ceiling()) kernels.push_back(kernel);
+    return kernels;
+}
+
+const Kernel* reference_packer(Layout layout) {
+    for (const Kernel* kernel : runnable(Op::pack))
+        if (kernel->out_layout == layout && kernel->isa == Isa::scalar) return kernel;
+    return nullptr;
+}
+
+std::int64_t row_bytes_of(Layout layout, std::int64_t k) {
+    if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
+    if (layout == Layout::q8_256) return q8x256_layout(k).row_bytes;
+    return k * 4;
+}
+
+struct Packed {
+    Bytes bytes;
+    std::int64_t row_bytes;
+};
+
+Packed pack(const Kernel& packer, const std::vector<float>& x, std::int64_t m, std::int64_t k) {
+    const std::int64_t bytes = row_bytes_of(packer.out_layout, k);
+    Packed packed = {aligned_bytes(bytes * m), bytes};
+    PackArgs args;
+    args.x = x.data();
+    args.x_stride = k;
+    args.out = packed.bytes.get();
+    args.out_row_bytes = bytes;
+    args.k = k;
+    packer.run(&args, 0, m, nullptr);
+    return packed;
+}
+
+// The error each activation layout is allowed, relative to float64.
+double allowed_error(Layout layout) {
+    if (layout == Layout::q8_32) return 6e-3;
+    if (layout == Layout::q8_256) return 8e-3;
+    return 1e-5;
+}
+
+std::vector<float> random_activations(std::int64_t count, Random& random) {
+    std::vector<float> x(static_cast<std::size_t>(count));
+    for (float& value : x) value = random.normal();
+    return x;
+}
+
+// What the kernel is given, expanded again: packed activations as the floats they stand for.
+std::vector<float> unpack(const Packed& packed, Layout layout, std::int64_t m, std::int64_t k) {
+    const std::int64_t group = layout == Layout::q8_32 ? 32 : 256;
+    const std::int64_t d_offset = group == 32 ? q8x32_layout(k).d_offset : q8x256_layout(k).d_offset;
+    std::vector<float> x(static_cast<std::size_t>(m * k));
+    for (std::int64_t row = 0; row < m; ++row) {
+        const std::uint8_t* bytes = packed.bytes.get() + row * packed.row_bytes;
+        const auto* q = reinterpret_cast<const std::int8_t*>(bytes);
+        const auto* d = reinterpret_cast<const float*>(bytes + d_offset);
+        for (std::int64_t c = 0; c < k; ++c)
+            x[static_cast<std::size_t>(row * k + c)] = d[c / group] * static_cast<float>(q[c]);
+    }
+    return x;
+}
+
+struct Product {
+    std::vector<double> values;      // [m][width]
+    std::vector<double> magnitudes;  // the same with absolute values: what rounding errors scale with
+};
+
+Product multiply(const std::vector<float>& x, const std::vector<float>& weights, std::int64_t m, std::int64_t begin,
+                 std::int64_t end, std::int64_t k) {
+    Product product;
+    for (std::int64_t i = 0; i < m; ++i)
+        for (std::int64_t j = begin; j < end; ++j) {
+            double sum = 0.0;
+            double magnitude = 0.0;
+            for (std::int64_t c = 0; c < k; ++c) {
+                const double term = static_cast<double>(x[static_cast<std::size_t>(i * k + c)]) *
+                                    static_cast<double>(weights[static_cast<std::size_t>(j * k + c)]);
+                sum += term;
+                magnitude += std::fabs(term);
+            }
+            product.values.push_back(sum);
+            product.magnitudes.push_back(magnitude);
+        }
+    return product;
+}
+
+// One kernel on one shape. It must compute the product of what it is given to rounding error, whatever the shape; and
+// where there are outputs enough for the figure to mean something, be as close to the unpacked activations' product as
+// its layout promises.
+void check_linear(const Kernel& kernel, std::int64_t m, std::int64_t n, std::int64_t k, Random& random) {
+    const Shape shape = {.m = m, .n = n, .k = k};
+    if (!kernel.supports(&shape)) return;
+    const auto weights = random_weights(kernel.weight_format, n, k, random);
+    const std::vector<float> x = random_activations(m * k, random);
+    std::vector<float> dequantized(static_cast<std::size_t>(n * k));
+    dequantize(kernel.weight_format, weights.data(), dequantized.data(), n * k);
+
+    // A range inside the rows, into an output of just that width.
+    const std::int64_t begin = n > 2 ? 1 : 0;
+    const std::int64_t end = n > 3 ? n - 1 : n;
+    const std::int64_t width = end - begin;
+
+    LinearArgs args;
+    args.weight = weights.data();
+    args.weight_row_bytes = row_bytes(kernel.weight_format, k);
+    Packed packed = {Bytes(nullptr, &std::free), k * 4};
+    std::vector<float> given = x;
+    if (kernel.act_layout == Layout::f32) {
+        args.act = x.data();
+    } else {
+        packed = pack(*reference_packer(kernel.act_layout), x, m, k);
+        given = unpack(packed, kernel.act_layout, m, k);
+        args.act = packed.bytes.get();
+    }
+    args.act_row_bytes = packed.row_bytes;
+    std::vector<float> out(static_cast<std::size_t>(m * width), NAN);
+    args.out = out.data();
+    args.out_stride = width;
+    args.out_offset = begin;
+    args.m = m;
+    args.n = n;
+    args.k = k;
+    std::vector<std::uint8_t> workspace(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape));
+    kernel.run(&args, begin, end, workspace.data());
+
+    const Product exact = multiply(given, dequantized, m, begin, end, k);
+    double worst = 0.0;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const double magnitude = exact.magnitudes[i] > 0.0 ? exact.magnitudes[i] : 1.0;  // all scales may be zero
+        const double error = std::fabs(static_cast<double>(out[i]) - exact.values[i]) / magnitude;
+        worst = error <= worst ? worst : error;  // so that a NaN stays
+    }
+    CHECK_MSG(worst <= 2e-6, kernel.name << " m " << m << " n " << n << " k " << k << ": rounding error " << worst);
+    if (m >= 64) {
+        const Product wanted = multiply(x, dequantized, m, begin, end, k);
+        const double error = relative_error(out.data(), wanted.values.data(), out.size());
+        CHECK_MSG(error <= allowed_error(kernel.act_layout),
+                  kernel.name << " m " << m << " n " << n << " k " << k << ": error " << error);
+    }
+}
+
+}  // namespace
+
+LLMCORE_TEST(every_format_has_a_reference_kernel) {
+    for (const Format format : weight_formats()) {
+        bool found = false;
+        for (const Kernel* kernel : all_kernels())
+            found |= kernel->op == Op::linear && kernel->weight_format == format && kernel->isa == Isa::scalar;
+        CHECK_MSG(found, format_info(format).name);
+    }
+}
+
+LLMCORE_TEST(linear_kernels_match_float64) {
+    Random random(1);
+    for (const Kernel* kernel : runnable(Op::linear)) {
+        const std::int64_t block = format_info(kernel->weight_format).block_elements;
+        std::vector<std::int64_t> columns = {block, 2 * block, 3 * block, 5 * block, 16 * block};
+        if (block == 32) columns = {32, 64, 96, 160, 416, 1024};
+        if (block == 1) columns = {1, 7, 16, 33, 64, 100, 515};
+        for (const std::int64_t k : columns)
+            for (const std::int64_t n : {1, 2, 7, 37})
+                for (const std::int64_t m : {1, 2, 3, 4, 5, 8, 17}) check_linear(*kernel, m, n, k, random);
+        check_linear(*kernel, 64, 35, 2048, random);
+    }
+}
+
+LLMCORE_TEST(packing_kernels_keep_the_activations) {
+    Random random(2);
+    for (const Kernel* kernel : runnable(Op::pack)) {
+        const std::int64_t group = kernel->out_layout == Layout::q8_32 ? 32 : 256;
+        for (const std::int64_t k : {group, 3 * group, 8 * group}) {
+            const std::int64_t m = 5;
+            std::vector<float> x = random_activations(m * k, random);
+            for (std::int64_t c = 0; c < group; ++c) x[static_cast<std::size_t>(2 * k + c)] = 0.0F;
+            const Packed packed = pack(*kernel, x, m, k);
+            const Packed reference = pack(*reference_packer(kernel->out_layout), x, m, k);
+            std::vector<float> restored(x.size());
+            bool sums_agree = true;
+            for (std::int64_t row = 0; row < m; ++row) {
+                const std::uint8_t* bytes = packed.bytes.get() + row * packed.row_bytes;
+                const auto* q = reinterpret_cast<const std::int8_t*>(bytes);
+                const std::int64_t d_offset =
+                    group == 32 ? q8x32_layout(k).d_offset : q8x256_layout(k).d_offset;
+                const auto* d = reinterpret_cast<const float*>(bytes + d_offset);
+                for (std::int64_t c = 0; c < k; ++c)
+                    restored[static_cast<std::size_t>(row * k + c)] = d[c / group] * static_cast<float>(q[c]);
+                if (group == 32) {
+                    const auto* dsum = reinterpret_cast<const float*>(bytes + q8x32_layout(k).dsum_offset);
+                    for (std::int64_t b = 0; b < k / 32; ++b) {
+                        int sum = 0;
+                        for (std::int64_t c = 0; c < 32; ++c) sum += q[32 * b + c];
+                        const float expected = d[b] * static_cast<float>(sum);
+                        sums_agree &= std::fabs(dsum[b] - expected) <= 1e-5F * (1.0F + std::fabs(expected));
+                    }
+                } else {
+                    const auto* sums = reinterpret_cast<const std::int16_t*>(bytes + q8x256_layout(k).sums_offset);
+                    for (std::int64_t b = 0; b < k / 16; ++b) {
+                        int sum = 0;
+                        for (std::int64_t c = 0; c < 16; ++c) sum += q[16 * b + c];
+                        sums_agree &= sum == sums[b];
+                    }
+                }
+            }
+            const std::vector<double> expected(x.begin(), x.end());
+            const double error = relative_error(restored.data(), expected.data(), restored.size());
+            CHECK_MSG(error <= 8e-3, kernel->name << " k " << k << ": error " << error);
+            CHECK_MSG(sums_agree, kernel->name << " k " << k);
+        }
+    }
+}
+
+}  // namespace llmcore::test

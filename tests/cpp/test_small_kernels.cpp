@@ -1,0 +1,161 @@
+// Every registered kernel of the small operations against its formula in float64: norm, rope, glu.
+#include <cmath>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "harness.h"
+#include "kernels/registry.h"
+
+namespace llmcore::test {
+
+namespace {
+
+std::vector<const Kernel*> runnable(Op op) {
+    std::vector<const Kernel*> kernels;
+    for (const Kernel* kernel : all_kernels())
+        if (kernel->op == op && kernel->isa <= isa_ceiling()) kernels.push_back(kernel);
+    return kernels;
+}
+
+std::vector<float> random_floats(std::int64_t count, Random& random) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = random.normal();
+    return values;
+}
+
+std::vector<std::uint8_t> workspace_for(const Kernel& kernel, const Shape& shape) {
+    return std::vector<std::uint8_t>(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape));
+}
+
+double activate(Activation activation, double x) {
+    switch (activation) {
+        case Activation::silu: return x / (1.0 + std::exp(-x));
+        case Activation::gelu_tanh:
+            return 0.5 * x * (1.0 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+        case Activation::gelu_erf: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+        case Activation::relu: return x > 0.0 ? x : 0.0;
+        case Activation::none: break;
+    }
+    return x;
+}
+
+}  // namespace
+
+LLMCORE_TEST(norm_kernels_match_float64) {
+    Random random(3);
+    for (const Kernel* kernel : runnable(Op::norm))
+        for (const std::int64_t n : {1, 8, 31, 64, 100, 1027}) {
+            const Shape shape = {.m = 3, .k = n};
+            if (!kernel->supports(&shape)) continue;
+            std::vector<float> x = random_floats(3 * n, random);
+            for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(n + i)] = 0.0F;  // a row of zeros
+            const std::vector<float> weight = random_floats(n, random);
+            std::vector<double> expected;
+            for (std::int64_t row = 0; row < 3; ++row) {
+                double squares = 0.0;
+                for (std::int64_t i = 0; i < n; ++i) squares += std::pow(x[static_cast<std::size_t>(row * n + i)], 2.0);
+                const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+                for (std::int64_t i = 0; i < n; ++i)
+                    expected.push_back(x[static_cast<std::size_t>(row * n + i)] * scale *
+                                       weight[static_cast<std::size_t>(i)]);
+            }
+            std::vector<float> out(x.size(), NAN);
+            NormArgs args;
+            args.x = x.data();
+            args.x_stride = n;
+            args.weight = weight.data();
+            args.out = out.data();
+            args.out_stride = n;
+            args.n = n;
+            args.eps = 1e-5F;
+            std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
+            kernel->run(&args, 0, 3, workspace.data());
+            const double error = relative_error(out.data(), expected.data(), out.size());
+            CHECK_MSG(error < 1e-6, kernel->name << " n " << n << ": error " << error);
+        }
+}
+
+LLMCORE_TEST(glu_kernels_match_float64) {
+    Random random(4);
+    for (const Kernel* kernel : runnable(Op::glu))
+        for (const Activation activation : {Activation::none, Activation::silu, Activation::gelu_tanh,
+                                            Activation::gelu_erf, Activation::relu})
+            for (const std::int64_t n : {1, 7, 16, 50, 129})
+                for (const bool gated : {true, false}) {
+                    std::vector<float> gate = random_floats(2 * n, random);
+                    gate[0] = -100.0F;  // where a careless exp overflows
+                    gate[static_cast<std::size_t>(n)] = 100.0F;
+                    const std::vector<float> up = random_floats(2 * n, random);
+                    std::vector<double> expected;
+                    for (std::size_t i = 0; i < gate.size(); ++i)
+                        expected.push_back(activate(activation, gate[i]) * (gated ? up[i] : 1.0));
+                    std::vector<float> out(gate.size(), NAN);
+                    GluArgs args;
+                    args.gate = gate.data();
+                    args.gate_stride = n;
+                    args.up = gated ? up.data() : nullptr;
+                    args.up_stride = n;
+                    args.out = out.data();
+                    args.out_stride = n;
+                    args.n = n;
+                    args.activation = activation;
+                    const Shape shape = {.m = 2, .k = n};
+                    if (!kernel->supports(&shape)) continue;
+                    std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
+                    kernel->run(&args, 0, 2, workspace.data());
+                    const double error = relative_error(out.data(), expected.data(), out.size());
+                    CHECK_MSG(error < 3e-6, kernel->name << " activation " << static_cast<int>(activation) << " n " << n
+                                                         << ": error " << error);
+                }
+}
+
+LLMCORE_TEST(rope_kernels_match_float64) {
+    Random random(5);
+    for (const Kernel* kernel : runnable(Op::rope))
+        for (const RopeStyle style : {RopeStyle::adjacent, RopeStyle::halves})
+            for (const auto& [head_dim, rope_dims] : {std::pair{64, 64}, {80, 80}, {128, 64}, {8, 8}, {6, 2}}) {
+                const std::int64_t n_heads = 3;
+                const std::int64_t rows = 4;
+                const std::int64_t width = n_heads * head_dim;
+                const Shape shape = {.m = rows, .k = rope_dims, .head_dim = head_dim, .n_heads = n_heads};
+                if (!kernel->supports(&shape)) continue;
+                std::vector<float> x = random_floats(rows * width, random);
+                const std::vector<std::int32_t> positions = {0, 1, 77, 4000};
+                std::vector<float> inv_freq;
+                for (int i = 0; i < rope_dims / 2; ++i)
+                    inv_freq.push_back(static_cast<float>(std::pow(10000.0, -2.0 * i / rope_dims)));
+                std::vector<double> expected(x.begin(), x.end());
+                for (std::int64_t row = 0; row < rows; ++row)
+                    for (std::int64_t head = 0; head < n_heads; ++head)
+                        for (int i = 0; i < rope_dims / 2; ++i) {
+                            const double angle = static_cast<double>(positions[static_cast<std::size_t>(row)]) *
+                                                 static_cast<double>(inv_freq[static_cast<std::size_t>(i)]);
+                            const auto start = static_cast<std::size_t>(row * width + head * head_dim);
+                            const auto pair = static_cast<std::size_t>(i);
+                            const bool halves = style == RopeStyle::halves;
+                            const std::size_t a = start + (halves ? pair : 2 * pair);
+                            const std::size_t b = halves ? a + static_cast<std::size_t>(rope_dims / 2) : a + 1;
+                            const double u = x[a];
+                            const double v = x[b];
+                            expected[a] = 1.5 * (u * std::cos(angle) - v * std::sin(angle));
+                            expected[b] = 1.5 * (u * std::sin(angle) + v * std::cos(angle));
+                        }
+                RopeArgs args;
+                args.x = x.data();
+                args.x_stride = width;
+                args.positions = positions.data();
+                args.inv_freq = inv_freq.data();
+                args.magnitude = 1.5F;
+                args.n_heads = n_heads;
+                args.head_dim = head_dim;
+                args.rope_dims = rope_dims;
+                args.style = style;
+                std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
+                kernel->run(&args, 0, rows, workspace.data());
+                const double error = relative_error(x.data(), expected.data(), x.size());
+                CHECK_MSG(error < 1e-6, kernel->name << " head_dim " << head_dim << " style " << static_cast<int>(style)
+                                                     << ": error " << error);
+            }
+}
+
+}  // namespace llmcore::test

@@ -1,0 +1,50 @@
+"""A server process over a fake engine: `fake_server.py [FIELD=VALUE]...`; see `main` for the fields."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fake_engine import FakeEngine, FakeStats
+from llmcore_server.process import EngineOptions, listen, run_server
+from llmcore_server.registry import ModelFile
+
+
+class CountingEngine(FakeEngine):
+    """Reports how many of its generations run."""
+
+    def stats(self) -> FakeStats:
+        return FakeStats(running=len(self.prompts) - self.finished - len(self.aborted))
+
+
+@dataclass(frozen=True)
+class FakeOptions(EngineOptions):
+    engine: FakeEngine
+    load_seconds: float
+
+    def build(self, file: ModelFile) -> FakeEngine:
+        time.sleep(self.load_seconds)
+        if self.engine.text == "damaged":
+            raise ValueError(f"{file.name} is damaged")
+        return self.engine
+
+
+def main() -> int:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    engine = CountingEngine(
+        text=given.get("text", "人工智能") * int(given.get("repeat", "1")),
+        pause=float(given.get("pause", "0")),
+        first_pause=float(given.get("first_pause", "0")),
+    )
+    options = FakeOptions("cpu", None, None, None, engine, float(given.get("load_seconds", "0")))
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "fake.gguf"
+        model.write_bytes(b"GGUF")
+        return run_server(listen("127.0.0.1", 0), [str(model)], None, {}, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

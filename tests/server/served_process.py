@@ -1,0 +1,83 @@
+"""Starts a real `llmcore serve` on a free port and talks to it over sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_LIMIT = 30.0
+REAL_SERVER = [sys.executable, "-m", "llmcore_server.cli"]
+FAKE_SERVER = [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
+
+
+class ServedProcess:
+    """One server process; `url` is where it listens."""
+
+    def __init__(self, program: Sequence[str], arguments: Sequence[str]) -> None:
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            [*program, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert self.process.stdout is not None
+        self.greeting = [self.process.stdout.readline(), self.process.stdout.readline()]
+        found = re.search(r"http://\S+", self.greeting[0])
+        if found is None:
+            _, said = self.process.communicate(timeout=START_LIMIT)
+            raise AssertionError(f"the server did not start: {self.greeting} {said}")
+        self.url = found[0]
+        self.client = httpx.Client(base_url=self.url, timeout=60.0, trust_env=False)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.client.post(path, json=body)
+
+    @contextmanager
+    def stream(self, path: str, body: Any) -> Iterator[httpx.Response]:
+        with self.client.stream("POST", path, json=body) as response:
+            yield response
+
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric's series."""
+        text = self.client.get("/metrics").text
+        values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+        assert values, f"no metric {name}"
+        return sum(float(value) for value in values)
+
+    def wait_for_metric(self, name: str, wanted: float, limit: float = 10.0) -> None:
+        deadline = time.monotonic() + limit
+        while (value := self.metric(name)) != wanted:
+            assert time.monotonic() < deadline, f"{name} is {value}, not {wanted}"
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """End the process as an operator would; return its exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=START_LIMIT)
+        return self.process.returncode
+
+
+def events(body: str) -> list[Any]:
+    """Parse a complete event stream; `[DONE]` stays a string."""
+    assert body.endswith("\n\n")
+    parsed = []
+    for block in body.removesuffix("\n\n").split("\n\n"):
+        assert block.startswith("data: "), block
+        data = block.removeprefix("data: ")
+        parsed.append(data if data == "[DONE]" else json.loads(data))
+    return parsed
