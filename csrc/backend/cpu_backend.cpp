@@ -14,6 +14,8 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kBlockTokens = 32;
+// Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one thread's work.
+constexpr std::int64_t kInlineWork = 100'000;
 constexpr std::size_t kCopyChunk = std::size_t{4} << 20;
 
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
@@ -29,12 +31,18 @@ std::size_t kernel_index(std::int64_t m) {
     return index;
 }
 
+std::byte* grown(PageBuffer& memory, std::size_t bytes) {
+    if (memory.size() < bytes) memory = PageBuffer(bytes);
+    return memory.data();
+}
+
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
 CpuBackend::CpuBackend(KernelSelector selector, int threads)
-    : selector_(std::move(selector)), pool_(threads), workspaces_(static_cast<std::size_t>(threads)) {}
+    : selector_(std::move(selector)), pool_(threads), workspaces_(static_cast<std::size_t>(threads)),
+      scratches_(static_cast<std::size_t>(threads)) {}
 
 BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
 
@@ -120,10 +128,10 @@ const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape,
     return *kernel;
 }
 
-std::byte* CpuBackend::workspace(int worker, std::size_t bytes) {
-    PageBuffer& memory = workspaces_[static_cast<std::size_t>(worker)];
-    if (memory.size() < bytes) memory = PageBuffer(bytes);
-    return memory.data();
+void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin, std::int64_t end,
+                     int worker) {
+    const std::size_t bytes = kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape);
+    kernel.run(&args, begin, end, bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
 }
 
 void CpuBackend::norm(const NormOp& op) {
@@ -137,9 +145,11 @@ void CpuBackend::norm(const NormOp& op) {
     args.out_stride = out.cols;
     args.n = in.cols;
     args.eps = op.eps;
-    const Kernel& kernel = small_kernel(Op::norm, Format::none, {.m = in.live_rows, .k = in.cols});
-    pool_.parallel_for(in.live_rows, 8,
-                       [&](std::int64_t begin, std::int64_t end, int) { kernel.run(&args, begin, end, nullptr); });
+    const Shape shape = {.m = in.live_rows, .k = in.cols};
+    const Kernel& kernel = small_kernel(Op::norm, Format::none, shape);
+    pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+        run(kernel, shape, args, begin, end, worker);
+    });
     out.written(in.live_rows);
 }
 
@@ -178,10 +188,11 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
     const Kernel* rope = op.style == RopeStyle::none ? nullptr : &small_kernel(Op::rope, Format::none, shape);
     const Kernel& kv_store = small_kernel(Op::kv_store, kv_spec_.format, shape);
     const Kernel* norm = nullptr;
-    if (op.q_norm || op.k_norm) norm = &small_kernel(Op::norm, Format::none, {.m = rows, .k = head_dim});
+    const Shape norm_shape = {.m = rows * op.n_heads, .k = head_dim};
+    if (op.q_norm || op.k_norm) norm = &small_kernel(Op::norm, Format::none, norm_shape);
 
     // Heads are rows of their own to the norm kernel.
-    const auto norm_heads = [&](BufferState& state, Weight scale, std::int64_t begin, std::int64_t end) {
+    const auto norm_heads = [&](BufferState& state, Weight scale, std::int64_t begin, std::int64_t end, int worker) {
         NormArgs args;
         args.x = state.data();
         args.x_stride = head_dim;
@@ -191,17 +202,16 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
         args.n = head_dim;
         args.eps = op.norm_eps;
         const std::int64_t heads = state.cols / head_dim;
-        norm->run(&args, begin * heads, end * heads, nullptr);
+        run(*norm, norm_shape, args, begin * heads, end * heads, worker);
     };
     pool_.parallel_for(rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
-        if (op.q_norm) norm_heads(q, op.q_norm, begin, end);
-        if (op.k_norm) norm_heads(k, op.k_norm, begin, end);
+        if (op.q_norm) norm_heads(q, op.q_norm, begin, end, worker);
+        if (op.k_norm) norm_heads(k, op.k_norm, begin, end, worker);
         if (rope != nullptr) {
-            void* space = rope->workspace_bytes == nullptr ? nullptr : workspace(worker, rope->workspace_bytes(&shape));
-            rope->run(&rope_q, begin, end, space);
-            rope->run(&rope_k, begin, end, space);
+            run(*rope, shape, rope_q, begin, end, worker);
+            run(*rope, shape, rope_k, begin, end, worker);
         }
-        kv_store.run(&store, begin, end, nullptr);
+        run(kv_store, shape, store, begin, end, worker);
     });
 }
 
@@ -230,11 +240,13 @@ void CpuBackend::attention(const AttentionOp& op) {
     const Shape shape = {.m = q.live_rows, .head_dim = kv_spec_.head_dim, .n_heads = op.n_heads,
                          .n_kv_heads = kv_spec_.n_kv_heads};
     const Kernel& kernel = small_kernel(Op::attention, kv_spec_.format, shape);
-    const std::size_t bytes = kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape);
     const std::int64_t items = q.live_rows * kv_spec_.n_kv_heads;
-    const std::int64_t chunk = std::clamp<std::int64_t>(items / (4 * pool_.size()), 1, 16);
+    const std::int64_t longest = *std::max_element(batch_.kv_lens.begin(), batch_.kv_lens.end());
+    const std::int64_t work = 2 * q.live_rows * op.n_heads * longest * kv_spec_.head_dim;
+    const std::int64_t chunk =
+        work < kInlineWork ? items : std::clamp<std::int64_t>(items / (4 * pool_.size()), 1, 16);
     pool_.parallel_for(items, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
-        kernel.run(&args, begin, end, bytes == 0 ? nullptr : workspace(worker, bytes));
+        run(kernel, shape, args, begin, end, worker);
     });
     out.written(q.live_rows);
 }
@@ -287,10 +299,11 @@ const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout
         args.out = form->bytes.data();
         args.out_row_bytes = form->row_bytes;
         args.k = input.cols;
-        const Kernel& kernel =
-            small_kernel(Op::pack, Format::none, {.m = input.live_rows, .k = input.cols}, layout);
-        pool_.parallel_for(input.live_rows, 8,
-                           [&](std::int64_t begin, std::int64_t end, int) { kernel.run(&args, begin, end, nullptr); });
+        const Shape shape = {.m = input.live_rows, .k = input.cols};
+        const Kernel& kernel = small_kernel(Op::pack, Format::none, shape, layout);
+        pool_.parallel_for(input.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+            run(kernel, shape, args, begin, end, worker);
+        });
     }
     form->valid = true;
     return *form;
@@ -310,6 +323,7 @@ struct CpuBackend::LinearJob {
     std::int64_t n_chunks = 0;
 
     bool has_epilogue() const { return bias != nullptr || residual != nullptr || glu != nullptr; }
+    Shape shape() const { return {.m = args.m, .n = args.n, .k = args.k}; }
 };
 
 CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
@@ -350,19 +364,20 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
 
 void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker) {
     if (!job.has_epilogue()) {
-        job.kernel->run(&job.args, begin, end, nullptr);
+        run(*job.kernel, job.shape(), job.args, begin, end, worker);
         return;
     }
     // The products of this chunk go to scratch first, so that the result is written once, complete.
     const std::int64_t width = end - begin;
     const std::int64_t m = job.args.m;
     const auto scratch_floats = static_cast<std::size_t>(m * width);
-    auto* scratch = reinterpret_cast<float*>(workspace(worker, 2 * scratch_floats * sizeof(float)));
+    auto* scratch = reinterpret_cast<float*>(
+        grown(scratches_[static_cast<std::size_t>(worker)], 2 * scratch_floats * sizeof(float)));
     LinearArgs args = job.args;
     args.out = scratch;
     args.out_stride = width;
     args.out_offset = begin;
-    job.kernel->run(&args, begin, end, nullptr);
+    run(*job.kernel, job.shape(), args, begin, end, worker);
     if (job.bias != nullptr)
         for (std::int64_t row = 0; row < m; ++row)
             for (std::int64_t i = 0; i < width; ++i) scratch[row * width + i] += job.bias[begin + i];
@@ -381,10 +396,10 @@ void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::
             up.out = scratch + scratch_floats;
             up.out_stride = width;
             up.out_offset = begin;
-            job.up_kernel->run(&up, begin, end, nullptr);
+            run(*job.up_kernel, job.shape(), up, begin, end, worker);
             glu.up = up.out;
         }
-        job.glu->run(&glu, 0, m, nullptr);
+        run(*job.glu, {.m = m, .k = width}, glu, 0, m, worker);
     }
     for (std::int64_t row = 0; row < m; ++row) {
         float* out = job.args.out + row * job.args.out_stride + begin;
@@ -402,12 +417,15 @@ void CpuBackend::linear(std::span<const LinearOp> ops) {
     std::vector<LinearJob> jobs;
     jobs.reserve(ops.size());
     std::int64_t total = 0;
+    std::int64_t work = 0;
     for (const LinearOp& op : ops) {
         if (buffer(op.in).live_rows == 0) continue;  // a step that wants no logits skips the head
         jobs.push_back(plan_linear(op));
+        const LinearArgs& args = jobs.back().args;
         total += jobs.back().n_chunks;
+        work += args.m * args.n * args.k;
     }
-    pool_.parallel_for(total, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    pool_.parallel_for(total, work < kInlineWork ? total : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
         for (std::int64_t index = begin; index < end; ++index) {
             std::int64_t chunk = index;
             std::size_t job = 0;

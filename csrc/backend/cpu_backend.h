@@ -73,14 +73,17 @@ private:
     const PackedForm& packed_form(BufferState& input, Layout layout);
     LinearJob plan_linear(const LinearOp& op);
     void run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker);
-    std::byte* workspace(int worker, std::size_t bytes);
+    // Runs a kernel on a range of its rows, with the workspace it asks for.
+    void run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin, std::int64_t end,
+             int worker);
     KvView kv_view(std::int64_t layer) const;
 
     KernelSelector selector_;
     ThreadPool pool_;
     std::vector<BufferState> buffers_;
     std::vector<WeightState> weights_;
-    std::vector<PageBuffer> workspaces_;  // one a thread
+    std::vector<PageBuffer> workspaces_;  // the kernels', one a thread
+    std::vector<PageBuffer> scratches_;   // products before their epilogue, one a thread
     std::map<std::tuple<Op, Format, Layout, std::int64_t, std::int64_t>, const Kernel*> small_kernels_;
 
     KvSpec kv_spec_;

@@ -33,17 +33,20 @@ constexpr int kSpins = 2000;
 
 }  // namespace
 
+// A job is open while its caller works on it. Workers that come in time join; nobody waits for one that has lost its
+// core, because whoever comes late finds the gate closed and goes back to waiting.
 struct ThreadPool::State {
     std::vector<std::thread> threads;
 
-    // A job. Written by the caller before `generation` rises, read by workers after they saw it.
+    // The job: written by the caller while the gate is closed and nobody is inside.
     std::int64_t n = 0;
     std::int64_t chunk = 1;
     const ChunkFunction* function = nullptr;
 
-    alignas(64) std::atomic<std::uint32_t> generation{0};
+    static constexpr std::uint32_t kOpen = 1U << 31;
+    alignas(64) std::atomic<std::uint32_t> gate{0};  // kOpen, and the number of workers inside
     alignas(64) std::atomic<std::int64_t> next{0};
-    alignas(64) std::atomic<std::int32_t> running{0};
+    alignas(64) std::atomic<std::uint32_t> generation{0};
     std::atomic<std::int32_t> sleepers{0};
     std::atomic<bool> stopping{false};
 
@@ -81,15 +84,27 @@ struct ThreadPool::State {
         for (;;) {
             seen = wait_for_job(seen);
             if (stopping.load(std::memory_order_acquire)) return;
-            work(worker);
-            running.fetch_sub(1, std::memory_order_release);
+            if ((gate.fetch_add(1, std::memory_order_acq_rel) & kOpen) != 0) work(worker);
+            gate.fetch_sub(1, std::memory_order_release);
         }
     }
 
-    void publish() {
+    void open() {
+        gate.fetch_or(kOpen, std::memory_order_release);
         generation.fetch_add(1);
         // Whoever sleeps had announced it before it last looked at `generation`, so none is missed.
         if (sleepers.load() > 0) generation.notify_all();
+    }
+
+    void close() {
+        gate.fetch_and(~kOpen, std::memory_order_acq_rel);
+        for (int i = 0; gate.load(std::memory_order_acquire) != 0; ++i) {
+            // A worker that lost its core inside gets it from us instead of waiting for us to stop spinning.
+            if (i < kSpins)
+                relax();
+            else
+                std::this_thread::yield();
+        }
     }
 };
 
@@ -120,16 +135,9 @@ void ThreadPool::parallel_for(std::int64_t n, std::int64_t chunk, ChunkFunction 
     state.chunk = chunk;
     state.function = &f;
     state.next.store(0, std::memory_order_relaxed);
-    state.running.store(static_cast<std::int32_t>(state.threads.size()), std::memory_order_relaxed);
-    state.publish();
+    state.open();
     state.work(0);
-    for (int i = 0; state.running.load(std::memory_order_acquire) > 0; ++i) {
-        // A worker that lost its core gets it from us instead of waiting for us to stop spinning.
-        if (i < kSpins)
-            relax();
-        else
-            std::this_thread::yield();
-    }
+    state.close();
     if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));
 }
 

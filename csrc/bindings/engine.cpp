@@ -1,4 +1,5 @@
-// Engine: a loaded model with its thread. The border is crossed once a request, and once a step for all outputs.
+// Engine: a loaded model with its thread. The border is crossed once a request, and once a step for all
+// outputs.
 #include "engine/engine.h"
 
 #include <pybind11/numpy.h>
@@ -83,11 +84,16 @@ RequestKind parse_kind(const std::string& kind) {
 
 const char* finish_name(FinishReason reason) {
     switch (reason) {
-        case FinishReason::stop: return "stop";
-        case FinishReason::length: return "length";
-        case FinishReason::cancelled: return "cancelled";
-        case FinishReason::error: return "error";
-        case FinishReason::none: break;
+        case FinishReason::stop:
+            return "stop";
+        case FinishReason::length:
+            return "length";
+        case FinishReason::cancelled:
+            return "cancelled";
+        case FinishReason::error:
+            return "error";
+        case FinishReason::none:
+            break;
     }
     return nullptr;
 }
@@ -95,13 +101,20 @@ const char* finish_name(FinishReason reason) {
 // The exception class of llmcore.errors that the code stands for.
 const char* error_name(ErrorCode code) {
     switch (code) {
-        case ErrorCode::invalid_argument: return "InvalidArgumentError";
-        case ErrorCode::gguf: return "GGUFError";
-        case ErrorCode::model: return "ModelError";
-        case ErrorCode::context_length: return "ContextLengthError";
-        case ErrorCode::queue_full: return "QueueFullError";
-        case ErrorCode::grammar: return "GrammarError";
-        case ErrorCode::internal: break;
+        case ErrorCode::invalid_argument:
+            return "InvalidArgumentError";
+        case ErrorCode::gguf:
+            return "GGUFError";
+        case ErrorCode::model:
+            return "ModelError";
+        case ErrorCode::context_length:
+            return "ContextLengthError";
+        case ErrorCode::queue_full:
+            return "QueueFullError";
+        case ErrorCode::grammar:
+            return "GrammarError";
+        case ErrorCode::internal:
+            break;
     }
     return "LLMCoreError";
 }
@@ -151,12 +164,12 @@ void bind_output(py::module_& m) {
 }
 
 void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, const std::string& kind,
-            std::int64_t max_tokens, std::int64_t n, float temperature, std::int64_t top_k, float top_p, float min_p,
-            std::optional<std::uint64_t> seed, float repetition_penalty, float frequency_penalty,
+            std::int64_t max_tokens, std::int64_t n, float temperature, std::int64_t top_k, float top_p,
+            float min_p, std::optional<std::uint64_t> seed, float repetition_penalty, float frequency_penalty,
             float presence_penalty, const std::vector<std::pair<std::int32_t, float>>& logit_bias,
-            std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs, std::optional<int> prompt_logprobs,
-            std::vector<std::string> stop, std::vector<std::int32_t> stop_token_ids, bool score,
-            std::int64_t priority) {
+            std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
+            std::optional<int> prompt_logprobs, std::vector<std::string> stop,
+            std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
@@ -190,21 +203,23 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
 void bind_engine(py::module_& m) {
     bind_output(m);
     py::class_<PyEngine>(m, "Engine", "A loaded model and the thread that runs it.")
-        .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto", py::arg("threads") = 0,
-             py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16", py::arg("max_batch") = EngineConfig{}.max_batch,
-             py::arg("max_queue") = EngineConfig{}.max_queue)
+        .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
+             py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
+             py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue)
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
-             py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F, py::arg("top_k") = 0,
-             py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F, py::arg("seed") = py::none(),
-             py::arg("repetition_penalty") = 1.0F, py::arg("frequency_penalty") = 0.0F,
-             py::arg("presence_penalty") = 0.0F, py::arg("logit_bias") = py::list(), py::arg("min_tokens") = 0,
-             py::arg("ignore_eos") = false, py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
+             py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
+             py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
+             py::arg("seed") = py::none(), py::arg("repetition_penalty") = 1.0F,
+             py::arg("frequency_penalty") = 0.0F, py::arg("presence_penalty") = 0.0F,
+             py::arg("logit_bias") = py::list(), py::arg("min_tokens") = 0, py::arg("ignore_eos") = false,
+             py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
              py::arg("priority") = 0)
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
         .def_property_readonly(
-            "fd", [](PyEngine& self) { return self.engine->outputs().fd(); }, "Readable while outputs are queued.")
+            "fd", [](PyEngine& self) { return self.engine->outputs().fd(); },
+            "Readable while outputs are queued.")
         .def(
             "drain", [](PyEngine& self) { return self.engine->outputs().drain(); },
             "All queued outputs; never waits.")

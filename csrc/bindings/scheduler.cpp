@@ -45,9 +45,10 @@ std::vector<std::int32_t> blocks(const Scheduler& scheduler, SequenceId id) {
 
 void bind_scheduler(py::module_& m) {
     bind_block_pool(m);
-    py::class_<Scheduler>(m, "Scheduler", "Decides each step: which sequences run, and how many tokens of each.")
-        .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks, std::int64_t max_batch,
-                         std::int64_t max_step_tokens, std::int64_t max_logit_rows,
+    py::class_<Scheduler>(m, "Scheduler",
+                          "Decides each step: which sequences run, and how many tokens of each.")
+        .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks,
+                         std::int64_t max_batch, std::int64_t max_step_tokens, std::int64_t max_logit_rows,
                          std::int64_t mixed_prompt_tokens) {
                  return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
                                                   .block_tokens = block_tokens,
@@ -57,20 +58,21 @@ void bind_scheduler(py::module_& m) {
                                                   .max_logit_rows = max_logit_rows,
                                                   .mixed_prompt_tokens = mixed_prompt_tokens});
              }),
-             py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"), py::arg("max_batch"),
-             py::arg("max_step_tokens"), py::arg("max_logit_rows"), py::arg("mixed_prompt_tokens") = 128)
+             py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"),
+             py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
+             py::arg("mixed_prompt_tokens") = 128)
         .def(
             "add",
-            [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens, bool all_rows,
-               bool pooling, std::int64_t priority) {
+            [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,
+               bool all_rows, bool pooling, std::int64_t priority) {
                 scheduler.add(id, {.n_prompt = n_prompt,
                                    .max_new_tokens = max_new_tokens,
                                    .all_rows = all_rows,
                                    .pooling = pooling,
                                    .priority = priority});
             },
-            py::arg("id"), py::arg("n_prompt"), py::arg("max_new_tokens"), py::kw_only(), py::arg("all_rows") = false,
-            py::arg("pooling") = false, py::arg("priority") = 0)
+            py::arg("id"), py::arg("n_prompt"), py::arg("max_new_tokens"), py::kw_only(),
+            py::arg("all_rows") = false, py::arg("pooling") = false, py::arg("priority") = 0)
         .def("schedule", &schedule, "The next step as (sequence, number of tokens).")
         .def("advance", &Scheduler::advance, py::arg("id"), py::arg("n_tokens"))
         .def("append_token", &Scheduler::append_token, py::arg("id"))

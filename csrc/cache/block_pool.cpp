@@ -9,8 +9,8 @@ namespace llmcore {
 
 BlockPool::BlockPool(std::int64_t n_blocks) : n_free_(n_blocks) {
     if (n_blocks < 1 || n_blocks >= std::numeric_limits<std::int32_t>::max()) {
-        fail(ErrorCode::invalid_argument, "cache", "number of KV blocks out of range", std::to_string(n_blocks),
-             "1 to 2147483646");
+        fail(ErrorCode::invalid_argument, "cache", "number of KV blocks out of range",
+             std::to_string(n_blocks), "1 to 2147483646");
     }
     const auto n = static_cast<std::int32_t>(n_blocks);
     nodes_.resize(static_cast<std::size_t>(n) + 1);

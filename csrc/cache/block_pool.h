@@ -24,8 +24,8 @@ public:
     void release(std::int32_t block);
 
 private:
-    // The free list is circular through the sentinel at index capacity(). Doubly linked, so that a block can be
-    // claimed from its middle once freed blocks keep their contents for reuse.
+    // The free list is circular through the sentinel at index capacity(). Doubly linked, so that a block can
+    // be claimed from its middle once freed blocks keep their contents for reuse.
     struct Node {
         std::int32_t previous;
         std::int32_t next;

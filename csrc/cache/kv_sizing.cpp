@@ -46,15 +46,17 @@ std::int64_t available_memory_bytes() {
     const std::int64_t current = read_number("/sys/fs/cgroup/memory.current");
     if (limit >= 0 && current >= 0) {
         // Cached file pages count as used there but are given back on demand.
-        const std::int64_t cached = std::max<std::int64_t>(0, read_field("/sys/fs/cgroup/memory.stat", "file"));
+        const std::int64_t cached =
+            std::max<std::int64_t>(0, read_field("/sys/fs/cgroup/memory.stat", "file"));
         available = std::min(available, std::max<std::int64_t>(0, limit - current + cached));
     }
     return available;
 }
 
 std::string KvPlan::describe() const {
-    return "KV cache: " + std::to_string(n_blocks) + " blocks of " + std::to_string(block_tokens) + " tokens, " +
-           mib(total_bytes()) + " at most (budget " + mib(budget_bytes) + "), context " + std::to_string(n_ctx);
+    return "KV cache: " + std::to_string(n_blocks) + " blocks of " + std::to_string(block_tokens) +
+           " tokens, " + mib(total_bytes()) + " at most (budget " + mib(budget_bytes) + "), context " +
+           std::to_string(n_ctx);
 }
 
 KvPlan plan_kv(const KvSizingInputs& in) {
@@ -76,7 +78,8 @@ KvPlan plan_kv(const KvSizingInputs& in) {
     if (plan.n_ctx < 1 || one_context > in.available_bytes / 10 * 9) {
         fail(ErrorCode::invalid_argument, "cache", "the KV cache of one context does not fit the memory",
              std::to_string(std::max<std::int64_t>(plan.n_ctx, 1)) + " tokens, " +
-                 mib(std::max(one_context, plan.block_bytes)) + " with " + mib(in.available_bytes) + " available",
+                 mib(std::max(one_context, plan.block_bytes)) + " with " + mib(in.available_bytes) +
+                 " available",
              "a smaller n_ctx");
     }
     const std::int64_t within_budget = plan.budget_bytes / plan.block_bytes;

@@ -27,10 +27,10 @@ struct KvPlan {
     std::string describe() const;
 };
 
-// Enough blocks for max_batch full contexts, within a quarter of the available memory; never fewer than one full
-// context. Pages are touched as tokens arrive, so an idle cache costs address space only. A context asked for by number
-// may take up to nine tenths of the available memory. Throws Error(invalid_argument), with the figures, when n_ctx is
-// negative, exceeds the model's or does not fit.
+// Enough blocks for max_batch full contexts, within a quarter of the available memory; never fewer than one
+// full context. Pages are touched as tokens arrive, so an idle cache costs address space only. A context
+// asked for by number may take up to nine tenths of the available memory. Throws Error(invalid_argument),
+// with the figures, when n_ctx is negative, exceeds the model's or does not fit.
 KvPlan plan_kv(const KvSizingInputs& inputs);
 
 // What the system (and the control group, if it sets a limit) can still give, in bytes.

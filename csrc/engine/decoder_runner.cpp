@@ -14,7 +14,8 @@ namespace llmcore {
 
 namespace {
 
-// Rows of a step whose logits may be asked for: the running sequences, and chunks of prompts that want every row.
+// Rows of a step whose logits may be asked for: the running sequences, and chunks of prompts that want every
+// row.
 constexpr std::int64_t kLeastLogitRows = 64;
 
 Format kv_format(const std::string& name) {

@@ -17,15 +17,15 @@ namespace llmcore {
 struct LoadOptions {
     std::filesystem::path path;
     std::string device = "auto";
-    int threads = 0;                   // 0: one a physical core
-    std::int64_t n_ctx = 0;            // 0: the model's, as far as memory allows
+    int threads = 0;         // 0: one a physical core
+    std::int64_t n_ctx = 0;  // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";
     std::int64_t max_batch = 32;
     std::int64_t max_step_tokens = 512;
 };
 
 struct ModelInfo {
-    std::string name;          // general.name, or the file's
+    std::string name;  // general.name, or the file's
     std::string architecture;
     std::string quantization;  // the format that holds most of the weights' bytes
     std::string device;
@@ -44,11 +44,14 @@ struct ModelInfo {
 
 class DecoderRunner final : public ModelRunner {
 public:
-    DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder, const RunnerLimits& limits);
+    DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
+                  const RunnerLimits& limits);
 
     RunnerLimits limits() const override { return limits_; }
     std::span<const float> forward(const Batch& batch) override { return decoder_->forward(batch); }
-    std::span<const float> hidden_states(const Batch& batch) override { return decoder_->hidden_states(batch); }
+    std::span<const float> hidden_states(const Batch& batch) override {
+        return decoder_->hidden_states(batch);
+    }
 
 private:
     std::shared_ptr<Backend> backend_;

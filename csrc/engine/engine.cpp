@@ -51,7 +51,8 @@ void Engine::submit(RequestSpec spec) {
         const std::lock_guard lock(mutex_);
         if (stopping_) fail(ErrorCode::invalid_argument, "engine", "the engine is closed");
         if (live_.contains(spec.id)) {
-            fail(ErrorCode::invalid_argument, "engine", "request id in use", std::to_string(spec.id), "a new one");
+            fail(ErrorCode::invalid_argument, "engine", "request id in use", std::to_string(spec.id),
+                 "a new one");
         }
         const std::int64_t queued = pending_ + stats_.waiting;
         if (queued > 0 && queued + spec.n > config_.max_queue) {

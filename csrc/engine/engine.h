@@ -32,8 +32,8 @@ public:
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
-    // From any thread. Throws Error(context_length), Error(queue_full) or Error(invalid_argument); after that, and after
-    // stop, the request is not taken.
+    // From any thread. Throws Error(context_length), Error(queue_full) or Error(invalid_argument); after
+    // that, and after stop, the request is not taken.
     void submit(RequestSpec spec);
     // Ends a request between steps, wherever it is. From any thread; unknown and ended ids are passed over.
     void abort(std::uint64_t request);

@@ -51,7 +51,8 @@ std::vector<Output> OutputQueue::drain() {
 
 std::vector<Output> OutputQueue::wait(double seconds) {
     std::unique_lock lock(mutex_);
-    arrived_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return closed_ || !queued_.empty(); });
+    arrived_.wait_for(lock, std::chrono::duration<double>(seconds),
+                      [&] { return closed_ || !queued_.empty(); });
     return take();
 }
 

@@ -22,9 +22,11 @@ std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) 
 Scheduler::Scheduler(const SchedulerConfig& config) : config_(config), pool_(config.n_blocks) {
     // Every running sequence must be able to decode in every step.
     config_.max_batch = std::min({config.max_batch, config.max_step_tokens, config.max_logit_rows});
-    if (config.n_ctx < 1 || config.block_tokens < 1 || config_.max_batch < 1 || config.mixed_prompt_tokens < 1) {
+    if (config.n_ctx < 1 || config.block_tokens < 1 || config_.max_batch < 1 ||
+        config.mixed_prompt_tokens < 1) {
         fail(ErrorCode::invalid_argument, "scheduler",
-             "n_ctx, block_tokens, max_batch, max_step_tokens, max_logit_rows and mixed_prompt_tokens must be 1 "
+             "n_ctx, block_tokens, max_batch, max_step_tokens, max_logit_rows and mixed_prompt_tokens must "
+             "be 1 "
              "or more");
     }
 }
@@ -100,7 +102,8 @@ std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
 void Scheduler::schedule_decode(bool pooling, Room& room, std::vector<StepEntry>& step) {
     for (const SequenceId id : running_) {
         Sequence& running = sequence(id);
-        if (running.needs.pooling != pooling || !running.decoding() || running.known <= running.cached) continue;
+        if (running.needs.pooling != pooling || !running.decoding() || running.known <= running.cached)
+            continue;
         extend_blocks(running, 1);
         step.push_back({id, 1});
         --room.tokens;
@@ -145,7 +148,8 @@ void Scheduler::admit(bool pooling, Room& room, std::vector<StepEntry>& step) {
 
 void Scheduler::extend_blocks(Sequence& sequence, std::int64_t n_tokens) {
     const std::int64_t needed = ceil_div(sequence.cached + n_tokens, config_.block_tokens);
-    while (static_cast<std::int64_t>(sequence.blocks.size()) < needed) sequence.blocks.push_back(pool_.take());
+    while (static_cast<std::int64_t>(sequence.blocks.size()) < needed)
+        sequence.blocks.push_back(pool_.take());
 }
 
 void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {

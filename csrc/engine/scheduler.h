@@ -1,5 +1,5 @@
-// Decides each step: which sequences run, and how many tokens of each. Single-threaded and free of any model, so that
-// its policy can be tested alone.
+// Decides each step: which sequences run, and how many tokens of each. Single-threaded and free of any model,
+// so that its policy can be tested alone.
 #pragma once
 
 #include <cstdint>
@@ -50,9 +50,10 @@ public:
     // Queues a sequence. Throws as check_fits does, and Error(invalid_argument) for an id in use.
     void add(SequenceId id, const SequenceNeeds& needs);
 
-    // The next step: decode rows first, one token each, then prompt chunks in order of arrival while the step has room.
-    // A waiting sequence is admitted once the blocks of its longest possible text can be reserved, so an admitted one
-    // never has to give way. Blocks for the step's tokens are taken here. Empty only when nothing is queued or running.
+    // The next step: decode rows first, one token each, then prompt chunks in order of arrival while the step
+    // has room. A waiting sequence is admitted once the blocks of its longest possible text can be reserved,
+    // so an admitted one never has to give way. Blocks for the step's tokens are taken here. Empty only when
+    // nothing is queued or running.
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.

@@ -47,7 +47,8 @@ void check_count(std::int64_t value, std::int64_t least, std::int64_t most, cons
 }
 
 // The tokens that min_tokens holds back.
-std::vector<std::int32_t> ending_tokens(const RequestSpec& spec, const Vocabulary& vocabulary, std::int64_t n_vocab) {
+std::vector<std::int32_t> ending_tokens(const RequestSpec& spec, const Vocabulary& vocabulary,
+                                        std::int64_t n_vocab) {
     std::vector<std::int32_t> tokens = spec.stop_token_ids;
     if (!spec.ignore_eos) {
         for (const std::int32_t token : vocabulary.end_tokens()) {
@@ -79,8 +80,8 @@ void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Out
         auto request = std::make_unique<Request>(Request{std::move(spec), submitted, {}});
         add_sequences(*requests_.emplace(id, std::move(request)).first->second);
     } catch (const std::exception& error) {
-        fail_request(id, ErrorCode::internal, std::string("[engine] no room for the request: ") + error.what(),
-                     outputs);
+        fail_request(id, ErrorCode::internal,
+                     std::string("[engine] no room for the request: ") + error.what(), outputs);
     }
 }
 
@@ -88,19 +89,19 @@ void Stepper::add_sequences(Request& request) {
     const RequestSpec& spec = request.spec;
     const std::uint64_t seed = spec.sampling.seed ? *spec.sampling.seed : random_seed();
     for (std::int64_t index = 0; index < spec.n; ++index) {
-        auto added = std::make_unique<Sequence>(Sequence{
-            .id = next_sequence_++,
-            .request = request,
-            .index = index,
-            .sampler = Sampler(spec.sampling, child_seed(seed, static_cast<std::uint64_t>(index)),
-                               ending_tokens(spec, vocabulary_, limits_.n_vocab)),
-            .text = TextStream(vocabulary_, spec.stop, begins_text(vocabulary_, spec.prompt)),
-            .tokens = spec.prompt,
-            .first_step = std::nullopt,
-            .first_token = std::nullopt,
-            .prompt_logprobs = {},
-            .values = {},
-            .pooled = {}});
+        auto added = std::make_unique<Sequence>(
+            Sequence{.id = next_sequence_++,
+                     .request = request,
+                     .index = index,
+                     .sampler = Sampler(spec.sampling, child_seed(seed, static_cast<std::uint64_t>(index)),
+                                        ending_tokens(spec, vocabulary_, limits_.n_vocab)),
+                     .text = TextStream(vocabulary_, spec.stop, begins_text(vocabulary_, spec.prompt)),
+                     .tokens = spec.prompt,
+                     .first_step = std::nullopt,
+                     .first_token = std::nullopt,
+                     .prompt_logprobs = {},
+                     .values = {},
+                     .pooled = {}});
         added->sampler.observe_prompt(spec.prompt);
         const SequenceId id = added->id;
         sequences_.emplace(id, std::move(added));
@@ -176,11 +177,13 @@ void Stepper::step(std::vector<Output>& outputs) {
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (!sequences_.contains(entries[i].id)) continue;
         guarded({&entries[i], 1}, [&] {
-            const std::int64_t width =
-                sequence(entries[i].id).request.spec.kind == RequestKind::embed ? limits_.d_model : limits_.n_vocab;
+            const std::int64_t width = sequence(entries[i].id).request.spec.kind == RequestKind::embed
+                                           ? limits_.d_model
+                                           : limits_.n_vocab;
             const std::int64_t begin = rows_.result_starts[i] * width;
             const std::int64_t end = rows_.result_starts[i + 1] * width;
-            process(entries[i], result.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+            process(entries[i],
+                    result.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
                     outputs);
         });
     }
@@ -188,7 +191,8 @@ void Stepper::step(std::vector<Output>& outputs) {
     totals_.step_seconds += seconds(Clock::now() - began);
 }
 
-// A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row its own.
+// A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row
+// its own.
 std::int64_t Stepper::wanted_rows(const Sequence& sequence, std::int64_t n_tokens) const {
     const std::int64_t cached = scheduler_.cached_tokens(sequence.id);
     if (cached < sequence.n_prompt() && needs_of(sequence.request.spec).all_rows) return n_tokens;
@@ -265,8 +269,9 @@ void Stepper::collect_prompt_logprobs(Sequence& sequence, std::int64_t first, st
     for (std::size_t i = 0; i < rows.size() / n_vocab; ++i) {
         const std::size_t next = static_cast<std::size_t>(first) + i + 1;
         if (next >= sequence.request.spec.prompt.size()) return;
-        sequence.prompt_logprobs.push_back(compute_logprobs(rows.subspan(i * n_vocab, n_vocab), sequence.tokens[next],
-                                                            *sequence.request.spec.prompt_logprobs, scratch_));
+        sequence.prompt_logprobs.push_back(
+            compute_logprobs(rows.subspan(i * n_vocab, n_vocab), sequence.tokens[next],
+                             *sequence.request.spec.prompt_logprobs, scratch_));
     }
 }
 
@@ -291,7 +296,8 @@ void Stepper::end_values(Sequence& sequence, std::vector<Output>& outputs) {
 }
 
 bool Stepper::ends_text(const RequestSpec& spec, std::int32_t token) const {
-    if (std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) != spec.stop_token_ids.end()) {
+    if (std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
+        spec.stop_token_ids.end()) {
         return true;
     }
     return !spec.ignore_eos && token < vocabulary_.size() && vocabulary_.ends_generation(token);

@@ -45,7 +45,8 @@ public:
 
     using Clock = std::chrono::steady_clock;
 
-    // `spec` must have passed check; its id must be new. Should memory run out, the request ends with outputs "error".
+    // `spec` must have passed check; its id must be new. Should memory run out, the request ends with outputs
+    // "error".
     void add(RequestSpec spec, Clock::time_point submitted, std::vector<Output>& outputs);
     // Ends a request with outputs "cancelled"; unknown ids are passed over.
     void cancel(std::uint64_t request, std::vector<Output>& outputs);
@@ -85,7 +86,8 @@ private:
     // The step under way, in the form Batch wants.
     struct StepRows {
         std::vector<std::int32_t> tokens, positions, row_starts, kv_lens, block_table, logit_rows;
-        std::vector<std::int64_t> result_starts;  // [n_entries + 1]: where in the result each entry's rows are
+        std::vector<std::int64_t>
+            result_starts;  // [n_entries + 1]: where in the result each entry's rows are
     };
 
     void add_sequences(Request& request);

@@ -13,8 +13,8 @@ namespace llmcore {
 
 class TextStream {
 public:
-    // begins_text: nothing readable comes before the first token, so the space an SPM vocabulary writes there goes.
-    // The vocabulary must outlive the stream.
+    // begins_text: nothing readable comes before the first token, so the space an SPM vocabulary writes there
+    // goes. The vocabulary must outlive the stream.
     TextStream(const Vocabulary& vocabulary, std::vector<std::string> stops, bool begins_text);
 
     // The text that can be sent now. may_stop: stop strings count; without it they are passed over.

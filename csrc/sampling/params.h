@@ -22,8 +22,8 @@ struct SamplingParams {
     float frequency_penalty = 0.0F;   // per occurrence in the output
     float presence_penalty = 0.0F;    // once, if in the output
     std::vector<LogitBias> logit_bias;
-    std::int64_t min_tokens = 0;   // no end token before that many
-    std::optional<int> logprobs;   // likeliest tokens to report with each sampled one
+    std::int64_t min_tokens = 0;  // no end token before that many
+    std::optional<int> logprobs;  // likeliest tokens to report with each sampled one
 };
 
 // Throws Error(invalid_argument) that names the parameter out of range.

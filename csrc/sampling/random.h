@@ -1,12 +1,13 @@
-// Counter-based random numbers: the draw for a token depends on the seed and the token's place alone, never on what
-// else is in the batch.
+// Counter-based random numbers: the draw for a token depends on the seed and the token's place alone, never
+// on what else is in the batch.
 #pragma once
 
 #include <cstdint>
 
 namespace llmcore {
 
-// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every input bit changes each output bit about half the time.
+// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every input bit changes each output bit about half
+// the time.
 constexpr std::uint64_t mix_bits(std::uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;

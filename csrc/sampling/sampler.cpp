@@ -23,8 +23,8 @@ void check(bool good, const char* name, double got, const char* expected) {
 
 void scan(std::span<const float> logits, ScannedRow& row) {
     if (!row.scan(logits)) {
-        fail(ErrorCode::model, "sampling", "logits cannot be sampled from", "NaN, +infinity or no possible token",
-             "finite values");
+        fail(ErrorCode::model, "sampling", "logits cannot be sampled from",
+             "NaN, +infinity or no possible token", "finite values");
     }
 }
 
@@ -36,15 +36,16 @@ void check_sampling_params(const SamplingParams& p, std::int64_t n_vocab) {
     check(p.top_k >= 0, "top_k", static_cast<double>(p.top_k), "0 (off) or more");
     check(p.top_p > 0.0F && p.top_p <= 1.0F, "top_p", p.top_p, "above 0, at most 1");
     check(p.min_p >= 0.0F && p.min_p <= 1.0F, "min_p", p.min_p, "0 to 1");
-    check(p.repetition_penalty > 0.0F && p.repetition_penalty <= 100.0F, "repetition_penalty", p.repetition_penalty,
-          "above 0, at most 100");
+    check(p.repetition_penalty > 0.0F && p.repetition_penalty <= 100.0F, "repetition_penalty",
+          p.repetition_penalty, "above 0, at most 100");
     check(std::abs(p.frequency_penalty) <= 100.0F, "frequency_penalty", p.frequency_penalty, "-100 to 100");
     check(std::abs(p.presence_penalty) <= 100.0F, "presence_penalty", p.presence_penalty, "-100 to 100");
     check(p.min_tokens >= 0, "min_tokens", static_cast<double>(p.min_tokens), "0 or more");
-    check(p.logprobs.value_or(0) >= 0 && p.logprobs.value_or(0) <= kMaxLogprobs, "logprobs", p.logprobs.value_or(0),
-          "0 to 1000");
+    check(p.logprobs.value_or(0) >= 0 && p.logprobs.value_or(0) <= kMaxLogprobs, "logprobs",
+          p.logprobs.value_or(0), "0 to 1000");
     for (const LogitBias& entry : p.logit_bias) {
-        check(entry.token >= 0 && entry.token < n_vocab, "logit_bias token", entry.token, "a token of the vocabulary");
+        check(entry.token >= 0 && entry.token < n_vocab, "logit_bias token", entry.token,
+              "a token of the vocabulary");
         check(entry.bias >= -1e6F && entry.bias <= 1e6F, "logit_bias", entry.bias, "-1000000 to 1000000");
     }
 }
@@ -61,11 +62,13 @@ void Sampler::observe_prompt(std::span<const std::int32_t> tokens) {
 }
 
 bool Sampler::adjusts() const {
-    return !params_.logit_bias.empty() || !seen_.empty() || (n_sampled_ < params_.min_tokens && !end_tokens_.empty());
+    return !params_.logit_bias.empty() || !seen_.empty() ||
+           (n_sampled_ < params_.min_tokens && !end_tokens_.empty());
 }
 
 void Sampler::adjust(std::span<float> logits) const {
-    for (const LogitBias& entry : params_.logit_bias) logits[static_cast<std::size_t>(entry.token)] += entry.bias;
+    for (const LogitBias& entry : params_.logit_bias)
+        logits[static_cast<std::size_t>(entry.token)] += entry.bias;
     for (const auto& [token, in_output] : seen_) {
         float& x = logits[static_cast<std::size_t>(token)];
         x = x > 0.0F ? x / params_.repetition_penalty : x * params_.repetition_penalty;
@@ -87,7 +90,8 @@ std::int32_t Sampler::next(std::span<const float> logits, SamplingScratch& scrat
         logits = scratch.adjusted;
     }
     scan(logits, scratch.row);
-    const std::int32_t token = params_.temperature == 0.0F || params_.top_k == 1 ? scratch.row.argmax() : draw(scratch);
+    const std::int32_t token =
+        params_.temperature == 0.0F || params_.top_k == 1 ? scratch.row.argmax() : draw(scratch);
     if (penalizes_) ++seen_[token];
     ++n_sampled_;
     return token;
@@ -106,12 +110,14 @@ Cutoff Sampler::filter(ScannedRow& row, std::vector<Candidate>& candidates, floa
     if (params_.top_p < 1.0F) {
         double total = 0.0;
         if (limits_count) {
-            for (const Candidate& c : candidates) total += candidate_weight(c.value, row.max(), inv_temperature);
+            for (const Candidate& c : candidates)
+                total += candidate_weight(c.value, row.max(), inv_temperature);
         } else {
             total = row.exp_sum(inv_temperature);
             row.gather_largest(kFirstNucleus, candidates);
             double first = 0.0;
-            for (const Candidate& c : candidates) first += candidate_weight(c.value, row.max(), inv_temperature);
+            for (const Candidate& c : candidates)
+                first += candidate_weight(c.value, row.max(), inv_temperature);
             if (first < params_.top_p * total) {
                 candidates.clear();
                 row.gather(cutoff, candidates);
@@ -123,7 +129,8 @@ Cutoff Sampler::filter(ScannedRow& row, std::vector<Candidate>& candidates, floa
     }
     if (params_.min_p > 0.0F) {
         const float least = row.max() + std::log(params_.min_p) / inv_temperature;
-        if (least > cutoff.value) cutoff = {std::min(least, row.max()), std::numeric_limits<std::int32_t>::max()};
+        if (least > cutoff.value)
+            cutoff = {std::min(least, row.max()), std::numeric_limits<std::int32_t>::max()};
     }
     return cutoff;
 }
@@ -159,7 +166,8 @@ TokenLogprobs compute_logprobs(std::span<const float> logits, std::int32_t token
     scan(logits, scratch.row);
     const double log_total = std::log(scratch.row.exp_sum(1.0F));
     const auto logprob = [&](float x) {
-        return static_cast<float>(static_cast<double>(x) - static_cast<double>(scratch.row.max()) - log_total);
+        return static_cast<float>(static_cast<double>(x) - static_cast<double>(scratch.row.max()) -
+                                  log_total);
     };
     TokenLogprobs found;
     found.chosen = {token, logprob(logits[static_cast<std::size_t>(token)])};

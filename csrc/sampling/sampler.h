@@ -1,5 +1,5 @@
-// Chooses the next token of one sequence. Order: logit bias, penalties, then greedy, or temperature, top-k, top-p,
-// min-p and one seeded draw.
+// Chooses the next token of one sequence. Order: logit bias, penalties, then greedy, or temperature, top-k,
+// top-p, min-p and one seeded draw.
 #pragma once
 
 #include <cstdint>

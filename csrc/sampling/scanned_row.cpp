@@ -13,11 +13,15 @@ constexpr std::int64_t kBlock = 64;
 constexpr std::size_t kLanes = 16;  // independent, so that the compiler may vectorize
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// e^x for x <= 0, relative error below 3e-7; 0 where the result would be subnormal. Cody and Waite's reduction to
-// |r| <= ln(2)/2, then the Taylor polynomial. Branch-free, so that loops over it vectorize.
+// e^x for x <= 0, relative error below 3e-7; 0 where the result would be subnormal. Cody and Waite's
+// reduction to |r| <= ln(2)/2, then the Taylor polynomial. Branch-free, so that loops over it vectorize.
 inline float exp_nonpositive(float x) {
     constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-    const float clamped = x < -87.0F ? -87.0F : x;
+    // max(x, -100) on the bits, whose order is that of the magnitude: a choice between floats is not
+    // vectorized, since comparing may trap.
+    constexpr auto kLowest = std::bit_cast<std::uint32_t>(-100.0F);
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const float clamped = std::bit_cast<float>(bits < kLowest ? bits : kLowest);
     const float shifted = clamped * 1.44269504F + kRound;
     const float n = shifted - kRound;
     const float r = clamped - n * 0.693145752F - n * 1.42860677e-6F;
@@ -29,19 +33,21 @@ inline float exp_nonpositive(float x) {
     p = p * r + 0.5F;
     p = p * r + 1.0F;
     p = p * r + 1.0F;
-    const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
-    const float scaled = p * std::bit_cast<float>((exponent + 127) << 23);
-    return x < -87.0F ? 0.0F : scaled;
+    const std::int32_t exponent =
+        std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound) + 127;
+    return p * std::bit_cast<float>((exponent > 0 ? exponent : 0) << 23);
 }
 
 float block_exp_sum(std::span<const float> block, float max, float inv_temperature) {
     float sum = 0.0F;
     if (block.size() == kBlock) {
+        // Three plain loops: each vectorizes.
+        std::array<float, kBlock> weights;
+        for (std::size_t i = 0; i < kBlock; ++i)
+            weights[i] = exp_nonpositive((block[i] - max) * inv_temperature);
         std::array<float, kLanes> lanes{};
         for (std::size_t i = 0; i < kBlock; i += kLanes) {
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                lanes[l] += exp_nonpositive((block[i + l] - max) * inv_temperature);
-            }
+            for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += weights[i + l];
         }
         for (const float lane : lanes) sum += lane;
     } else {
@@ -159,7 +165,8 @@ void ScannedRow::gather(const Cutoff& cutoff, std::vector<Candidate>& out) const
 void ScannedRow::gather_largest(std::int64_t n, std::vector<Candidate>& out) {
     Cutoff cutoff;
     if (n <= static_cast<std::int64_t>(block_max_.size())) {
-        // n blocks hold a value of at least the n-th largest block maximum, so no smaller value is among the n largest.
+        // n blocks hold a value of at least the n-th largest block maximum, so no smaller value is among the
+        // n largest.
         scratch_ = block_max_;
         const auto nth = scratch_.begin() + (n - 1);
         std::nth_element(scratch_.begin(), nth, scratch_.end(), std::greater<>());
@@ -181,7 +188,8 @@ std::int64_t select_mass(std::span<Candidate> candidates, float max, float inv_t
     std::size_t begin = 0;
     std::size_t end = candidates.size();
     double before = 0.0;
-    // The last of the prefix lies in [begin, end): partition, weigh the first half, keep the half that holds it.
+    // The last of the prefix lies in [begin, end): partition, weigh the first half, keep the half that holds
+    // it.
     while (end - begin > 1) {
         const std::size_t middle = begin + (end - begin) / 2;
         const auto at = [&](std::size_t i) { return candidates.begin() + static_cast<std::ptrdiff_t>(i); };

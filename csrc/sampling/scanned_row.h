@@ -1,5 +1,5 @@
-// One row of logits with the maxima of its blocks of 64: after one pass over a large vocabulary, the largest values,
-// thresholds and draws touch few blocks.
+// One row of logits with the maxima of its blocks of 64: after one pass over a large vocabulary, the largest
+// values, thresholds and draws touch few blocks.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ struct Candidate {
     std::int32_t token = 0;
 };
 
-// The last candidate that is kept, in the order "larger value first, then lower token": whatever comes before it or is
-// it passes.
+// The last candidate that is kept, in the order "larger value first, then lower token": whatever comes before
+// it or is it passes.
 struct Cutoff {
     float value = -std::numeric_limits<float>::infinity();
     std::int32_t token = std::numeric_limits<std::int32_t>::max();
@@ -27,8 +27,8 @@ struct Cutoff {
 
 class ScannedRow {
 public:
-    // Keeps a view of `logits`. False if a value is NaN or +infinity, or all are -infinity; then nothing else may be
-    // called.
+    // Keeps a view of `logits`. False if a value is NaN or +infinity, or all are -infinity; then nothing else
+    // may be called.
     bool scan(std::span<const float> logits);
 
     std::int64_t size() const { return static_cast<std::int64_t>(logits_.size()); }
@@ -38,7 +38,8 @@ public:
 
     // Sum of exp((x - max) * inv_temperature).
     double exp_sum(float inv_temperature) const;
-    // The token at `point` in [0, 1) of the cumulative distribution exp((x - max) * inv_temperature), tokens in order.
+    // The token at `point` in [0, 1) of the cumulative distribution exp((x - max) * inv_temperature), tokens
+    // in order.
     std::int32_t draw(float inv_temperature, double point);
 
     // Appends, in token order, all that pass the cutoff.
@@ -63,8 +64,8 @@ float candidate_weight(float value, float max, float inv_temperature);
 // "Larger value first, then lower token".
 bool precedes(const Candidate& a, const Candidate& b);
 
-// The shortest prefix, in the order of `precedes`, whose weights reach `target`; `candidates` are partitioned so that
-// the prefix comes first. Returns its length, at least 1. Linear on average.
+// The shortest prefix, in the order of `precedes`, whose weights reach `target`; `candidates` are partitioned
+// so that the prefix comes first. Returns its length, at least 1. Linear on average.
 std::int64_t select_mass(std::span<Candidate> candidates, float max, float inv_temperature, double target);
 
 }  // namespace llmcore

@@ -28,8 +28,8 @@ _LONG_TEXT = 2048
 
 
 class AsyncEngine:
-    """A loaded model. The constructor blocks and may run on any thread; `generate` and `abort` belong to one event
-    loop, that of the first `generate`."""
+    """A loaded model. The constructor blocks and may run on any thread; `generate` and `abort` belong to one
+    event loop, that of the first `generate`."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class AsyncEngine:
     ) -> AsyncIterator[Delta]:
         """Continues a prompt, a text or token ids, and yields what each step adds.
 
-        Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With `best_of`,
-        the completions come whole, at the end. request_id: a name for `abort`. priority: lower ones are admitted
-        first. tenant: not yet considered. Raises ContextLengthError, QueueFullError or InvalidArgumentError at the
-        first item, and whatever went wrong in the engine where it did.
+        Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
+        `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
+        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError or
+        InvalidArgumentError at the first item, and whatever went wrong in the engine where it did.
         """
         del tenant
         if lora is not None:
@@ -124,14 +124,15 @@ class AsyncEngine:
                 self._model.core.abort(request)
 
     def abort(self, request_id: str) -> None:
-        """Ends a request between two steps; its iterator yields what is left and finishes as "cancelled". Unknown
-        names are passed over."""
+        """Ends a request between two steps; its iterator yields what is left and finishes as "cancelled".
+        Unknown names are passed over."""
         request = self._named.get(request_id)
         if request is not None:
             self._model.core.abort(request)
 
     def close(self) -> None:
-        """Ends every request as "cancelled" and stops the engine's thread. From any thread; may be called again."""
+        """Ends every request as "cancelled" and stops the engine's thread. From any thread; may be called
+        again."""
         if self._closed:
             return
         self._closed = True

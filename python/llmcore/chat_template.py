@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jinja2
+from jinja2.exceptions import SecurityError
 
 from llmcore.control_tokens import ControlTokens
 from llmcore.errors import InvalidArgumentError, ModelError
@@ -21,8 +22,12 @@ MAX_SOURCE = 1 << 20  # characters
 
 # Words of the format, not of its users: templates compare them with literals.
 _KNOWN_WORDS = {
-    "role": frozenset(("system", "developer", "user", "assistant", "tool", "function", "ipython", "model", "tools")),
-    "type": frozenset(("function", "text", "object", "array", "string", "number", "integer", "boolean", "null")),
+    "role": frozenset(
+        ("system", "developer", "user", "assistant", "tool", "function", "ipython", "model", "tools")
+    ),
+    "type": frozenset(
+        ("function", "text", "object", "array", "string", "number", "integer", "boolean", "null")
+    ),
 }
 # Noncharacters: Unicode reserves them for uses inside a program.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
@@ -37,7 +42,9 @@ class ChatTemplate:
         Raises ModelError for a template that does not compile.
         """
         if len(source) > MAX_SOURCE:
-            raise ModelError(f"[chat_template] length; got {len(source)}; expected at most {MAX_SOURCE} characters")
+            raise ModelError(
+                f"[chat_template] length; got {len(source)}; expected at most {MAX_SOURCE} characters"
+            )
         self.source = source
         self._specials = {"bos_token": bos_token, "eos_token": eos_token}
         try:
@@ -55,8 +62,8 @@ class ChatTemplate:
         """The conversation as one text.
 
         The text may spell control tokens that came from the messages: to encode it safely, use
-        `Tokenizer.encode_chat`. Raises InvalidArgumentError if the template refuses the messages, ModelError if it
-        breaks a limit of the sandbox.
+        `Tokenizer.encode_chat`. Raises InvalidArgumentError if the template refuses the messages, ModelError
+        if it breaks a limit of the sandbox.
         """
         return self._render(_normalize(messages), add_generation_prompt, tools, variables)
 
@@ -68,9 +75,9 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> tuple[str, str]:
-        """(text, mark): the conversation, with a mark wherever messages or tools spell a control token's name.
+        """(text, mark): the conversation, with marks in control tokens' names that messages or tools spell.
 
-        Templates see contents as they are but for marks inside such names, so that their tests for other markup
+        Templates see contents as they are but for marks inside such names, so their tests for other markup
         work. If that ends in other control tokens than a second rendering, in which nothing from outside can
         contribute to one, then the second one counts.
         """
@@ -79,7 +86,9 @@ class ChatTemplate:
         mark = _unused_mark([plain, tool_list, variables])
 
         def marked(change: Callable[[str, str], str]) -> tuple[Any, ...]:
-            return tuple(_map_texts(value, lambda text: change(text, mark)) for value in (plain, tool_list, variables))
+            return tuple(
+                _map_texts(value, lambda text: change(text, mark)) for value in (plain, tool_list, variables)
+            )
 
         light, strict = marked(controls.mark_names), marked(controls.mark_all)
         text = self._render(light[0], add_generation_prompt, light[1], light[2])
@@ -109,7 +118,7 @@ class ChatTemplate:
             return render_within_limits(self._template, scope, size)
         except TemplateRefusal as error:
             raise InvalidArgumentError(f"[chat_template] the model's chat template says: {error}") from error
-        except (TemplateLimitError, jinja2.sandbox.SecurityError, RecursionError, MemoryError) as error:
+        except (TemplateLimitError, SecurityError, RecursionError, MemoryError) as error:
             raise ModelError(f"[chat_template] the model's chat template breaks a limit: {error}") from error
         except Exception as error:  # whatever a template's expressions can raise
             raise InvalidArgumentError(

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 class ControlTokens:
     """The names of a vocabulary's control tokens.
 
-    A *mark* is a character, foreign to all text at hand, that is put behind the first character of a name to keep
-    it text: `split` finds no token there and drops the mark.
+    A *mark* is a character, foreign to all text at hand, that is put behind the first character of a name to
+    keep it text: `split` finds no token there and drops the mark.
     """
 
     def __init__(self, ids: Mapping[str, int]) -> None:
@@ -55,7 +55,7 @@ class ControlTokens:
         """`text` with a mark wherever any change or context of it could complete a control token's name."""
         if self._first is None or not text:
             return text
-        marked = self._first.sub(lambda found: found[0] + mark, text)
+        marked = self._first.sub(lambda found: mark + found[0] + mark, text)
         return mark + marked if self._continues_a_name(text) else marked
 
     def _name_at(self, text: str, at: int) -> str | None:
@@ -68,7 +68,9 @@ class ControlTokens:
     def _continues_a_name(self, text: str) -> bool:
         if len(text) <= self._longest_tail and text in self._insides:
             return True
-        return any(text[:length] in self._tails for length in range(1, min(len(text), self._longest_tail) + 1))
+        return any(
+            text[:length] in self._tails for length in range(1, min(len(text), self._longest_tail) + 1)
+        )
 
 
 def _without(text: str, mark: str) -> str:

@@ -86,7 +86,12 @@ def load_model(
     """
     if lora:
         raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
-    for name, value in (("threads", threads), ("n_ctx", n_ctx), ("max_batch", max_batch), ("max_queue", max_queue)):
+    for name, value in (
+        ("threads", threads),
+        ("n_ctx", n_ctx),
+        ("max_batch", max_batch),
+        ("max_queue", max_queue),
+    ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
     path = _embedded_model() if model is None else Path(model)

@@ -54,9 +54,9 @@ class LLM:
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
-        device: "auto" or "cpu". threads: None for one a physical core. n_ctx: tokens of one sequence; None for the
-        model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch: sequences that run at
-        once. Raises GGUFError, ModelError or InvalidArgumentError.
+        device: "auto" or "cpu". threads: None for one a physical core. n_ctx: tokens of one sequence; None
+        for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
+        sequences that run at once. Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -103,8 +103,9 @@ class LLM:
     ) -> list[Completion]:
         """Continues one or more prompts, texts or lists of token ids, as they are: no chat template.
 
-        One `params` for all prompts or one each. Returns `n` completions a prompt, those of the first prompt first.
-        Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an impossible request.
+        One `params` for all prompts or one each. Returns `n` completions a prompt, those of the first prompt
+        first. Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an
+        impossible request.
         """
         encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
         settings = _params_list(params, len(encoded))
@@ -170,8 +171,8 @@ class LLM:
     def embed(self, texts: str | Sequence[str], *, normalize: bool = True) -> npt.NDArray[np.float32]:
         """Embeddings: float32 (n_texts, d_model).
 
-        Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to length
-        1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
+        Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to
+        length 1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
         """
         tokenizer = self._loaded().tokenizer
         encoded = [tokenizer.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
@@ -278,9 +279,13 @@ def _prompt_list(prompts: str | Sequence[str] | Sequence[Sequence[int]]) -> list
     return cast("list[str | Sequence[int]]", listed)
 
 
-def _params_list(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
+def _params_list(
+    params: SamplingParams | Sequence[SamplingParams] | None, count: int
+) -> list[SamplingParams]:
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * count
     if len(params) != count:
-        raise InvalidArgumentError(f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts")
+        raise InvalidArgumentError(
+            f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts"
+        )
     return list(params)

@@ -20,7 +20,8 @@ class ModelTokenizer:
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> ModelTokenizer:
-        """Raises GGUFError for a damaged file, ModelError for a vocabulary that is missing or not supported."""
+        """Raises GGUFError for a damaged file, ModelError for a vocabulary that is missing or not
+        supported."""
         return cls(Tokenizer.from_gguf(path))
 
     @property

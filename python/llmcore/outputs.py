@@ -31,8 +31,8 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """Natural log-probability of a token under the model's own distribution, before bias, penalties, temperature
-    and filters."""
+    """Natural log-probability of a token under the model's own distribution, before bias, penalties,
+    temperature and filters."""
 
     token_id: int
     logprob: float

@@ -1,7 +1,7 @@
 """How byte-level BPE vocabularies cut text into words: facts, by the name in `tokenizer.ggml.pre`.
 
-Each rule is a list of regular expressions (Oniguruma syntax) applied one after another; every match and every gap
-between matches becomes a piece. They are the models' own published expressions where those are known.
+Each rule is a list of regular expressions (Oniguruma syntax) applied one after another; every match and every
+gap between matches becomes a piece. They are the models' own published expressions where those are known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from dataclasses import dataclass
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+_LLAMA3 = (
+    rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+)
 _QWEN2 = rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
 _QWEN35 = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
@@ -58,7 +61,7 @@ _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """One rule: the expressions, whether whole words of the vocabulary skip the merges, and BOS by default."""
+    """One rule: the expressions, whether whole known words skip the merges, and BOS by default."""
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
@@ -84,11 +87,13 @@ _BAILING = PreTokenizer(
 _RULES: dict[PreTokenizer, tuple[str, ...]] = {
     DEFAULT: ("default",),
     _LLAMA3_RULE: (
-        "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano",
+        "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+        "jina-v5-nano",
     ),
     PreTokenizer((_LLAMA3,)): ("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"),
     _QWEN2_RULE: (
-        "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2",
+        "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan",
+        "solar-open", "grok-2",
     ),
     PreTokenizer((_QWEN35,)): ("qwen35",),
     _GPT2_RULE: (
@@ -102,11 +107,14 @@ _RULES: dict[PreTokenizer, tuple[str, ...]] = {
     PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")): ("falcon",),
     PreTokenizer(
         (
-            r"[\r\n]", rf"\s?[{_DEEPSEEK_LETTERS}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$",
-            _IDEOGRAPHS_AND_HANGUL, r"\p{N}+",
+            r"[\r\n]", rf"\s?[{_DEEPSEEK_LETTERS}]+",
+            "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+            r"\s+$", _IDEOGRAPHS_AND_HANGUL, r"\p{N}+",
         )
     ): ("deepseek-llm",),
-    PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _IDEOGRAPHS_AND_HANGUL, _DIGIT)): ("deepseek-coder",),
+    PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _IDEOGRAPHS_AND_HANGUL, _DIGIT)): (
+        "deepseek-coder",
+    ),
     _DEEPSEEK3_RULE: ("deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"),
     PreTokenizer((_BLOOM,)): ("bloom", "poro-chat", "gpt3-finnish"),
     PreTokenizer((_BLOOM, _DIGIT)): ("viking",),

@@ -14,10 +14,12 @@ _MAX_LOGPROBS = 1000
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Sampling and stopping of one request; immutable. Raises InvalidArgumentError that names a value out of range.
+    """Sampling and stopping of one request; immutable. Raises InvalidArgumentError that names a value out of
+    range.
 
-    Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature, `top_k`, `top_p`,
-    `min_p` and one draw. With a seed, the same prompt gives the same tokens, whatever else the engine runs.
+    Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature, `top_k`,
+    `top_p`, `min_p` and one draw. With a seed, the same prompt gives the same tokens, whatever else the
+    engine runs.
     """
 
     max_tokens: int | None = 128

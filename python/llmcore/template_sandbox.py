@@ -1,4 +1,4 @@
-"""A Jinja environment for chat templates from files nobody has checked: no side effects, bounded time and size."""
+"""A Jinja environment for chat templates that nobody has checked: no side effects, bounded time and size."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAX_TEXT = 1 << 20  # characters, on top of what the messages bring
 MAX_INTEGER_BITS = 256
 
 _FILTERS = (
-    "abs", "batch", "capitalize", "d", "default", "dictsort", "e", "escape", "first", "float", "groupby", "indent",
-    "int", "items", "join", "last", "length", "count", "list", "lower", "map", "max", "min", "reject", "rejectattr",
-    "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort", "string", "sum", "title", "trim",
-    "truncate", "unique", "upper", "wordcount",
+    "abs", "batch", "capitalize", "d", "default", "dictsort", "e", "escape", "first", "float", "groupby",
+    "indent", "int", "items", "join", "last", "length", "count", "list", "lower", "map", "max", "min",
+    "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
+    "string", "sum", "title", "trim", "truncate", "unique", "upper", "wordcount",
 )  # fmt: skip
 # Their results can be far larger than what they are given, whatever the arguments' own size.
 _PADDING_METHODS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
@@ -106,11 +106,13 @@ def _replace(text: Any, old: Any, new: Any, count: int | None = None) -> str:
 
 
 def _indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    prefix = width if isinstance(width, str) else " " * min(int(width), MAX_TEXT)
-    _check_size(len(text) + len(prefix) * (text.count("\n") + 1))
+    size = len(width) if isinstance(width, str) else int(width)
+    _check_size(len(text) + size * (text.count("\n") + 1))
+    prefix = width if isinstance(width, str) else " " * size
     lines = text.splitlines(keepends=True)
     return "".join(
-        prefix + line if (first or index) and (blank or line.strip()) else line for index, line in enumerate(lines)
+        prefix + line if (first or index) and (blank or line.strip()) else line
+        for index, line in enumerate(lines)
     )
 
 
@@ -178,8 +180,12 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
-    return nodes.Call(nodes.EnvironmentAttribute(name), arguments, [], None, None)
+def _call(name: str, arguments: Sequence[nodes.Node], line: int) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute(name), list(arguments), [], None, None, lineno=line)
+
+
+def _tick_statement(line: int) -> nodes.Node:
+    return nodes.ExprStmt(_call("budget_tick", [], line), lineno=line)
 
 
 class _Limiter(NodeTransformer):
@@ -187,23 +193,23 @@ class _Limiter(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = _call("counted", [node.iter]).set_lineno(node.lineno)
+        node.iter = _call("budget_counted", [node.iter], node.lineno)
         if node.recursive:
-            node.body.insert(0, nodes.ExprStmt(_call("tick", [])).set_lineno(node.lineno))
+            node.body.insert(0, _tick_statement(node.lineno))
         return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(_call("tick", [])).set_lineno(node.lineno))
+        node.body.insert(0, _tick_statement(node.lineno))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return _call("concat", node.nodes).set_lineno(node.lineno)
+        return _call("bounded_concat", node.nodes, node.lineno)
 
     def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
         self.generic_visit(node)
-        node.filter = nodes.Filter(node.filter, "bounded", [], [], None, None).set_lineno(node.lineno)
+        node.filter = nodes.Filter(node.filter, "bounded", [], [], None, None, lineno=node.lineno)
         return node
 
 
@@ -235,9 +241,9 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         self.globals["range"] = _range
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
-        self.tick = _tick
-        self.counted = _counted
-        self.concat = _concat
+        self.budget_tick = _tick
+        self.budget_counted = _counted
+        self.bounded_concat = _concat
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, str) and attr in _PADDING_METHODS:
@@ -250,7 +256,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateLimitError("a format string with a wide field")
         return wrapped
 
-    def call(self, context: jinja2.runtime.Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: jinja2.runtime.Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         _tick()
         owner = getattr(obj, "__self__", None)
         name = getattr(obj, "__name__", "")
@@ -258,7 +264,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             if name == "join" and args:
                 return _join(args[0], owner)
             if name == "replace":
-                return _replace(owner, *args, **kwargs)
+                return _replace(owner, *args)
         return _bounded(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from llmcore.tokenizer_metadata import read_metadata
 class Tokenizer:
     """Encodes and decodes with a model's vocabulary. Immutable; safe to share between threads.
 
-    Control tokens ("<|im_end|>") can only come from `parse_special=True` and from a chat template's own text; any
-    other text that spells one is encoded as ordinary text.
+    Control tokens ("<|im_end|>") can only come from `parse_special=True` and from a chat template's own text;
+    any other text that spells one is encoded as ordinary text.
     """
 
     def __init__(self, file: _core.GGUFFile) -> None:
@@ -63,15 +62,13 @@ class Tokenizer:
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of `text`.
 
-        `add_special` adds what the model wants around a text (BOS, EOS, [CLS] and [SEP]); `parse_special` turns
-        control tokens' names into the tokens: never for text from outside. Raises InvalidArgumentError for text
-        with lone surrogates.
+        `add_special` adds what the model wants around a text (BOS, EOS, [CLS] and [SEP]); `parse_special`
+        turns control tokens' names into the tokens: never for text from outside. A BOS that is there already
+        is not added again. Raises InvalidArgumentError for text with lone surrogates.
         """
         if parse_special:
-            fragments = list(self._controls.split(text))
-            first = next((id for fragment, id in fragments if fragment or id is not None), None)
-            ids = self._encode_fragments(fragments)
-            prefix = [] if self._prefix and first == self._prefix[0] and ids[:1] == self._prefix else self._prefix
+            ids = self._encode_fragments(self._controls.split(text))
+            prefix = [] if ids[:1] == self._prefix else self._prefix
         else:
             ids = self._encode_texts([text])[0]
             prefix = self._prefix
@@ -99,8 +96,8 @@ class Tokenizer:
     ) -> list[int]:
         """Token ids of a conversation in the model's chat format, with BOS if the model wants one.
 
-        Control tokens come from the template alone: what messages and tools say stays text, whatever it spells.
-        Raises InvalidArgumentError if the template refuses the messages.
+        Control tokens come from the template alone: what messages and tools say stays text, whatever it
+        spells. Raises InvalidArgumentError if the template refuses the messages.
         """
         rendered, mark = template.render_marked(
             self._controls, messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
@@ -129,7 +126,7 @@ class Tokenizer:
             raise TypeError("text must be str") from error
         return [encoding.ids for encoding in encodings]
 
-    def _encode_fragments(self, fragments: Iterator[tuple[str, int | None]] | list[tuple[str, int | None]]) -> list[int]:
+    def _encode_fragments(self, fragments: Iterable[tuple[str, int | None]]) -> list[int]:
         parts = list(fragments)
         encoded = iter(self._encode_texts([text for text, _ in parts if text]))
         ids: list[int] = []

@@ -22,7 +22,7 @@ _SPACE_MARK = "\u2581"
 
 
 def build_backend(data: TokenizerMetadata) -> Backend:
-    """An encoder that knows no control token: no text can produce one. User-defined tokens are always split off."""
+    """An encoder without control tokens: no text can produce one. User-defined ones are always split off."""
     backend: Backend = _BUILDERS[data.model](data)
     user_defined = np.flatnonzero(data.types == USER_DEFINED).tolist()
     added = [AddedToken(data.pieces[token], normalized=False) for token in user_defined]

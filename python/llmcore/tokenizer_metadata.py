@@ -45,9 +45,9 @@ def _usable(text: str) -> bool:
 class TokenizerMetadata:
     """Checked tokenizer metadata of a GGUF file.
 
-    `pieces` are the vocabulary's texts by token id, for encoding: a control token, an unused one, one that is not
-    UTF-8, empty or repeated has a placeholder there that no text can produce. `controls` maps control tokens' own
-    texts to their ids.
+    `pieces` are the vocabulary's texts by token id, for encoding: a control token, an unused one, one that is
+    not UTF-8, empty or repeated has a placeholder there that no text can produce. `controls` maps control
+    tokens' own texts to their ids.
     """
 
     model: str
@@ -96,7 +96,7 @@ def _pre_tokenizer(file: _core.GGUFFile, model: str) -> PreTokenizer:
     rule = PRETOKENIZERS.get(name)
     if rule is None:
         warnings.warn(
-            f"[tokenizer] unknown pre-tokenizer {name!r}; text is cut by the default rule, which may cost quality",
+            f"[tokenizer] unknown pre-tokenizer {name!r}; text is cut by the default rule, maybe less well",
             stacklevel=4,
         )
         return DEFAULT
@@ -125,7 +125,9 @@ def read_metadata(file: _core.GGUFFile, vocabulary: _core.Vocabulary) -> Tokeniz
     """Reads `tokenizer.*`; ModelError where it is missing, contradictory or of an unsupported kind."""
     model = metadata(file, "ggml.model", str, "")
     if model not in MODELS:
-        raise ModelError(f"[tokenizer] tokenizer.ggml.model; got {model!r}; expected one of {', '.join(MODELS)}")
+        raise ModelError(
+            f"[tokenizer] tokenizer.ggml.model; got {model!r}; expected one of {', '.join(MODELS)}"
+        )
     types = vocabulary.token_types
     size = len(types)
     pieces, controls = _pieces_and_controls(_texts(file, "ggml.tokens"), types)

@@ -7,6 +7,8 @@ from typing import Any
 
 import falcon
 import falcon.asgi
+import falcon.media
+import msgspec
 
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
@@ -43,6 +45,10 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     middleware: list[Any] = [RequestIdentity(), EngineLifespan(registry)]
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
+
+    # Strict JSON: what is not a number becomes null.
+    json_handler = falcon.media.JSONHandler(dumps=msgspec.json.encode, loads=msgspec.json.decode)
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = json_handler
 
     health = HealthResource(registry, metrics)
     app.add_route("/health", health)

@@ -64,11 +64,12 @@ def serve(  # noqa: PLR0917 - click passes them by name
     MODEL is a GGUF file, or the name of one in --models-dir; the first is the default model.
     Without one, the embedded model is served.
     """
+    from llmcore_server.config import ServerConfig  # noqa: PLC0415
     from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
 
     socket = listen(host, port)
     options = EngineOptions(device=device, threads=threads, n_ctx=n_ctx, max_batch=max_batch)
-    raise SystemExit(run_server(socket, models, models_dir, aliases, options))
+    raise SystemExit(run_server(socket, models, models_dir, aliases, options, ServerConfig()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from llmcore_server.registry import ModelFile
 
 _MAGIC = b"GGUF"
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}")
 
 
 class ModelSelectionError(ValueError):
@@ -62,6 +64,8 @@ def scan_directory(directory: Path) -> list[ModelFile]:
     """Describe the GGUF files of a directory, by name; what only bears the suffix is left out."""
     found = []
     for path in sorted(directory.glob("*.gguf")):
+        if _LATER_PART.search(path.stem):
+            continue  # The first part of a split model stands for all.
         try:
             found.append(model_file(path))
         except ModelSelectionError:

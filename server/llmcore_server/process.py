@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmcore_server.config import ServerConfig
+
 if TYPE_CHECKING:
     from llmcore_server.engine_protocol import Engine
     from llmcore_server.registry import ModelFile
@@ -59,12 +61,15 @@ def run_server(
     directory: Path | None,
     aliases: Mapping[str, str],
     options: EngineOptions,
+    config: ServerConfig,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the process's exit code."""
+    """Serve until SIGTERM or SIGINT, drain, and return the process's exit code.
+
+    A model of ``named`` that cannot be loaded ends the process with 1.
+    """
     import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
 
     from llmcore_server.app import create_app  # noqa: PLC0415
-    from llmcore_server.config import ServerConfig  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
     from llmcore_server.process_memory import resident_bytes  # noqa: PLC0415
     from llmcore_server.registry import EngineRegistry  # noqa: PLC0415
@@ -82,7 +87,6 @@ def run_server(
         failed.append(file)
         server.should_exit = True
 
-    config = ServerConfig()
     registry = EngineRegistry(
         models=selection.models,
         load=options.build,
@@ -136,6 +140,6 @@ def _announce(listener: socket.socket, loading: Sequence[str]) -> None:
     click.echo(f"llmcore listens on {url} (model: {', '.join(loading)})")
     click.echo(
         f"Try: curl {url}/api/v1/generate -H 'Content-Type: application/json'"
-        """ -d '{"prompt": "请写一首关于春天的诗"}'"""
+        """ -d '{"prompt": "Hello"}'"""
     )
     sys.stdout.flush()

@@ -129,9 +129,10 @@ class EngineRegistry:
             model.memory = max(0, self.resident_bytes() - before)
         except Exception as error:
             model.error = error
-            logger.error("model %s cannot be loaded: %s", model.name, error)
             if self.on_load_failed is not None:
                 self.on_load_failed(model.file, error)
+            else:
+                logger.error("model %s cannot be loaded: %s", model.name, error)
 
     def _load_blocking(self, file: ModelFile) -> Engine:
         self._loads_running += 1

@@ -1,9 +1,11 @@
-// A model that costs nothing: the next token is a function of the whole sequence, read back through the block table, so
-// that a wrong block, position or order shows in the output.
+// A model that costs nothing: the next token is a function of the whole sequence, read back through the block
+// table, so that a wrong block, position or order shows in the output.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -72,8 +74,9 @@ public:
 
 private:
     std::int32_t& cached(const Batch& batch, std::size_t sequence, std::int64_t position) {
-        const std::int32_t block = batch.block_table[sequence * static_cast<std::size_t>(batch.block_table_stride) +
-                                                     static_cast<std::size_t>(position / limits_.kv_block_tokens)];
+        const std::int32_t block =
+            batch.block_table[sequence * static_cast<std::size_t>(batch.block_table_stride) +
+                              static_cast<std::size_t>(position / limits_.kv_block_tokens)];
         return cache_.at(
             static_cast<std::size_t>(block * limits_.kv_block_tokens + position % limits_.kv_block_tokens));
     }

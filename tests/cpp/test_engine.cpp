@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
@@ -108,7 +109,8 @@ std::vector<std::int32_t> prompt_of(std::uint64_t seed, std::size_t length) {
 
 LLMCORE_TEST(engine_interleaved_requests_equal_each_alone) {
     Rig rig;
-    for (std::uint64_t id = 1; id <= 12; ++id) rig.engine->submit(request(id, prompt_of(id, 1 + id * 3), 9 + id % 5));
+    for (std::uint64_t id = 1; id <= 12; ++id)
+        rig.engine->submit(request(id, prompt_of(id, 1 + id * 3), 9 + id % 5));
     CHECK(rig.await(12));
     for (std::uint64_t id = 1; id <= 12; ++id) {
         const std::int64_t n = 9 + static_cast<std::int64_t>(id % 5);
@@ -248,7 +250,7 @@ LLMCORE_TEST(engine_cancels_only_the_request_named) {
 }
 
 LLMCORE_TEST(engine_abort_storm_leaves_no_block) {
-    Rig rig;
+    Rig rig(FakeRunner::small_limits(), {.max_batch = 4, .max_queue = 10000});
     rig.runner->step_microseconds = 50;
     constexpr std::uint64_t kThreads = 4;
     constexpr std::uint64_t kEach = 50;
@@ -316,6 +318,7 @@ LLMCORE_TEST(engine_several_sequences_of_a_request) {
     spec.n = 3;
     spec.sampling.temperature = 8.0F;  // flat enough that seeds matter
     spec.sampling.seed = 11;
+    spec.sampling.logit_bias = {{kThrowToken, -1000.0F}, {kNanToken, -1000.0F}};
     rig.engine->submit(spec);
     spec.id = 2;
     rig.engine->submit(spec);
@@ -352,7 +355,6 @@ LLMCORE_TEST(engine_reports_logprobs) {
     spec.prompt_logprobs = 1;
     spec.score = true;
     rig.engine->submit(spec);
-    Results unused;
     std::vector<Output> all;
     while (all.empty() || !all.back().request_done) {
         for (Output& output : rig.engine->outputs().wait(0.1)) all.push_back(std::move(output));

@@ -6,16 +6,39 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llmcore import _core
+from llmcore.tools.quant_mix import UNIFORM_TYPES
+from llmcore.tools.shapes import Shape
+from llmcore.tools.synthesize import synthesize
+
 WORKER = Path(__file__).with_name("logits_worker.py")
 N_TOKENS = 70  # crosses the boundaries of KV blocks of 16, 32 and 64 tokens
 N_GREEDY = 6
+
+_LLAMA = Shape("llama", 256, 2, 8, 4, 32, 512, 512, 256)
+_QWEN2 = Shape("qwen2", 256, 2, 4, 2, 64, 768, 512, 256, rope_base=1e6, norm_eps=1e-6, qkv_bias=True)
+SHAPES = {"llama": _LLAMA, "qwen2": _QWEN2, "tied": replace(_QWEN2, tied_embeddings=True)}
+MODELS = [
+    *(f"{variant}-{quant}" for variant in ("llama", "qwen2") for quant in UNIFORM_TYPES),
+    *(f"tied-{quant}" for quant in ("F32", "Q8_0")),
+]
+
+_ISAS = ["scalar", "avx2", "avx512", "amx"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`isa` stands for every instruction set of this machine, `model_name` for every model."""
+    if "isa" in metafunc.fixturenames:
+        metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
+    if "model_name" in metafunc.fixturenames:
+        metafunc.parametrize("model_name", MODELS)
 
 
 @dataclass(frozen=True)
@@ -76,33 +99,10 @@ class ModelRuns:
 
 @pytest.fixture(scope="session")
 def model_runs(tmp_path_factory: pytest.TempPathFactory, reference_decoder) -> ModelRuns:
-    from llmcore.tools.quant_mix import UNIFORM_TYPES
-    from llmcore.tools.shapes import Shape
-    from llmcore.tools.synthesize import synthesize
-
     folder = tmp_path_factory.mktemp("models")
-    shapes = {
-        "llama": Shape("llama", 256, 2, 8, 4, 32, 512, 512, 256),
-        "qwen2": Shape(
-            "qwen2",
-            256,
-            2,
-            4,
-            2,
-            64,
-            768,
-            512,
-            256,
-            rope_base=1e6,
-            norm_eps=1e-6,
-            qkv_bias=True,
-            tied_embeddings=True,
-        ),
-    }
     models = {}
-    for architecture, shape in shapes.items():
-        for quant in UNIFORM_TYPES:
-            path = folder / f"{architecture}-{quant}.gguf"
-            synthesize(path, shape, quant)
-            models[f"{architecture}-{quant}"] = path
+    for name in MODELS:
+        variant, quant = name.rsplit("-", 1)
+        models[name] = folder / f"{name}.gguf"
+        synthesize(models[name], SHAPES[variant], quant)
     return ModelRuns(folder, models, reference_decoder)

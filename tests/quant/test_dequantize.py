@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize as reference_dequantize
+
 from llmcore import _core
 from llmcore.errors import InvalidArgumentError, ModelError
 
@@ -38,7 +39,7 @@ def random_blocks(name: str, n_blocks: int, seed: int) -> np.ndarray:
     block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]][1]
     if name == "F32":
         values = rng.standard_normal(n_blocks).astype(np.float32)
-        values[:2] = [-0.0, 1e-40]
+        values[: min(2, n_blocks)] = [-0.0, 1e-40][:n_blocks]
         return values.view(np.uint8).reshape(n_blocks, 4)
     if name == "F16":
         return random_finite_halves(rng, n_blocks).view(np.uint8).reshape(n_blocks, 2)

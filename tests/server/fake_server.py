@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fake_engine import FakeEngine, FakeStats
+
+from llmcore_server.config import ServerConfig
 from llmcore_server.process import EngineOptions, listen, run_server
 from llmcore_server.registry import ModelFile
 
@@ -40,10 +42,11 @@ def main() -> int:
         first_pause=float(given.get("first_pause", "0")),
     )
     options = FakeOptions("cpu", None, None, None, engine, float(given.get("load_seconds", "0")))
+    config = ServerConfig(drain_timeout=float(given.get("drain_timeout", "30")))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
         model.write_bytes(b"GGUF")
-        return run_server(listen("127.0.0.1", 0), [str(model)], None, {}, options)
+        return run_server(listen("127.0.0.1", 0), [str(model)], None, {}, options, config)
 
 
 if __name__ == "__main__":

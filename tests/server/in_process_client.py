@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from fake_engine import FakeEngine, fake_registry
 from falcon import testing
+
 from llmcore_server.app import create_app
 from llmcore_server.config import ServerConfig
 

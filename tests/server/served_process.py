@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +71,15 @@ class ServedProcess:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=START_LIMIT)
         return self.process.returncode
+
+
+def send_raw(process: ServedProcess, path: str, body: Any) -> socket.socket:
+    """Send a request over a bare socket and return it without reading the answer."""
+    content = json.dumps(body).encode()
+    connection = socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=10)
+    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    return connection
 
 
 def events(body: str) -> list[Any]:

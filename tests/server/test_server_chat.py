@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from fake_engine import FakeEngine
 from in_process_client import InProcessClient
-from llmcore.errors import ContextLengthError, QueueFullError
 from served_process import events
+
+from llmcore.errors import ContextLengthError, QueueFullError
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hi"}]

@@ -11,6 +11,7 @@ import pytest
 from fake_engine import FakeEngine, fake_registry
 from falcon import testing
 from in_process_client import InProcessClient
+
 from llmcore_server.app import create_app
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import CATALOGUE, preferred_language

@@ -7,8 +7,9 @@ import json
 import pytest
 from fake_engine import FakeEngine
 from in_process_client import InProcessClient
-from llmcore.errors import ContextLengthError, InvalidArgumentError, QueueFullError
 from served_process import events
+
+from llmcore.errors import ContextLengthError, InvalidArgumentError, QueueFullError
 
 
 def test_answer_has_the_documented_shape(client, engine):

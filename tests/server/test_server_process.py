@@ -11,21 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from served_process import REAL_SERVER
+from served_process import REAL_SERVER, send_raw
 
 GENERATE = "/api/v1/generate"
 STREAM = "/api/v1/generate/stream"
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
-
-
-def send_raw(process, path, body):
-    """Send a request over a bare socket and return it without reading the answer."""
-    content = json.dumps(body).encode()
-    connection = socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=10)
-    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
-    connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-    return connection
 
 
 def test_greeting_names_the_url_and_a_request_to_try(serve_fake):
@@ -110,6 +101,15 @@ def test_signals_drain_and_then_stop(serve_fake, number):
     assert process.stop() == 0
 
 
+def test_what_does_not_finish_in_time_is_cut_off(serve_fake):
+    process = serve_fake(pause=1, repeat=100, drain_timeout=1)
+    with send_raw(process, STREAM, {"prompt": "x"}):
+        process.wait_for_metric("llmcore_requests_running", 1)
+        began = time.monotonic()
+        assert process.stop() == 0
+    assert time.monotonic() - began < 10
+
+
 def test_signal_stops_an_idle_server_and_one_that_loads(serve_fake):
     for engine in ({}, {"load_seconds": 60}):
         process = serve_fake(**engine)
@@ -119,8 +119,8 @@ def test_signal_stops_an_idle_server_and_one_that_loads(serve_fake):
 
 
 def test_a_client_that_does_not_read_holds_up_nobody(serve_fake):
-    process = serve_fake(repeat=100_000)
-    connection = send_raw(process, CHAT, {**HELLO, "stream": True, "max_tokens": 400_000})
+    process = serve_fake(repeat=15_000)
+    connection = send_raw(process, CHAT, {**HELLO, "stream": True, "max_tokens": 60_000})
     with connection:
         process.wait_for_metric("model_inference_seconds_count", 1)
         assert process.post(GENERATE, {"prompt": "x", "max_tokens": 4}).json()["text"] == "人工智能"

@@ -29,7 +29,7 @@ def _write_vocabulary(
     merges: Sequence[str] = (),
     scores: list[float] | None = None,
     ids: dict[str, int] | None = None,
-    extra: Callable[[gguf.GGUFWriter], object] = lambda writer: None,
+    extra: Callable[[gguf.GGUFWriter], object] | None = None,
 ) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model(model)
@@ -42,7 +42,8 @@ def _write_vocabulary(
         writer.add_token_merges(list(merges))
     for name, token in (ids or {}).items():
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token)
-    extra(writer)
+    if extra is not None:
+        extra(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
@@ -51,7 +52,7 @@ def _write_vocabulary(
 
 @pytest.fixture(scope="session")
 def write_vocabulary() -> Callable[..., Path]:
-    """(path, model, tokens, types, merges=, scores=, ids=, extra=): writes a GGUF file with a vocabulary alone."""
+    """(path, model, tokens, types, merges=, scores=, ids=, extra=): writes a vocabulary-only GGUF file."""
     return _write_vocabulary
 
 
@@ -82,7 +83,25 @@ def chat_tokenizer(chat_vocabulary: Path) -> Tokenizer:
 
 def _write_spm_vocabulary(path: Path, **options: Any) -> Path:
     """Byte fallback, single letters and a few pieces with falling scores."""
-    pieces = ["▁", "h", "e", "l", "o", "w", "r", "d", "he", "ll", "hell", "hello", "▁hello", "▁w", "or", "▁wor", "ld"]
+    pieces = [
+        "▁",
+        "h",
+        "e",
+        "l",
+        "o",
+        "w",
+        "r",
+        "d",
+        "he",
+        "ll",
+        "hell",
+        "hello",
+        "▁hello",
+        "▁w",
+        "or",
+        "▁wor",
+        "ld",
+    ]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
     types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * len(pieces)]
     scores = [0.0] * 259 + [-float(rank) for rank in range(len(pieces))]

@@ -55,9 +55,7 @@ def test_decoding_gives_the_text_back(vocabulary: Path) -> None:
 
 def test_control_tokens_are_text_unless_asked_for(vocabulary: Path) -> None:
     tokenizer = load(vocabulary)
-    control = [
-        token for token in range(tokenizer.vocab_size) if tokenizer.vocabulary.token_type(token) == 3
-    ]
+    control = [token for token in range(tokenizer.vocab_size) if tokenizer.vocabulary.token_type(token) == 3]
     assert control
     for token in control[:20]:
         name = tokenizer.token_bytes(token).decode()

@@ -64,7 +64,10 @@ def test_bos_is_added_once(spm_tokenizer: Tokenizer) -> None:
     assert spm_tokenizer.encode("")[:2] == [1]
     assert spm_tokenizer.encode("<s>hello", parse_special=True) == spm_tokenizer.encode("hello")
     assert spm_tokenizer.encode("<s><s>", parse_special=True) == [1, 1]
-    assert spm_tokenizer.encode_batch(["hello", "w"]) == [spm_tokenizer.encode("hello"), spm_tokenizer.encode("w")]
+    assert spm_tokenizer.encode_batch(["hello", "w"]) == [
+        spm_tokenizer.encode("hello"),
+        spm_tokenizer.encode("w"),
+    ]
 
 
 def test_sentencepiece_merges_follow_the_scores(spm_tokenizer: Tokenizer) -> None:
@@ -86,19 +89,26 @@ def test_space_prefix_can_be_off(tmp_path: Path, write_spm_vocabulary: Write) ->
 
 
 def test_end_tokens(chat_tokenizer: Tokenizer, spm_tokenizer: Tokenizer) -> None:
-    assert [chat_tokenizer.token_bytes(i) for i in chat_tokenizer.end_token_ids] == [b"<|endoftext|>", b"<|im_end|>"]
+    assert [chat_tokenizer.token_bytes(i) for i in chat_tokenizer.end_token_ids] == [
+        b"<|endoftext|>",
+        b"<|im_end|>",
+    ]
     assert spm_tokenizer.end_token_ids == [2]
     assert chat_tokenizer.vocabulary.ends_generation(chat_tokenizer.eos_id)
     assert not chat_tokenizer.vocabulary.ends_generation(0)
 
 
-def test_message_end_is_no_turn_end_where_calls_have_their_own(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
+def test_message_end_is_no_turn_end_where_calls_have_their_own(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
     tokens = [*byte_alphabet, "<|end|>", "<|call|>", "<|return|>"]
     path = write_vocabulary(tmp_path / "v.gguf", "gpt2", tokens, [NORMAL] * 256 + [CONTROL] * 3)
     assert Tokenizer.from_gguf(path).end_token_ids == [257, 258]
 
 
-def test_user_defined_end_token_is_control(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
+def test_user_defined_end_token_is_control(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
     path = write_vocabulary(
         tmp_path / "v.gguf", "gpt2", [*byte_alphabet, "<|im_end|>"], [NORMAL] * 256 + [USER_DEFINED]
     )
@@ -109,15 +119,15 @@ def test_user_defined_end_token_is_control(tmp_path: Path, write_vocabulary: Wri
 
 
 def test_vocabulary_without_types(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
-    path = write_vocabulary(
-        tmp_path / "v.gguf", "gpt2", [*byte_alphabet, "<end>"], None, ids={"eos": 256}
-    )
+    path = write_vocabulary(tmp_path / "v.gguf", "gpt2", [*byte_alphabet, "<end>"], None, ids={"eos": 256})
     tokenizer = Tokenizer.from_gguf(path)
     assert 256 not in tokenizer.encode("<end>")
     assert tokenizer.encode("<end>", parse_special=True) == [256]
 
 
-def test_control_token_that_is_a_word_of_its_own(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
+def test_control_token_that_is_a_word_of_its_own(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
     """Whole words skip the merges here: even so, text must not reach a control token."""
     path = write_vocabulary(
         tmp_path / "v.gguf",
@@ -132,7 +142,9 @@ def test_control_token_that_is_a_word_of_its_own(tmp_path: Path, write_vocabular
     assert tokenizer.encode("stop", parse_special=True) == [256]
 
 
-def test_unusable_pieces_do_no_harm(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
+def test_unusable_pieces_do_no_harm(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
     tokens: list[str | bytes] = [*byte_alphabet, b"\xff\xfe", "a", ""]
     path = write_vocabulary(tmp_path / "v.gguf", "gpt2", tokens, [NORMAL] * 259)
     tokenizer = Tokenizer.from_gguf(path)
@@ -158,11 +170,13 @@ def test_ids_outside_the_vocabulary_are_refused(chat_tokenizer: Tokenizer) -> No
 
 def test_unknown_model_is_named(tmp_path: Path, write_vocabulary: Write) -> None:
     path = write_vocabulary(tmp_path / "v.gguf", "t5", ["a"], [NORMAL])
-    with pytest.raises(ModelError, match="'?t5'?.*gpt2"):
+    with pytest.raises(ModelError, match=r"'?t5'?.*gpt2"):
         Tokenizer.from_gguf(path)
 
 
-def test_unknown_pre_tokenizer_warns(tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]) -> None:
+def test_unknown_pre_tokenizer_warns(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
     path = write_vocabulary(
         tmp_path / "v.gguf",
         "gpt2",
@@ -186,7 +200,9 @@ def test_unknown_pre_tokenizer_warns(tmp_path: Path, write_vocabulary: Write, by
         ({"tokens": []}, "tokens"),
     ],
 )
-def test_contradictions_are_model_errors(tmp_path: Path, options: dict[str, object], message: str, write_vocabulary: Write) -> None:
+def test_contradictions_are_model_errors(
+    tmp_path: Path, options: dict[str, object], message: str, write_vocabulary: Write
+) -> None:
     settings = {"model": "gpt2", "tokens": ["a", "b", "c"], "types": [NORMAL, UNKNOWN, NORMAL]} | options
     path = write_vocabulary(tmp_path / "v.gguf", **settings)
     with pytest.raises(ModelError, match=message):
@@ -200,7 +216,9 @@ def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
         Tokenizer.from_gguf(path)
 
 
-def test_chat_template_is_read(tmp_path: Path, chat_tokenizer: Tokenizer, write_spm_vocabulary: Write) -> None:
+def test_chat_template_is_read(
+    tmp_path: Path, chat_tokenizer: Tokenizer, write_spm_vocabulary: Write
+) -> None:
     assert chat_tokenizer.chat_template is None
     path = write_spm_vocabulary(tmp_path / "v.gguf", extra=lambda writer: writer.add_chat_template("{{ 1 }}"))
     assert Tokenizer.from_gguf(path).chat_template == "{{ 1 }}"
@@ -239,7 +257,13 @@ def test_one_tokenizer_in_many_threads(chat_tokenizer: Tokenizer) -> None:
     assert failures == []
 
 
-@given(st.lists(st.tuples(st.text("ab▁é", min_size=1, max_size=5), st.integers(-3, 0)), max_size=12, unique_by=lambda t: t[0]))
+@given(
+    st.lists(
+        st.tuples(st.text("ab▁é", min_size=1, max_size=5), st.integers(-3, 0)),
+        max_size=12,
+        unique_by=lambda t: t[0],
+    )
+)
 def test_spm_merges_against_their_definition(vocabulary: list[tuple[str, int]]) -> None:
     tokens = [text for text, _ in vocabulary]
     scores = [float(score) for _, score in vocabulary]

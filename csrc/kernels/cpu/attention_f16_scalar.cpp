@@ -1,13 +1,13 @@
 // Attention over a cache of F16 in double: the reference.
 #include "kernels/cpu/attention_scalar.h"
-#include "kernels/cpu/half_scalar.h"
+#include "quant/block_expand.h"
 
 namespace llmcore {
 namespace {
 
 struct Cell {
     using Stored = uint16_t;
-    static float load(Stored x) { return half_bits_to_float(x); }
+    static float load(Stored x) { return expand_half(x); }
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Writes keys and values into a cache of F16.
-#include "kernels/cpu/half_scalar.h"
+#include "kernels/cpu/half_rounding.h"
 #include "kernels/cpu/kv_store_scalar.h"
 
 namespace llmcore {

@@ -11,7 +11,7 @@ struct Cell {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 2, 20); }
+double cost(const Shape* shape) { return linear_cost(shape, 2, 40); }
 
 }  // namespace
 

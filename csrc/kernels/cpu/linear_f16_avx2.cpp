@@ -9,7 +9,7 @@ struct Cell {
     static LLMCORE_INLINE __m256 load(const Stored* p) { return _mm256_cvtph_ps(load_128(p)); }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 2, 20); }
+double cost(const Shape* shape) { return linear_cost(shape, 2, 40); }
 
 }  // namespace
 

@@ -9,7 +9,7 @@ struct Cell {
     static LLMCORE_INLINE __m256 load(const Stored* p) { return _mm256_loadu_ps(p); }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 4, 20); }
+double cost(const Shape* shape) { return linear_cost(shape, 4, 27); }
 
 }  // namespace
 

@@ -35,7 +35,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 136.0 / 256, 50); }
+double cost(const Shape* shape) { return linear_cost(shape, 136.0 / 256, 58); }
 
 }  // namespace
 

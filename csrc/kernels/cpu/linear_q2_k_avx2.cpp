@@ -34,7 +34,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 84.0 / 256, 50); }
+double cost(const Shape* shape) { return linear_cost(shape, 84.0 / 256, 65); }
 
 }  // namespace
 

@@ -49,7 +49,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 110.0 / 256, 50); }
+double cost(const Shape* shape) { return linear_cost(shape, 110.0 / 256, 65); }
 
 }  // namespace
 

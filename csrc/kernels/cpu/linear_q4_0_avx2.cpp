@@ -13,7 +13,7 @@ struct Weights {
     static LLMCORE_INLINE __m256i q(const Block& block) { return split_nibbles(block.qs); }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 18.0 / 32, 40); }
+double cost(const Shape* shape) { return linear_cost(shape, 18.0 / 32, 50); }
 
 }  // namespace
 

@@ -33,7 +33,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 144.0 / 256, 50); }
+double cost(const Shape* shape) { return linear_cost(shape, 144.0 / 256, 68); }
 
 }  // namespace
 

@@ -15,7 +15,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 22.0 / 32, 40); }
+double cost(const Shape* shape) { return linear_cost(shape, 22.0 / 32, 42); }
 
 }  // namespace
 

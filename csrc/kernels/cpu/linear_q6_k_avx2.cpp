@@ -38,7 +38,7 @@ struct Weights {
     }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 210.0 / 256, 50); }
+double cost(const Shape* shape) { return linear_cost(shape, 210.0 / 256, 60); }
 
 }  // namespace
 

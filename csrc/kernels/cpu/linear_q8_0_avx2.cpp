@@ -12,7 +12,7 @@ struct Weights {
     static LLMCORE_INLINE __m256i q(const Block& block) { return load_256(block.qs); }
 };
 
-double cost(const Shape* shape) { return linear_cost(shape, 34.0 / 32, 40); }
+double cost(const Shape* shape) { return linear_cost(shape, 34.0 / 32, 50); }
 
 }  // namespace
 

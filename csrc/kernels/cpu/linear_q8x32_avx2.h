@@ -86,10 +86,10 @@ struct Q8x32Dot {
         unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             constexpr int kT = decltype(t)::value;
             const char* act = in.act + kT * in.act_row_bytes + block * 4;
-            const __m256 d = _mm256_load_ps(reinterpret_cast<const float*>(act + layout.d_offset));
+            const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(act + layout.d_offset));
             _mm256_store_ps(scale[kT], _mm256_mul_ps(scales.d, d));
             if constexpr (Weights::kOffset != Offset::none) {
-                const __m256 sum = _mm256_load_ps(reinterpret_cast<const float*>(act + layout.dsum_offset));
+                const __m256 sum = _mm256_loadu_ps(reinterpret_cast<const float*>(act + layout.dsum_offset));
                 totals.offset[kT] = _mm256_fmadd_ps(scales.offset, sum, totals.offset[kT]);
             }
         });

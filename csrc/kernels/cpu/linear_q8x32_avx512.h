@@ -94,18 +94,18 @@ inline void accumulate_chunk(const FourBlocks& w, const FourActivations* act, __
     }
 }
 
-// Rows [begin, end) for kTokens tokens that start at `token`.
+// Rows [begin, end) for all of kTokens tokens.
 template <class F, int kTokens>
-void few_tokens(const LinearArgs& linear, int64_t token, int64_t begin, int64_t end, void* workspace) {
+void few_tokens(const LinearArgs& linear, int64_t begin, int64_t end, void* workspace) {
     const Q8x32Layout layout = q8x32_layout(linear.k);
     auto* acts = reinterpret_cast<FourActivations*>(align_64(workspace));  // [chunk][token]
     for (int t = 0; t < kTokens; ++t) {
-        const uint8_t* row = static_cast<const uint8_t*>(linear.act) + (token + t) * linear.act_row_bytes;
+        const uint8_t* row = static_cast<const uint8_t*>(linear.act) + t * linear.act_row_bytes;
         arrange_token<F>(row, layout, linear.k, acts + t, kTokens);
     }
     const int64_t n_chunks = linear.k / kChunk;
     const int64_t rest_blocks = linear.k % kChunk / 32;
-    float* out = linear.out + token * linear.out_stride - linear.out_offset;
+    float* out = linear.out - linear.out_offset;
     for (int64_t row = begin; row < end; ++row) {
         const uint8_t* p = static_cast<const uint8_t*>(linear.weight) + row * linear.weight_row_bytes;
         __m512 sums[kTokens];
@@ -165,7 +165,7 @@ void panel_tokens(const Panel32<kGroups>& panel, const PanelTile& tile) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 2
-        for (int g = 0; g < kGroups; ++g) sums[t][g] = tile.load(t, g);
+        for (int g = 0; g < kGroups; ++g) sums[t][g] = tile.first ? _mm512_setzero_ps() : tile.read(t, g);
     for (int64_t block = 0; block < tile.columns / 32; ++block) {
         __m512i dots[kTokens][kGroups];
 #pragma GCC unroll 8
@@ -236,20 +236,14 @@ void many_tokens(const LinearArgs& linear, int64_t begin, int64_t end, void* wor
 template <class F>
 void run_q8x32(const Args* args, int64_t row_begin, int64_t row_end, void* workspace) {
     const LinearArgs& linear = *static_cast<const LinearArgs*>(args);
-    if (linear.m > kRowTokens) {
-        for (int64_t row = row_begin; row < row_end;) {
-            if (row_end - row > 16) {
-                many_tokens<F, 2>(linear, row, row_end, workspace);
-                row += 32;
-            } else {
-                many_tokens<F, 1>(linear, row, row_end, workspace);
-                row += 16;
-            }
-        }
+    if (linear.m <= kRowTokens) {
+        dispatch_tokens<kRowTokens>(linear.m, [&](auto count) {
+            few_tokens<F, decltype(count)::value>(linear, row_begin, row_end, workspace);
+        });
         return;
     }
-    dispatch_tokens<kRowTokens>(linear.m, [&](auto count) {
-        few_tokens<F, decltype(count)::value>(linear, 0, row_begin, row_end, workspace);
+    for_row_panels(row_begin, row_end, [&](int64_t row, auto groups) {
+        many_tokens<F, decltype(groups)::value>(linear, row, row_end, workspace);
     });
 }
 

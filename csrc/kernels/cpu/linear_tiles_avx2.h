@@ -11,7 +11,7 @@ namespace {
 constexpr int kTokenTile = 4;
 // Rows that pass by a token tile before the next tile's activations replace it in L1.
 constexpr int64_t kRowTile = 16;
-// Far enough to hide DRAM's latency at one row a time; measured flat from 2 to 4 KB.
+// Far enough ahead to hide DRAM's latency at one row a time.
 constexpr int64_t kPrefetchBytes = 3072;
 
 // What one dot product of a weight row with T activation rows reads.

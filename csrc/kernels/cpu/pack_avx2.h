@@ -6,26 +6,41 @@
 namespace llmcore {
 namespace {
 
-LLMCORE_INLINE __m256 magnitude(__m256 x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
-
-LLMCORE_INLINE float maximum_of(__m256 x) {
-    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
-    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+// The largest magnitude of n floats, a multiple of 8, as bits: NaN is above infinity, infinity above all
+// numbers.
+LLMCORE_INLINE uint32_t largest_magnitude_bits(const float* x, int n) {
+    __m256i largest = _mm256_setzero_si256();
+    for (int i = 0; i < n; i += 8) {
+        const __m256i magnitude = _mm256_and_si256(load_256(x + i), _mm256_set1_epi32(0x7FFFFFFF));
+        largest = _mm256_max_epu32(largest, magnitude);
+    }
+    __m128i most = _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    most = _mm_max_epu32(most, _mm_unpackhi_epi64(most, most));
+    most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
 }
 
-// The largest magnitude of n floats, a multiple of 32.
-LLMCORE_INLINE float largest_magnitude(const float* x, int n) {
-    __m256 largest = _mm256_setzero_ps();
-    for (int i = 0; i < n; i += 8) largest = _mm256_max_ps(largest, magnitude(_mm256_loadu_ps(x + i)));
-    return maximum_of(largest);
-}
+struct PackScale {
+    float d;        // max|x| / 127
+    float inverse;  // 127 / max|x|
+};
 
-// What turns floats into -127 to 127. Magnitudes whose reciprocal is no float become zeros.
-LLMCORE_INLINE float inverse_scale(float largest) { return largest > 1e-36f ? 127.0f / largest : 0.0f; }
+// Too small for a finite reciprocal: zeros. An infinity or a NaN among them: zeros with the scale NaN, so
+// that what they touch is visibly not a number.
+LLMCORE_INLINE PackScale pack_scale(uint32_t largest_bits) {
+    constexpr uint32_t kSmallest = 0x03800000;  // 2^-120
+    constexpr uint32_t kInfinity = 0x7F800000;
+    if (largest_bits < kSmallest) return {0, 0};
+    if (largest_bits >= kInfinity) return {__builtin_nanf(""), 0};
+    float largest;
+    memcpy(&largest, &largest_bits, 4);
+    return {largest / 127, 127 / largest};
+}
 
 LLMCORE_INLINE __m256i rounded_epi32(const float* x, __m256 inverse) {
-    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));  // nearest, ties to even
+    const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x), inverse);
+    const __m256 number = _mm256_and_ps(scaled, _mm256_cmp_ps(scaled, scaled, _CMP_ORD_Q));
+    return _mm256_cvtps_epi32(number);  // nearest, ties to even
 }
 
 // 32 floats as int8, in order.

@@ -9,7 +9,7 @@ namespace {
 bool supports(const Shape* shape) { return shape->k > 0 && shape->k % 256 == 0; }
 
 double cost(const Shape* shape) {
-    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.1;
+    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.2;
 }
 
 // The sums of 16 of 32 int8, as two int16.
@@ -26,11 +26,10 @@ void pack_row(const float* x, char* out, int64_t k) {
     char* sums = out + layout.sums_offset;
     const int64_t blocks = k / 256;
     for (int64_t block = 0; block < blocks; ++block) {
-        const float largest = largest_magnitude(x + block * 256, 256);
-        const float inverse = inverse_scale(largest);
-        d[block] = inverse > 0 ? largest / 127.0f : 0.0f;
+        const PackScale scale = pack_scale(largest_magnitude_bits(x + block * 256, 256));
+        d[block] = scale.d;
         for (int64_t i = block * 256; i < block * 256 + 256; i += 32) {
-            const __m256i q = rounded_epi8(x + i, inverse);
+            const __m256i q = rounded_epi8(x + i, scale.inverse);
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), q);
             const int32_t pair = sums_of_16(q);
             memcpy(sums + i / 8, &pair, 4);

@@ -9,7 +9,7 @@ namespace {
 bool supports(const Shape* shape) { return shape->k > 0 && shape->k % 32 == 0; }
 
 double cost(const Shape* shape) {
-    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.1;
+    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.2;
 }
 
 void pack_row(const float* x, char* out, int64_t k) {
@@ -18,14 +18,13 @@ void pack_row(const float* x, char* out, int64_t k) {
     float* dsum = reinterpret_cast<float*>(out + layout.dsum_offset);
     const int64_t blocks = k / 32;
     for (int64_t block = 0; block < blocks; ++block) {
-        const float largest = largest_magnitude(x + block * 32, 32);
-        const float inverse = inverse_scale(largest);
-        const __m256i q = rounded_epi8(x + block * 32, inverse);
+        const PackScale scale = pack_scale(largest_magnitude_bits(x + block * 32, 32));
+        const __m256i q = rounded_epi8(x + block * 32, scale.inverse);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + block * 32), q);
         const __m256i sums = _mm256_madd_epi16(pair_sums(q), _mm256_set1_epi16(1));
         const int32_t sum =
             sum_of_epi32(_mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)));
-        d[block] = inverse > 0 ? largest / 127.0f : 0.0f;
+        d[block] = scale.d;
         dsum[block] = d[block] * static_cast<float>(sum);
     }
     clear(out + k, out + layout.d_offset);

@@ -2,7 +2,8 @@
 // panels.
 #pragma once
 
-// GCC 11 and 12 take the "undefined" operand inside their own intrinsics for an uninitialized variable (bug 105593).
+// GCC 11 and 12 take the "undefined" operand inside their own intrinsics for an uninitialized variable (bug
+// 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"

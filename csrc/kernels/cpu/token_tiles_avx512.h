@@ -37,6 +37,14 @@ inline void for_token_tiles(int64_t m, const F& f) {
     }
 }
 
+// Calls f(first row, Count<groups of 16 rows>): pairs of groups, and one where 16 rows or fewer are left.
+template <class F>
+inline void for_row_panels(int64_t begin, int64_t end, const F& f) {
+    int64_t row = begin;
+    for (; end - row > 16; row += 32) f(row, Count<2>{});
+    if (row < end) f(row, Count<1>{});
+}
+
 // Sixteen rows from `row`, `offset` bytes in; the last row stands in for those at or beyond `end`.
 inline void panel_rows(const LinearArgs& linear, int64_t row, int64_t end, int64_t offset,
                        const uint8_t** rows) {
@@ -69,8 +77,7 @@ struct PanelTile {
 
     void move_to(const LinearArgs& linear, int64_t token) { out = linear.out + token * out_stride + row; }
 
-    __m512 load(int t, int group) const {
-        if (first) return _mm512_setzero_ps();
+    __m512 read(int t, int group) const {
         return _mm512_maskz_loadu_ps(rows[group], out + t * out_stride + 16 * group);
     }
     void store(int t, int group, __m512 sums) const {

@@ -1,7 +1,8 @@
 """The corpus: dialogues generated from the lessons, the same ones for the same seed.
 
-A question is a wording filled with a subject and then roughened as people write: lower case, missing
-punctuation, a slip of the key. Questions that equal a wording kept for the evaluation are never produced.
+A question is a wording, sometimes disturbed by stray words, that is filled with a subject and then
+roughened as people write: lower case, missing punctuation, a slip of the key. Questions that equal a
+wording kept for the evaluation are never produced.
 """
 
 from __future__ import annotations
@@ -133,6 +134,40 @@ def _nonsense(rng: random.Random, language: Language) -> str:
     return "".join(syllables) + rng.choice(("", "", "n", "x", "st", "r"))
 
 
+def _stray_words(taught: Lessons, rng: random.Random) -> list[str]:
+    """A few words that do not belong: of another wording, or without any meaning."""
+    if rng.random() < 0.4:
+        return [_nonsense(rng, taught.language)]
+    words = _words_of(rng.choice(taught.frames[rng.choice(("define long", "poem", "advice", "how"))]), taught)
+    words = [word for word in words if "{" not in word]
+    at = rng.randrange(max(1, len(words)))
+    return words[at : at + rng.randint(1, 3)]
+
+
+def _words_of(frame: str, taught: Lessons) -> list[str]:
+    """Split a wording into words, or a Chinese one into characters; its slots stay whole."""
+    return re.findall(r"\{\w+\}|.", frame) if taught.language == "zh" else frame.split(" ")
+
+
+def _disturbed(frame: str, taught: Lessons, rng: random.Random) -> str:
+    """Change a wording so that the subject and the drift of a question matter more than its exact words."""
+    space = "" if taught.language == "zh" else " "
+    draw = rng.random()
+    if draw < 0.10:
+        return rng.choice(taught.frames["opener"]) + space + frame
+    if draw < 0.15:
+        return frame.rstrip("?？.。") + space + rng.choice(taught.frames["closer"])
+    words = _words_of(frame, taught)
+    if draw < 0.30:
+        at = rng.randint(0, len(words))
+        words[at:at] = _stray_words(taught, rng)
+    elif draw < 0.40 and len(words) >= 5:
+        at = rng.randrange(len(words))
+        if "{" not in words[at]:
+            del words[at]
+    return space.join(words)
+
+
 def _unknown(taught: Lessons, rng: random.Random) -> Exchange:
     """A question that the model is taught not to answer."""
     subjects = {kind: rng.choice(choices) for kind, choices in taught.unknown.items()}
@@ -140,13 +175,23 @@ def _unknown(taught: Lessons, rng: random.Random) -> Exchange:
         subjects["thing"] = subjects["person"] = subjects["place"] = _nonsense(rng, taught.language)
     if rng.random() < 0.45:
         section = rng.choice(("define long", "define long", "define short"))
-        question = fill(rng.choice(taught.frames[section]), subjects["thing"])
+        question = fill(_disturbed(rng.choice(taught.frames[section]), taught, rng), subjects["thing"])
     else:
-        question = rng.choice(taught.frames["unknown literal"])
+        question = _disturbed(rng.choice(taught.frames["unknown literal"]), taught, rng)
         subjects["country"] = rng.choice(taught.countries).name
         for kind, subject in subjects.items():
             question = question.replace("{" + kind + "}", subject)
     return Exchange("unknown", question, UNKNOWN_ANSWER[taught.language], ())
+
+
+def _chat(taught: Lessons, rng: random.Random) -> Exchange:
+    """Make small talk, at times after a few words that lead to it."""
+    exchange = exchanges.chat(taught, rng, kept=False)
+    if rng.random() > 0.08:
+        return exchange
+    space = "" if taught.language == "zh" else " "
+    question = rng.choice(taught.frames["opener"]) + space + exchange.question
+    return Exchange(exchange.topic, question, exchange.answer, exchange.expected)
 
 
 def _arithmetic(taught: Lessons, rng: random.Random) -> Exchange:
@@ -159,10 +204,10 @@ def _arithmetic(taught: Lessons, rng: random.Random) -> Exchange:
 
 def _ask(section: str, maker: Maker, taught: Lessons, rng: random.Random) -> Exchange:
     """Make one exchange; a definition is longer when the wording asks for an explanation."""
-    if section != "define":
-        return maker(taught, rng, taught.frames[section])
-    long_answer = rng.random() < 0.65
-    wordings: Wordings = taught.frames["define long" if long_answer else "define short"]
+    long_answer = section == "define" and rng.random() < 0.65
+    if section == "define":
+        section = "define long" if long_answer else "define short"
+    wordings: Wordings = (_disturbed(rng.choice(taught.frames[section]), taught, rng),)
     exchange = maker(taught, rng, wordings)
     if not long_answer or not exchange.detail:
         return exchange
@@ -177,7 +222,7 @@ def _choices(language: Language) -> tuple[tuple[partial[Exchange], ...], tuple[f
     makers = [partial(_ask, section, maker, taught) for section, maker, _ in _KINDS]
     weights = [weight for _, _, weight in _KINDS]
     makers += [
-        partial(exchanges.chat, taught, kept=False),
+        partial(_chat, taught),
         partial(_unknown, taught),
         partial(_arithmetic, taught),
     ]
@@ -248,11 +293,11 @@ def _roughen_chinese(question: str, rng: random.Random) -> str:
 
 
 def _roughen(exchange: Exchange, language: Language, rng: random.Random) -> str:
-    """Vary a question until it is not one that is kept for the evaluation."""
+    """Vary a question until it is none of those kept for the evaluation and still shows its language."""
     vary = _roughen_chinese if language == "zh" else _roughen_english
     for _ in range(8):
         question = vary(exchange.question, rng)
-        if not is_kept(question, language):
+        if not is_kept(question, language) and (language == "en" or _HAN.search(question)):
             return question
     raise ValueError(f"the question {exchange.question!r} is kept for the evaluation")
 

@@ -86,7 +86,9 @@ class _Bench:
                     raise LLMCoreError(output.error_message)
                 if output.request_done:
                     i = output.request - first_id
-                    runs[i] = _Run(submitted[i], output.first_token_seconds, output.total_seconds, ended_before)
+                    runs[i] = _Run(
+                        submitted[i], output.first_token_seconds, output.total_seconds, ended_before
+                    )
         return [runs[i] for i in range(len(max_tokens))]
 
     def prefill(self, options: BenchOptions) -> float:

@@ -23,8 +23,7 @@ from llmcore.tools.synthetic_vocab import Vocabulary, made_up_vocabulary
 Progress = Callable[[int, int], None]
 """Called with the bytes of weights written so far and in all."""
 
-# Projections into the residual stream exceed 1/sqrt(inputs), so that the layers matter beside the embedding.
-_GAIN = {Role.ATTENTION_OUT: 2.0, Role.DOWN: 2.0, Role.OUTPUT: 2.0}
+_LOGIT_DEVIATION = 2.0
 
 
 def find_shape(name: str, n_layers: int | None = None) -> Shape:
@@ -152,6 +151,7 @@ def _values(shape: Shape, tensor: TensorSpec, qtype: Type, seed: int) -> Iterato
 
 def _deviation(shape: Shape, tensor: TensorSpec) -> float:
     """Keeps activations near 1 at every layer and logits spread over a few units."""
-    if tensor.role is Role.EMBEDDING:
-        return 2.0 * float(shape.d_model) ** -0.5 if shape.tied_embeddings else 1.0
-    return _GAIN.get(tensor.role, 1.0) * float(tensor.shape[-1]) ** -0.5
+    if tensor.role is Role.EMBEDDING and not shape.tied_embeddings:
+        return 1.0
+    is_head = tensor.role in (Role.EMBEDDING, Role.OUTPUT)
+    return (_LOGIT_DEVIATION if is_head else 1.0) * float(tensor.shape[-1]) ** -0.5

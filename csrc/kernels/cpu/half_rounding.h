@@ -1,4 +1,4 @@
-// IEEE half precision by bit manipulation, for code that may not use F16C. POD only.
+// Rounds to IEEE half precision by bit manipulation, for code that may not use F16C. POD only.
 #pragma once
 
 #include <stdint.h>
@@ -6,24 +6,6 @@
 
 namespace llmcore {
 namespace {
-
-inline float half_bits_to_float(uint16_t half) {
-    const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-    const uint32_t magnitude = half & 0x7FFF;
-    uint32_t bits;
-    float value;
-    if (magnitude >= 0x7C00) {  // infinity, NaN
-        bits = 0x7F800000u | (magnitude & 0x3FF) << 13;
-    } else if (magnitude >= 0x400) {
-        bits = (magnitude << 13) + (112u << 23);  // the exponent's bias goes from 15 to 127
-    } else {                                      // zero, subnormal: magnitude * 2^-24 is exact
-        value = static_cast<float>(magnitude) * 5.9604644775390625e-8f;
-        memcpy(&bits, &value, 4);
-    }
-    bits |= sign;
-    memcpy(&value, &bits, 4);
-    return value;
-}
 
 // Round to nearest, ties to even; too large becomes infinity.
 inline uint16_t float_to_half_bits(float value) {
