@@ -36,7 +36,7 @@ def _ids(data: TokenizerMetadata) -> dict[str, int]:
 
 
 def _listed_merges(data: TokenizerMetadata) -> list[tuple[str, str]]:
-    return _core.bpe_merges(data.pieces, [rule for rule in data.merges if rule])
+    return _core.bpe_merges(data.pieces, data.merges)
 
 
 def _has_byte_fallback(data: TokenizerMetadata) -> bool:

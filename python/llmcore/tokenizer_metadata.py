@@ -31,14 +31,17 @@ def metadata(file: _core.GGUFFile, name: str, kind: type | tuple[type, ...], def
 
 
 def _texts(file: _core.GGUFFile, name: str) -> list[str]:
-    values = metadata(file, name, list, [])
-    if not all(isinstance(value, str) for value in values):
-        raise ModelError(f"[tokenizer] tokenizer.{name} is not a list of strings")
-    return list(values)
+    # The reader gives lists for arrays of strings alone.
+    texts: list[str] = metadata(file, name, list, [])
+    return texts
 
 
-def _usable(text: str) -> bool:
-    return text.isascii() or text.encode("utf-8", "replace").decode("utf-8") == text
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,15 @@ def _placeholder(token: int) -> str:
 def _pieces_and_controls(tokens: list[str], types: npt.NDArray[np.uint8]) -> tuple[list[str], dict[str, int]]:
     controls: dict[str, int] = {}
     for token in np.flatnonzero(types == CONTROL).tolist():
-        if tokens[token] and _usable(tokens[token]):
+        if tokens[token] and _is_unicode(tokens[token]):
             controls.setdefault(tokens[token], token)
     hidden = set(np.flatnonzero((types == CONTROL) | (types == UNUSED)).tolist())
-    pieces = tokens
-    if len(set(tokens)) < len(tokens):
-        first: dict[str, int] = {}
+    if not all(tokens) or len(set(tokens)) < len(tokens):
+        first: dict[str, int] = {"": -1}
         hidden.update(i for i, text in enumerate(tokens) if first.setdefault(text, i) != i)
-    hidden.update(i for i, text in enumerate(tokens) if not (text.isascii() or _usable(text)) or not text)
+    if not _is_unicode("".join(tokens)):
+        hidden.update(i for i, text in enumerate(tokens) if not _is_unicode(text))
+    pieces = list(tokens)
     for token in hidden:
         pieces[token] = _placeholder(token)
     return pieces, controls

@@ -69,7 +69,16 @@ def serve(  # noqa: PLR0917 - click passes them by name
 
     socket = listen(host, port)
     options = EngineOptions(device=device, threads=threads, n_ctx=n_ctx, max_batch=max_batch)
-    raise SystemExit(run_server(socket, models, models_dir, aliases, options, ServerConfig()))
+    raise SystemExit(
+        run_server(
+            socket,
+            named=models,
+            directory=models_dir,
+            aliases=aliases,
+            options=options,
+            config=ServerConfig(),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run_server(
     listener: socket.socket,
+    *,
     named: Sequence[str],
     directory: Path | None,
     aliases: Mapping[str, str],

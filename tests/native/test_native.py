@@ -23,11 +23,16 @@ def run(command: list[str], **environment: str) -> str:
 
 def build(repository: Path, sanitizer: str) -> Path:
     folder = repository / "build" / f"native-{sanitizer}"
-    launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    run(
-        ["cmake", "-S", str(repository), "-B", str(folder), "-G", "Ninja", "-DLLMCORE_BUILD_TESTS=ON"]
-        + ["-DLLMCORE_CUDA=OFF", "-DLLMCORE_WERROR=ON", f"-DLLMCORE_SANITIZE={SANITIZERS[sanitizer]}", *launcher]
-    )
+    options = {
+        "LLMCORE_BUILD_TESTS": "ON",
+        "LLMCORE_CUDA": "OFF",
+        "LLMCORE_WERROR": "ON",
+        "LLMCORE_SANITIZE": SANITIZERS[sanitizer],
+    }
+    if shutil.which("ccache"):
+        options["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
+    definitions = [f"-D{name}={value}" for name, value in options.items()]
+    run(["cmake", "-S", str(repository), "-B", str(folder), "-G", "Ninja", *definitions])
     run(["cmake", "--build", str(folder), "--target", "llmcore_tests"])
     return folder / "csrc" / "llmcore_tests"
 

@@ -46,7 +46,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
         model.write_bytes(b"GGUF")
-        return run_server(listen("127.0.0.1", 0), [str(model)], None, {}, options, config)
+        return run_server(
+            listen("127.0.0.1", 0),
+            named=[str(model)],
+            directory=None,
+            aliases={},
+            options=options,
+            config=config,
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_pacer_keeps_writes_apart():
             await pacer.wait()
             times.append(time.monotonic())
             pacer.written()
-        return [after - before for before, after in zip(times, times[1:], strict=False)]
+        return [after - before for before, after in pairwise(times)]
 
     assert min(asyncio.run(scenario())) >= 0.0099
 

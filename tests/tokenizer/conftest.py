@@ -6,8 +6,13 @@ from typing import Any
 
 import gguf
 import pytest
+from hypothesis import settings
 
 from llmcore.tokenizer import Tokenizer
+
+# Times are other tests' business: on a busy machine any single example may be slow.
+settings.register_profile("llmcore", deadline=None)
+settings.load_profile("llmcore")
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 

@@ -75,35 +75,37 @@ LLMCORE_INLINE void prefetch_row(const void* row, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(static_cast<const char*>(row) + i, _MM_HINT_T0);
 }
 
-// Scores of N queries with the tile's keys, four keys at a time.
+// Scores of N queries with the tile's keys, four keys at a time. Not inlined: its pointers need all
+// registers.
 template <int N, class Stored>
-LLMCORE_INLINE void score(const Queries& queries, int first, const Tile<Stored>& tile, bool prefetch_values) {
+LLMCORE_NOINLINE void score(const Queries& queries, int first, const Tile<Stored>& tile,
+                            bool prefetch_values) {
     const int64_t dim = queries.dim;
     const float* q = queries.scaled + first * dim;
     for (int key = 0; key < tile.count; key += 4) {
-        Vec sums[N][4];
-        for (int n = 0; n < N; ++n) sums[n][0] = sums[n][1] = sums[n][2] = sums[n][3] = Vec::set(0);
-        const Stored* const* keys = tile.keys + key;
-        const Stored *k0 = keys[0], *k1 = keys[1], *k2 = keys[2], *k3 = keys[3];
         if (prefetch_values) {
             for (int i = 0; i < 4; ++i)
                 prefetch_row(tile.values[key + i], dim * static_cast<int64_t>(sizeof(Stored)));
         }
+        const Stored* keys[4] = {tile.keys[key], tile.keys[key + 1], tile.keys[key + 2], tile.keys[key + 3]};
+        Vec sums[N][4];
+        unrolled<0, N * 4>(
+            [&](auto i) __attribute__((always_inline)) { sums[i.value / 4][i.value % 4] = Vec::set(0); });
         for (int64_t d = 0; d < dim; d += Vec::kLanes) {
-            const Vec key0 = Vec::load(k0 + d), key1 = Vec::load(k1 + d);
-            const Vec key2 = Vec::load(k2 + d), key3 = Vec::load(k3 + d);
-            for (int n = 0; n < N; ++n) {
-                const Vec query = Vec::load(q + n * dim + d);
-                sums[n][0] = fma(query, key0, sums[n][0]);
-                sums[n][1] = fma(query, key1, sums[n][1]);
-                sums[n][2] = fma(query, key2, sums[n][2]);
-                sums[n][3] = fma(query, key3, sums[n][3]);
-            }
+            Vec k[4];
+            unrolled<0, 4>([&](auto i)
+                               __attribute__((always_inline)) { k[i.value] = Vec::load(keys[i.value] + d); });
+            unrolled<0, N>([&](auto n) __attribute__((always_inline)) {
+                const Vec query = Vec::load(q + n.value * dim + d);
+                unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
+                    sums[n.value][i.value] = fma(query, k[i.value], sums[n.value][i.value]);
+                });
+            });
         }
-        for (int n = 0; n < N; ++n) {
-            float* out = queries.weights + (first + n) * kMaxKeyTile + key;
-            store_sums(sums[n][0], sums[n][1], sums[n][2], sums[n][3], out);
-        }
+        unrolled<0, N>([&](auto n) __attribute__((always_inline)) {
+            float* out = queries.weights + (first + n.value) * kMaxKeyTile + key;
+            store_sums(sums[n.value][0], sums[n.value][1], sums[n.value][2], sums[n.value][3], out);
+        });
     }
 }
 
@@ -138,31 +140,39 @@ LLMCORE_INLINE void weigh(Queries& queries, int query, int64_t tile_begin, int t
     queries.shrink[query] = shrink;
 }
 
-// Adds the tile's weighted values to the sums of N queries, C vectors of a head at a time.
+// Adds the tile's weighted values to the sums of N queries, C vectors of a head from `d` on.
 template <int N, int C, class Stored>
-LLMCORE_INLINE void add_value_chunk(const Queries& queries, int first, const Tile<Stored>& tile, int64_t d,
-                                    const Tile<Stored>* next) {
-    float* out = queries.sums + first * queries.dim + d;
+LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const Tile<Stored>& tile, int64_t d,
+                                      const Tile<Stored>* next) {
+    constexpr int L = Vec::kLanes;
+    const int64_t dim = queries.dim;
+    float* out = queries.sums + first * dim + d;
     const float* weights = queries.weights + first * kMaxKeyTile;
+    const Stored* const* prefetched =
+        next != nullptr ? next->keys : tile.values;  // values are in cache: no harm
     Vec sums[N][C];
-    for (int n = 0; n < N; ++n) {
-        const Vec shrink = Vec::set(queries.shrink[first + n]);
-        for (int c = 0; c < C; ++c) sums[n][c] = Vec::load(out + n * queries.dim + c * Vec::kLanes) * shrink;
-    }
+    unrolled<0, N * C>([&](auto i) __attribute__((always_inline)) {
+        constexpr int kN = i.value / C, kC = i.value % C;
+        sums[kN][kC] = Vec::load(out + kN * dim + kC * L) * Vec::set(queries.shrink[first + kN]);
+    });
     for (int key = 0; key < tile.count; ++key) {
-        if (next != nullptr)
-            prefetch_row(next->keys[key], queries.dim * static_cast<int64_t>(sizeof(Stored)));
+        const char* ahead = reinterpret_cast<const char*>(prefetched[key] + d);
+        unrolled<0, (C * L * static_cast<int>(sizeof(Stored)) + 63) / 64>(
+            [&](auto i) __attribute__((always_inline)) { _mm_prefetch(ahead + 64 * i.value, _MM_HINT_T0); });
         const Stored* value = tile.values[key] + d;
-        Vec weight[N];
-        for (int n = 0; n < N; ++n) weight[n] = Vec::set(weights[n * kMaxKeyTile + key]);
-        for (int c = 0; c < C; ++c) {
-            const Vec v = Vec::load(value + c * Vec::kLanes);
-            for (int n = 0; n < N; ++n) sums[n][c] = fma(weight[n], v, sums[n][c]);
-        }
+        Vec v[C];
+        unrolled<0, C>([&](auto c)
+                           __attribute__((always_inline)) { v[c.value] = Vec::load(value + c.value * L); });
+        unrolled<0, N>([&](auto n) __attribute__((always_inline)) {
+            const Vec weight = Vec::set(weights[n.value * kMaxKeyTile + key]);
+            unrolled<0, C>([&](auto c) __attribute__((always_inline)) {
+                sums[n.value][c.value] = fma(weight, v[c.value], sums[n.value][c.value]);
+            });
+        });
     }
-    for (int n = 0; n < N; ++n) {
-        for (int c = 0; c < C; ++c) sums[n][c].store(out + n * queries.dim + c * Vec::kLanes);
-    }
+    unrolled<0, N * C>([&](auto i) __attribute__((always_inline)) {
+        sums[i.value / C][i.value % C].store(out + i.value / C * dim + i.value % C * L);
+    });
 }
 
 template <int N, class Stored>

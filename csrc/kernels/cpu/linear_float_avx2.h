@@ -18,9 +18,9 @@ struct FloatDot {
         const float* act[T];
         __m256 total[kUnroll][T];
         for (int t = 0; t < T; ++t) act[t] = reinterpret_cast<const float*>(in.act + t * in.act_row_bytes);
-        for (int u = 0; u < kUnroll; ++u) {
-            for (int t = 0; t < T; ++t) total[u][t] = _mm256_setzero_ps();
-        }
+        unrolled<0, kUnroll * T>([&](auto i) __attribute__((always_inline)) {
+            total[i.value / T][i.value % T] = _mm256_setzero_ps();
+        });
         int64_t i = 0;
         for (; i + 8 * kUnroll <= in.k; i += 8 * kUnroll) {
             prefetch<8 * kUnroll* static_cast<int>(sizeof(Stored))>(
@@ -28,9 +28,10 @@ struct FloatDot {
             unrolled<0, kUnroll>([&](auto u) __attribute__((always_inline)) {
                 constexpr int kU = decltype(u)::value;
                 const __m256 w = Cell::load(weight + i + 8 * kU);
-                for (int t = 0; t < T; ++t) {
-                    total[kU][t] = _mm256_fmadd_ps(w, _mm256_loadu_ps(act[t] + i + 8 * kU), total[kU][t]);
-                }
+                unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
+                    __m256& sum = total[kU][t.value];
+                    sum = _mm256_fmadd_ps(w, _mm256_loadu_ps(act[t.value] + i + 8 * kU), sum);
+                });
             });
         }
         for (; i + 8 <= in.k; i += 8) {
@@ -39,10 +40,13 @@ struct FloatDot {
                 total[0][t] = _mm256_fmadd_ps(w, _mm256_loadu_ps(act[t] + i), total[0][t]);
         }
         if (i < in.k) add_tail<T>(weight + i, act, i, in.k - i, total[0]);
-        for (int t = 0; t < T; ++t) {
-            for (int u = 1; u < kUnroll; ++u) total[0][t] = _mm256_add_ps(total[0][t], total[u][t]);
-            sums[t] = sum_of(total[0][t]);
-        }
+        unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
+            __m256 sum = total[0][t.value];
+            unrolled<1, kUnroll>([&](auto u) __attribute__((always_inline)) {
+                sum = _mm256_add_ps(sum, total[u.value][t.value]);
+            });
+            sums[t.value] = sum_of(sum);
+        });
     }
 
 private:
@@ -52,11 +56,11 @@ private:
                                         int64_t left, __m256* total) {
         Stored w[8] = {};
         memcpy(w, weight, static_cast<size_t>(left) * sizeof(Stored));
-        for (int t = 0; t < T; ++t) {
+        unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             float a[8] = {};
-            memcpy(a, act[t] + i, static_cast<size_t>(left) * sizeof(float));
-            total[t] = _mm256_fmadd_ps(Cell::load(w), _mm256_loadu_ps(a), total[t]);
-        }
+            memcpy(a, act[t.value] + i, static_cast<size_t>(left) * sizeof(float));
+            total[t.value] = _mm256_fmadd_ps(Cell::load(w), _mm256_loadu_ps(a), total[t.value]);
+        });
     }
 };
 

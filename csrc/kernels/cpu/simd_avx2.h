@@ -6,24 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LLMCORE_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/unrolled.h"
 
 namespace llmcore {
 namespace {
-
-template <int J>
-struct Index {
-    static constexpr int value = J;
-};
-
-// f(Index<Begin>{}), ..., f(Index<End - 1>{}): unrolled, with the index known to the compiler.
-template <int Begin, int End, class F>
-LLMCORE_INLINE void unrolled(F f) {
-    if constexpr (Begin < End) {
-        f(Index<Begin>{});
-        unrolled<Begin + 1, End>(f);
-    }
-}
 
 LLMCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 LLMCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LLMCORE_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/unrolled.h"
 
 namespace llmcore {
 namespace {

@@ -56,7 +56,7 @@ class _Session:
 
 
 def _read_arguments(arguments: tuple[str, ...], interactive: bool) -> tuple[Path | None, str | None]:
-    """The model (None: the embedded one) and the prompt, which comes from standard input where none is given."""
+    """The model (None: the embedded one) and the prompt, from standard input where none is given."""
     if len(arguments) > 2:
         raise click.UsageError("Expected [MODEL] PROMPT; put a prompt of several words in quotes.")
     if len(arguments) == 2:
@@ -113,6 +113,7 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--repetition-penalty", type=float, default=1.0, show_default=True)
 @click.option("--seed", type=int, help="The same seed gives the same text.")
 @click.option("--stop", multiple=True, help="A text that ends the answer; may be repeated.")
+@click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
 @click.option("-t", "--threads", type=int, help="By default one a physical core.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

@@ -18,10 +18,10 @@ _WAIT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure: prefill of `n_prompt` tokens and `n_gen` steps of decode from `depth`, `batch` sequences at once.
+    """What to measure: prefill of `n_prompt` tokens, `n_gen` steps of decode from `depth`, `batch` sequences.
 
-    In a decode test the sequence that starts last is measured. The others get more to generate, so that they run
-    all the while: prompts are prefilled in turn and in chunks, while those that are through already decode.
+    In a decode test the sequence that starts last is measured. The others get more to generate, so that they
+    run all the while: prompts are prefilled in turn, in chunks, while those that are through already decode.
     """
 
     n_prompt: int
@@ -103,7 +103,7 @@ class _Bench:
         measured = self.run(options.prompt_at_depth, limits)[-1]
         if measured.rank > 0:
             raise LLMCoreError(
-                f"[bench] sequences did not overlap; got {options.batch}; expected as many as the cache holds"
+                f"[bench] not all ran at once; got {options.batch}; expected as many as the cache holds"
             )
         return options.batch * options.n_gen / (measured.total - measured.first_token)
 
@@ -111,7 +111,7 @@ class _Bench:
 def measure(
     model: Path, options: BenchOptions, *, threads: int, device: str, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Loads the model, warms up and measures; `report` gets lines of progress. Returns what `bench --json` prints.
+    """Loads the model, warms up and measures; `report` gets lines of progress. Returns what --json prints.
 
     `threads`: 0 for one a physical core. Raises GGUFError, ModelError or InvalidArgumentError.
     """

@@ -1,0 +1,57 @@
+"""`llmcore bench`: the JSON that scripts read, and figures that fit together."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmcore.tools.weight_bytes import decode_weight_bytes
+
+
+def test_json(llmcore, tiny_model) -> None:
+    result = llmcore("bench", tiny_model, "-p", 40, "-n", 8, "-b", 1, "-t", 1, "-d", 0, "-r", 2, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1
+    assert "decode 2/2" in result.stderr
+    assert set(report) == {"model", "device", "threads", "prefill_tps", "decode_tps", "results"}
+    assert report["model"] == str(tiny_model)
+    assert report["device"] == "cpu"
+    assert report["threads"] == 1
+    prefill, decode = report["results"]
+    keys = {"test", "n_prompt", "n_gen", "batch", "depth", "tps", "samples", "weight_gb_s"}
+    assert set(prefill) == set(decode) == keys
+    assert (prefill["test"], prefill["n_prompt"], prefill["n_gen"]) == ("prefill", 40, 0)
+    assert (decode["test"], decode["n_prompt"], decode["n_gen"]) == ("decode", 0, 8)
+    assert prefill["tps"] == report["prefill_tps"] > 0
+    assert decode["tps"] == report["decode_tps"] > 0
+    assert len(prefill["samples"]) == len(decode["samples"]) == 2
+    assert prefill["weight_gb_s"] is None
+    assert decode["weight_gb_s"] == pytest.approx(decode_weight_bytes(tiny_model) * decode["tps"] / 1e9)
+
+
+def test_batch_at_depth(llmcore, tiny_model) -> None:
+    result = llmcore("bench", tiny_model, "-p", 0, "-n", 6, "-b", 3, "-d", 130, "-r", 1, "-t", 1, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["prefill_tps"] is None
+    (decode,) = report["results"]
+    assert (decode["batch"], decode["depth"]) == (3, 130)
+    assert decode["weight_gb_s"] == pytest.approx(decode_weight_bytes(tiny_model) * decode["tps"] / 3 / 1e9)
+
+
+def test_table(llmcore, tiny_model) -> None:
+    result = llmcore("bench", tiny_model, "-p", 16, "-n", 0, "-r", 1, "-t", 1)
+    assert result.exit_code == 0, result.output
+    assert "prefill" in result.stdout
+    assert "decode" not in result.stdout
+
+
+def test_weights_read_by_a_step(tiny_model) -> None:
+    """All but the embedding table: two layers and the head."""
+    import gguf
+
+    tensors = gguf.GGUFReader(tiny_model).tensors
+    read = sum(int(tensor.n_bytes) for tensor in tensors if tensor.name != "token_embd.weight")
+    assert decode_weight_bytes(tiny_model) == read
