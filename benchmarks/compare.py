@@ -9,6 +9,7 @@ checked: finite logits, and the same tokens from two fresh engines.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -132,6 +133,11 @@ def main() -> None:
     parser.add_argument("-r", "--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures and all samples here")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(
+            f"warning: the machine is busy (load {load:.1f}): these figures compare nothing", file=sys.stderr
+        )
     check(options.model, options.threads)
     rows, bandwidth = measure(options)
     print(markdown(options, rows, bandwidth))
@@ -141,6 +147,7 @@ def main() -> None:
             "threads": options.threads,
             "n_prompt": options.n_prompt,
             "n_gen": options.n_gen,
+            "load_before": load,
             "bandwidth_gb_s": bandwidth,
             "rows": [{**asdict(row), "void": row.void} for row in rows],
         }

@@ -8,7 +8,9 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,10 +23,10 @@ namespace {
 
 using llmcore::Engine;
 using llmcore::EngineConfig;
+using llmcore::EngineStats;
 using llmcore::ErrorCode;
 using llmcore::fail;
 using llmcore::FinishReason;
-using llmcore::LoadOptions;
 using llmcore::ModelInfo;
 using llmcore::Output;
 using llmcore::RequestKind;
@@ -52,29 +54,6 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
     return std::make_unique<PyEngine>(PyEngine{std::move(engine), std::move(model.info)});
 }
 
-py::dict info_dict(const PyEngine& self) {
-    const ModelInfo& info = self.info;
-    return py::dict(py::arg("name") = info.name, py::arg("architecture") = info.architecture,
-                    py::arg("quantization") = info.quantization, py::arg("device") = info.device,
-                    py::arg("kv_plan") = info.kv_plan, py::arg("threads") = info.threads,
-                    py::arg("n_vocab") = info.n_vocab, py::arg("d_model") = info.d_model,
-                    py::arg("n_layers") = info.n_layers, py::arg("n_ctx") = info.n_ctx,
-                    py::arg("n_ctx_train") = info.n_ctx_train, py::arg("parameters") = info.parameters,
-                    py::arg("file_bytes") = info.file_bytes, py::arg("weight_bytes") = info.weight_bytes,
-                    py::arg("kv_bytes") = info.kv_bytes);
-}
-
-py::dict stats_dict(const PyEngine& self) {
-    const llmcore::EngineStats stats = self.engine->stats();
-    return py::dict(py::arg("running") = stats.running, py::arg("waiting") = stats.waiting,
-                    py::arg("blocks_used") = stats.blocks_used, py::arg("blocks_total") = stats.blocks_total,
-                    py::arg("steps") = stats.steps, py::arg("requests") = stats.requests,
-                    py::arg("cancelled") = stats.cancelled, py::arg("failed") = stats.failed,
-                    py::arg("prompt_tokens") = stats.prompt_tokens,
-                    py::arg("generated_tokens") = stats.generated_tokens,
-                    py::arg("step_seconds") = stats.step_seconds);
-}
-
 RequestKind parse_kind(const std::string& kind) {
     if (kind == "generate") return RequestKind::generate;
     if (kind == "logits") return RequestKind::logits;
@@ -82,7 +61,7 @@ RequestKind parse_kind(const std::string& kind) {
     fail(ErrorCode::invalid_argument, "engine", "kind", kind, "generate, logits or embed");
 }
 
-const char* finish_name(FinishReason reason) {
+std::optional<std::string> finish_name(FinishReason reason) {
     switch (reason) {
         case FinishReason::stop:
             return "stop";
@@ -95,7 +74,7 @@ const char* finish_name(FinishReason reason) {
         case FinishReason::none:
             break;
     }
-    return nullptr;
+    return std::nullopt;
 }
 
 // The exception class of llmcore.errors that the code stands for.
@@ -119,14 +98,17 @@ const char* error_name(ErrorCode code) {
     return "LLMCoreError";
 }
 
-py::list logprob_list(const std::vector<TokenLogprobs>& entries) {
-    py::list list;
+// (token, logprob, likeliest tokens with theirs)
+using LogprobTuple = std::tuple<std::int32_t, float, std::vector<std::pair<std::int32_t, float>>>;
+
+std::vector<LogprobTuple> logprob_tuples(const std::vector<TokenLogprobs>& entries) {
+    std::vector<LogprobTuple> tuples;
     for (const TokenLogprobs& entry : entries) {
-        py::list top;
-        for (const TokenLogprob& t : entry.top) top.append(py::make_tuple(t.token, t.logprob));
-        list.append(py::make_tuple(entry.chosen.token, entry.chosen.logprob, std::move(top)));
+        auto& top = std::get<2>(tuples.emplace_back(entry.chosen.token, entry.chosen.logprob,
+                                                    std::vector<std::pair<std::int32_t, float>>()));
+        for (const TokenLogprob& t : entry.top) top.emplace_back(t.token, t.logprob);
     }
-    return list;
+    return tuples;
 }
 
 // Moves the values out: asked for once.
@@ -144,11 +126,11 @@ void bind_output(py::module_& m) {
         .def_readonly("index", &Output::index)
         .def_readonly("text", &Output::text)
         .def_readonly("tokens", &Output::tokens)
-        .def_property_readonly("logprobs", [](const Output& o) { return logprob_list(o.logprobs); })
+        .def_property_readonly("logprobs", [](const Output& o) { return logprob_tuples(o.logprobs); })
         .def_property_readonly("prompt_logprobs",
-                               [](const Output& o) -> std::optional<py::list> {
+                               [](const Output& o) -> std::optional<std::vector<LogprobTuple>> {
                                    if (!o.prompt_logprobs) return std::nullopt;
-                                   return logprob_list(*o.prompt_logprobs);
+                                   return logprob_tuples(*o.prompt_logprobs);
                                })
         .def_property_readonly("finish", [](const Output& o) { return finish_name(o.finish); })
         .def_readonly("request_done", &Output::request_done)
@@ -161,6 +143,40 @@ void bind_output(py::module_& m) {
         .def("take_values", &take_values, "Logits or the embedding, flat; moved out by the first call.")
         .def_property_readonly("error_name", [](const Output& o) { return error_name(o.error_code); })
         .def_readonly("error_message", &Output::error_message);
+}
+
+void bind_model_info(py::module_& m) {
+    py::class_<ModelInfo>(m, "ModelInfo", "What was loaded, and how.")
+        .def_readonly("name", &ModelInfo::name)
+        .def_readonly("architecture", &ModelInfo::architecture)
+        .def_readonly("quantization", &ModelInfo::quantization)
+        .def_readonly("device", &ModelInfo::device)
+        .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("threads", &ModelInfo::threads)
+        .def_readonly("n_vocab", &ModelInfo::n_vocab)
+        .def_readonly("d_model", &ModelInfo::d_model)
+        .def_readonly("n_layers", &ModelInfo::n_layers)
+        .def_readonly("n_ctx", &ModelInfo::n_ctx)
+        .def_readonly("n_ctx_train", &ModelInfo::n_ctx_train)
+        .def_readonly("parameters", &ModelInfo::parameters)
+        .def_readonly("file_bytes", &ModelInfo::file_bytes)
+        .def_readonly("weight_bytes", &ModelInfo::weight_bytes)
+        .def_readonly("kv_bytes", &ModelInfo::kv_bytes);
+}
+
+void bind_stats(py::module_& m) {
+    py::class_<EngineStats>(m, "EngineStats", "The state after the last step, and totals.")
+        .def_readonly("running", &EngineStats::running)
+        .def_readonly("waiting", &EngineStats::waiting)
+        .def_readonly("kv_blocks_total", &EngineStats::kv_blocks_total)
+        .def_readonly("kv_blocks_free", &EngineStats::kv_blocks_free)
+        .def_readonly("steps", &EngineStats::steps)
+        .def_readonly("requests", &EngineStats::requests)
+        .def_readonly("cancelled", &EngineStats::cancelled)
+        .def_readonly("failed", &EngineStats::failed)
+        .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
+        .def_readonly("generated_tokens", &EngineStats::generated_tokens)
+        .def_readonly("step_seconds", &EngineStats::step_seconds);
 }
 
 void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, const std::string& kind,
@@ -202,6 +218,8 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
 
 void bind_engine(py::module_& m) {
     bind_output(m);
+    bind_model_info(m);
+    bind_stats(m);
     py::class_<PyEngine>(m, "Engine", "A loaded model and the thread that runs it.")
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
@@ -230,8 +248,8 @@ void bind_engine(py::module_& m) {
                 return self.engine->outputs().wait(seconds);
             },
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
-        .def("stats", &stats_dict)
-        .def_property_readonly("info", &info_dict)
+        .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
+        .def_readonly("info", &PyEngine::info)
         .def(
             "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),
             "Ends every request as cancelled and joins the thread; queued outputs stay.");

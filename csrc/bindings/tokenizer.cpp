@@ -68,8 +68,9 @@ py::list bpe_merges(const py::list& tokens, const py::list& rules) {
 void bind_vocabulary(py::module_& m) {
     using llmcore::Vocabulary;
     py::class_<Vocabulary>(m, "Vocabulary", "The bytes each token stands for, and which tokens end a turn.")
-        .def(py::init([](const llmcore::bindings::PyFile& file) { return Vocabulary::from_gguf(*file.file); }),
-             py::arg("file"))
+        .def(
+            py::init([](const llmcore::bindings::PyFile& file) { return Vocabulary::from_gguf(*file.file); }),
+            py::arg("file"))
         .def_property_readonly("size", &Vocabulary::size)
         .def("__len__", &Vocabulary::size)
         .def(

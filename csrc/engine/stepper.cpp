@@ -373,8 +373,8 @@ EngineStats Stepper::stats() const {
     EngineStats stats = totals_;
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
-    stats.blocks_used = scheduler_.pool().used_blocks();
-    stats.blocks_total = scheduler_.pool().capacity();
+    stats.kv_blocks_total = scheduler_.pool().capacity();
+    stats.kv_blocks_free = scheduler_.pool().free_blocks();
     return stats;
 }
 

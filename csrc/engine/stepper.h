@@ -23,8 +23,8 @@ namespace llmcore {
 struct EngineStats {
     std::int64_t running = 0;  // sequences
     std::int64_t waiting = 0;
-    std::int64_t blocks_used = 0;
-    std::int64_t blocks_total = 0;
+    std::int64_t kv_blocks_total = 0;
+    std::int64_t kv_blocks_free = 0;
     // Since the start:
     std::int64_t steps = 0;
     std::int64_t requests = 0;

@@ -99,7 +99,12 @@ def load_model(
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given = {name: value for name, value in chosen.items() if value is not None}
     core = _core.Engine(path, device=device, kv_cache_type=kv_cache_type, **given)
-    return LoadedModel(core, tokenizer, ModelInfo(path=str(path), **core.info))
+    return LoadedModel(core, tokenizer, _model_info(core.info, path))
+
+
+def _model_info(info: _core.ModelInfo, path: Path) -> ModelInfo:
+    told = {name: getattr(info, name) for name in ModelInfo.__struct_fields__ if name != "path"}
+    return ModelInfo(path=str(path), **told)
 
 
 def _embedded_model() -> Path:
@@ -110,9 +115,8 @@ def _embedded_model() -> Path:
 
 def read_stats(core: _core.Engine) -> EngineStats:
     """A snapshot of the engine's counters."""
-    stats = dict(core.stats())
-    total, used = stats.pop("blocks_total"), stats.pop("blocks_used")
-    return EngineStats(kv_blocks_total=total, kv_blocks_free=total - used, **stats)
+    stats = core.stats()
+    return EngineStats(**{name: getattr(stats, name) for name in EngineStats.__struct_fields__})
 
 
 def submit(

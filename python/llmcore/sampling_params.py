@@ -18,8 +18,9 @@ class SamplingParams:
     range.
 
     Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature, `top_k`,
-    `top_p`, `min_p` and one draw. With a seed, the same prompt gives the same tokens, whatever else the
-    engine runs.
+    `top_p`, `min_p` and one draw. The draws depend on the seed and the token's place alone; other requests in
+    the same steps change the logits by rounding at most, so a seed gives the same tokens again unless two are
+    as good as equal.
     """
 
     max_tokens: int | None = 128

@@ -144,14 +144,13 @@ class ApiError(Exception):
     """A refusal the client is told about; ``code`` is a key of the catalogue.
 
     ``param`` names the offending parameter as a path such as ``messages[0].role``;
-    ``retry_after`` is in seconds; ``allow`` lists the methods a 405 answers with.
+    ``retry_after`` is in seconds.
     """
 
     code: str
     details: Text | None = None
     param: str | None = None
     retry_after: int | None = None
-    allow: str | None = None
 
     @property
     def kind(self) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gguf
 import pytest
 
 from llmcore.tools.weight_bytes import decode_weight_bytes
@@ -50,8 +51,6 @@ def test_table(llmcore, tiny_model) -> None:
 
 def test_weights_read_by_a_step(tiny_model) -> None:
     """All but the embedding table: two layers and the head."""
-    import gguf
-
     tensors = gguf.GGUFReader(tiny_model).tensors
     read = sum(int(tensor.n_bytes) for tensor in tensors if tensor.name != "token_embd.weight")
     assert decode_weight_bytes(tiny_model) == read

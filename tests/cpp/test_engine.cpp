@@ -71,7 +71,10 @@ struct Rig {
         return n;
     }
     Collected& result(std::uint64_t request, std::int64_t index = 0) { return results[{request, index}]; }
-    std::int64_t blocks_used() const { return engine->stats().blocks_used; }
+    std::int64_t blocks_used() const {
+        const EngineStats stats = engine->stats();
+        return stats.kv_blocks_total - stats.kv_blocks_free;
+    }
 };
 
 RequestSpec request(std::uint64_t id, std::vector<std::int32_t> prompt, std::int64_t max_tokens) {

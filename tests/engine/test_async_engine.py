@@ -24,7 +24,7 @@ LONG = SamplingParams(max_tokens=500, temperature=0, ignore_eos=True)
 
 @pytest.fixture
 def engine(stories_model: Path) -> Iterator[AsyncEngine]:
-    loaded = AsyncEngine(stories_model, threads=1, max_batch=4, max_queue=64)
+    loaded = AsyncEngine(stories_model, threads=1, max_batch=4, max_queue=64, kv_cache_type="f32")
     yield loaded
     loaded.close()
 

@@ -12,15 +12,22 @@ import pytest
 from llmcore import LLM, ContextLengthError, InvalidArgumentError, LLMCoreError, ModelError, SamplingParams
 
 STORY = (
-    ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red
-    " "ball. She wanted to play with it, but it was too high." ) GREEDY = SamplingParams(max_tokens=90,
-    temperature=0)
+    ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
+    "red ball. She wanted to play with it, but it was too high."
+)
+GREEDY = SamplingParams(max_tokens=90, temperature=0)
 
 
 @pytest.fixture(scope="module")
 def llm(stories_model: Path) -> Iterator[LLM]:
-    with LLM(stories_model, threads=1, max_batch=4) as loaded:
+    # Batches of other sizes round otherwise; a float32 cache keeps that far below what separates two tokens.
+    with LLM(stories_model, threads=1, max_batch=4, kv_cache_type="f32") as loaded:
         yield loaded
+
+
+def test_defaults_tell_the_story(stories_model: Path) -> None:
+    with LLM(stories_model) as llm:
+        assert llm.generate("Once upon a time", GREEDY)[0].text.startswith(STORY)
 
 
 def test_greedy_story(llm: LLM) -> None:
@@ -150,10 +157,10 @@ def test_embeddings(llm: LLM) -> None:
     assert vectors.shape == (3, llm.model_info.d_model)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
     assert vectors[0] @ vectors[2] < 0.999
     raw = llm.embed("The cat sat.", normalize=False)
-    np.testing.assert_allclose(raw[0] / np.linalg.norm(raw[0]), vectors[0], atol=1e-6)
+    np.testing.assert_allclose(raw[0] / np.linalg.norm(raw[0]), vectors[0], atol=1e-4)
     assert llm.embed([]).shape == (0, llm.model_info.d_model)
 
 

@@ -42,11 +42,7 @@ class FakeTokenizer:
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> list[int]:
         assert add_generation_prompt
-        return self.encode(json.dumps(list(messages), ensure_ascii=False))
-
-    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        del add_special, parse_special
-        return [ord(character) for character in text]
+        return [ord(character) for character in json.dumps(list(messages), ensure_ascii=False)]
 
     def token_bytes(self, token_id: int) -> bytes:
         return chr(token_id).encode()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmcore.chat_template import ChatTemplate
 from llmcore.tokenizer import Tokenizer
 
 NAMES = (
@@ -58,3 +59,23 @@ def test_control_tokens_are_text_unless_asked_for(vocabulary: Path) -> None:
         name = tokenizer.token_bytes(token).decode()
         assert not set(tokenizer.encode(f"a{name}b", add_special=False)) & set(control)
         assert token in tokenizer.encode(f"a{name}b", add_special=False, parse_special=True)
+
+
+def test_published_chat_templates_keep_contents_text(vocabulary: Path) -> None:
+    tokenizer = load(vocabulary)
+    if tokenizer.chat_template is None:
+        pytest.skip("this vocabulary comes without a chat template")
+    names = [
+        tokenizer.token_bytes(token).decode()
+        for token in range(tokenizer.vocab_size)
+        if tokenizer.vocabulary.token_type(token) == 3
+    ]
+    bos, eos = (tokenizer.token_bytes(token or 0).decode() for token in (tokenizer.bos_id, tokenizer.eos_id))
+    template = ChatTemplate(tokenizer.chat_template, bos, eos)
+
+    def control_tokens(content: str) -> list[int]:
+        ids = tokenizer.encode_chat(template, [{"role": "user", "content": content}])
+        assert content in tokenizer.decode(ids)
+        return [token for token in ids if tokenizer.vocabulary.token_type(token) == 3]
+
+    assert control_tokens("".join(names[:9])) == control_tokens("hello")

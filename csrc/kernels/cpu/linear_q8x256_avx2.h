@@ -85,6 +85,7 @@ private:
             const __m256i pairs =
                 Weights::kSigned ? pair_products(magnitudes, q, a) : pair_products(magnitudes, a);
             dot[kT] = _mm256_add_epi32(dot[kT], _mm256_madd_epi16(pairs, scale));
+            fix_order(dot[kT]);
         });
     }
 };

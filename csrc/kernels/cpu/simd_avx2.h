@@ -20,6 +20,9 @@ LLMCORE_INLINE uint32_t load_u32(const void* p) {
     return x;
 }
 
+// Makes the compiler add into x here: reordering a chain of integer sums would spill all its terms.
+LLMCORE_INLINE void fix_order(__m256i& x) { asm("" : "+x"(x)); }
+
 LLMCORE_INLINE float sum_of(__m128 x) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));

@@ -3,6 +3,8 @@ theirs through the entry-point group `llmcore.commands`. Commands are imported w
 import what they need when they run, so that help is instant.
 """
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
 import pkgutil
 import sys
 from importlib import import_module

@@ -1,5 +1,7 @@
 """`llmcore bench`: prompt and generation speed through the engine that serves."""
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
 import json
 from pathlib import Path
 from typing import Any

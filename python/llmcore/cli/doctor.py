@@ -1,5 +1,7 @@
 """`llmcore doctor`: what this machine and this installation can do."""
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
 import json
 import os
 import platform
@@ -84,16 +86,11 @@ def _memory() -> str:
 
 
 def _default_model() -> Finding:
-    from importlib.resources import files
+    from llmcore.default_model import path
 
-    models = [
-        entry
-        for entry in files("llmcore").joinpath("default_model").iterdir()
-        if entry.name.endswith(".gguf")
-    ]
-    if not models:
+    if not path().is_file():
         return Finding("embedded model", "missing: name a model file when serving or running")
-    return Finding("embedded model", models[0].name)
+    return Finding("embedded model", f"{path().name}, {path().stat().st_size / 1e6:.1f} MB")
 
 
 @click.command(short_help="Say what this machine and installation can do.")

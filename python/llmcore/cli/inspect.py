@@ -1,5 +1,7 @@
 """`llmcore inspect`: what a GGUF file holds."""
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
 import json
 import math
 from pathlib import Path

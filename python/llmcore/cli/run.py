@@ -1,13 +1,20 @@
 """`llmcore run`: one prompt, or a conversation, in the terminal."""
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
+from __future__ import annotations
+
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 if TYPE_CHECKING:
-    from llmcore import LLM, SamplingParams
+    from collections.abc import Generator
+
+    from llmcore import LLM, Delta, SamplingParams
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 _QUIT_WORDS = ("/exit", "/quit")
@@ -16,7 +23,7 @@ _QUIT_WORDS = ("/exit", "/quit")
 class _Session:
     """Asks the model, writes its text to standard output as it comes and the statistics to standard error."""
 
-    def __init__(self, llm: "LLM", params: "SamplingParams", *, raw: bool, quiet: bool) -> None:
+    def __init__(self, llm: LLM, params: SamplingParams, *, raw: bool, quiet: bool) -> None:
         self._llm = llm
         self._params = params
         self._raw = raw or llm.tokenizer.chat_template is None
@@ -29,19 +36,19 @@ class _Session:
         else:
             prompt = self._llm.tokenizer.encode_chat(messages)
         pieces = []
-        stream = self._llm.stream(prompt, self._params)
+        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params))
         try:
-            for delta in stream:
-                pieces.append(delta.text)
-                click.echo(delta.text, nl=False)
-                if delta.finish_reason is not None:
-                    self._report(delta)
+            with closing(stream):
+                for delta in stream:
+                    pieces.append(delta.text)
+                    click.echo(delta.text, nl=False)
+                    if delta.finish_reason is not None:
+                        self._report(delta)
         finally:
-            stream.close()
             click.echo()
         return "".join(pieces)
 
-    def _report(self, delta: Any) -> None:
+    def _report(self, delta: Delta) -> None:
         if self._quiet or delta.usage is None or delta.timings is None:
             return
         n_tokens, timings = delta.usage.completion_tokens, delta.timings

@@ -1,5 +1,7 @@
 """`llmcore synth`: a model with random weights, of a published model's shape."""
 
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
 from pathlib import Path
 
 import click

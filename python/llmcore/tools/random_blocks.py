@@ -51,13 +51,15 @@ def _pack_four_bit_scales_and_mins(rng: np.random.Generator, n: int) -> Bytes:
     """Sixteen bytes of a 4-bit scale and a 4-bit min close to it, as Q2_K packs them."""
     scales = rng.integers(8, 15, (n, 16), dtype=np.uint8)
     mins = (scales.astype(np.int16) + rng.integers(-1, 2, (n, 16))).astype(np.uint8)
-    return scales | (mins << 4)
+    packed: Bytes = scales | (mins << np.uint8(4))
+    return packed
 
 
 def _signed_scales(rng: np.random.Generator, n: int) -> Bytes:
     """Sixteen int8 scales of either sign, as Q6_K has them."""
     magnitudes = rng.integers(64, 128, (n, 16)).astype(np.int8)
-    return (magnitudes * rng.choice(np.array([-1, 1], np.int8), (n, 16))).view(np.uint8)
+    signed: npt.NDArray[np.int8] = magnitudes * rng.choice(np.array([-1, 1], np.int8), (n, 16))
+    return signed.view(np.uint8)
 
 
 _RECIPES = {
@@ -91,12 +93,16 @@ def _random_bytes(rng: np.random.Generator, n: int) -> Bytes:
 
 def _scales(rng: np.random.Generator, n: int, unit: float, signed: bool) -> npt.NDArray[np.float32]:
     """Scales within a quarter of `unit`; of either sign if `signed`."""
-    draw = rng.random(n, dtype=np.float32)
-    draw -= np.float32(0.5)
-    if not signed:
-        return np.float32(unit) + np.float32(0.5 * unit) * draw
-    magnitudes = np.float32(0.75 * unit) + np.float32(unit) * np.abs(draw)
-    return np.copysign(magnitudes, draw)
+    scales = rng.random(n, dtype=np.float32)
+    scales -= np.float32(0.5)
+    signs = np.sign(scales) if signed else None
+    if signs is not None:
+        scales = np.abs(scales) * np.float32(2) - np.float32(0.5)
+    scales *= np.float32(0.5 * unit)
+    scales += np.float32(unit)
+    if signs is not None:
+        scales *= signs
+    return scales
 
 
 def _blocks(rng: np.random.Generator, qtype: Type, n: int, unit: float) -> Bytes:

@@ -98,9 +98,9 @@ class Shape:
     def _attention_tensors(self) -> Iterator[TensorSpec]:
         q_dim, kv_dim = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         yield TensorSpec("attn_norm.weight", (self.d_model,), Role.NORM)
-        parts = ((Role.Q, q_dim), (Role.K, kv_dim), (Role.V, kv_dim))
+        parts = [(Role.Q, q_dim), (Role.K, kv_dim), (Role.V, kv_dim)]
         if self.fused_qkv:
-            parts = ((Role.QKV, q_dim + 2 * kv_dim),)
+            parts = [(Role.QKV, q_dim + 2 * kv_dim)]
         for role, rows in parts:
             yield TensorSpec(f"{role.value}.weight", (rows, self.d_model), role)
             if self.qkv_bias:

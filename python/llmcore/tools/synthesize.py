@@ -4,6 +4,7 @@ Such a file runs and is timed as the real one would be, in this project and in o
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -90,7 +91,8 @@ def _write(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    (file,) = writer.fout or ()
+    assert writer.fout is not None
+    (file,) = writer.fout
     writer.write_padding(file, file.tell())
     total = sum(_tensor_bytes(tensor, qtype) for tensor, qtype in tensors)
     written = 0
@@ -154,4 +156,4 @@ def _deviation(shape: Shape, tensor: TensorSpec) -> float:
     if tensor.role is Role.EMBEDDING and not shape.tied_embeddings:
         return 1.0
     is_head = tensor.role in (Role.EMBEDDING, Role.OUTPUT)
-    return (_LOGIT_DEVIATION if is_head else 1.0) * float(tensor.shape[-1]) ** -0.5
+    return (_LOGIT_DEVIATION if is_head else 1.0) / math.sqrt(tensor.shape[-1])
