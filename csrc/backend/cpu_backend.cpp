@@ -123,7 +123,7 @@ void CpuBackend::embed(const EmbedOp& op) {
 }
 
 const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape, Layout out) {
-    const Kernel*& kernel = small_kernels_[{op, format, out, shape.k, shape.head_dim}];
+    const Kernel*& kernel = small_kernels_[{op, format, out, shape.n, shape.k, shape.head_dim}];
     if (kernel == nullptr) kernel = &selector_.select(op, format, Layout::none, out, shape);
     return *kernel;
 }
@@ -145,7 +145,7 @@ void CpuBackend::norm(const NormOp& op) {
     args.out_stride = out.cols;
     args.n = in.cols;
     args.eps = op.eps;
-    const Shape shape = {.m = in.live_rows, .k = in.cols};
+    const Shape shape = {.m = in.live_rows, .n = in.cols};
     const Kernel& kernel = small_kernel(Op::norm, Format::none, shape);
     pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
         run(kernel, shape, args, begin, end, worker);
@@ -183,12 +183,12 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
     store.slots = slots_.data();
     store.kv = kv_view(op.layer);
 
-    const Shape shape = {.m = rows, .k = op.rope_dims, .head_dim = head_dim, .n_heads = op.n_heads,
+    const Shape shape = {.m = rows, .head_dim = head_dim, .n_heads = op.n_heads,
                          .n_kv_heads = kv_spec_.n_kv_heads};
     const Kernel* rope = op.style == RopeStyle::none ? nullptr : &small_kernel(Op::rope, Format::none, shape);
     const Kernel& kv_store = small_kernel(Op::kv_store, kv_spec_.format, shape);
     const Kernel* norm = nullptr;
-    const Shape norm_shape = {.m = rows * op.n_heads, .k = head_dim};
+    const Shape norm_shape = {.m = rows * op.n_heads, .n = head_dim};
     if (op.q_norm || op.k_norm) norm = &small_kernel(Op::norm, Format::none, norm_shape);
 
     // Heads are rows of their own to the norm kernel.
@@ -352,7 +352,7 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
     if (op.residual) job.residual = buffer(op.residual).data();
     job.activation = op.activation;
     if (op.activation != Activation::none)
-        job.glu = &small_kernel(Op::glu, Format::none, {.m = m, .k = job.args.n});
+        job.glu = &small_kernel(Op::glu, Format::none, {.m = m, .n = job.args.n});
 
     // Chunks: a few a thread so that a slow thread is not waited for, but long enough to stream.
     const std::int64_t n = job.args.n;
@@ -399,7 +399,7 @@ void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::
             run(*job.up_kernel, job.shape(), up, begin, end, worker);
             glu.up = up.out;
         }
-        run(*job.glu, {.m = m, .k = width}, glu, 0, m, worker);
+        run(*job.glu, {.m = m, .n = width}, glu, 0, m, worker);
     }
     for (std::int64_t row = 0; row < m; ++row) {
         float* out = job.args.out + row * job.args.out_stride + begin;

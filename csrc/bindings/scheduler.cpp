@@ -60,7 +60,7 @@ void bind_scheduler(py::module_& m) {
              }),
              py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"),
              py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
-             py::arg("mixed_prompt_tokens") = 128)
+             py::arg("mixed_prompt_tokens") = SchedulerConfig{}.mixed_prompt_tokens)
         .def(
             "add",
             [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,
@@ -77,6 +77,7 @@ void bind_scheduler(py::module_& m) {
         .def("advance", &Scheduler::advance, py::arg("id"), py::arg("n_tokens"))
         .def("append_token", &Scheduler::append_token, py::arg("id"))
         .def("finish", &Scheduler::finish, py::arg("id"))
+        .def("limit_mixed_prompt", &Scheduler::limit_mixed_prompt, py::arg("n_tokens"))
         .def("blocks", &blocks, py::arg("id"))
         .def("cached_tokens", &Scheduler::cached_tokens, py::arg("id"))
         .def_property_readonly("has_work", &Scheduler::has_work)

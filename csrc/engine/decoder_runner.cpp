@@ -18,6 +18,17 @@ namespace {
 // row.
 constexpr std::int64_t kLeastLogitRows = 64;
 
+// Rows of a step: enough to read the weights seldom, few enough that a step, which nothing interrupts, stays
+// short.
+constexpr std::int64_t kMostStepTokens = 512;
+constexpr std::int64_t kLeastStepTokens = 128;
+constexpr std::int64_t kStepOperations = INT64_C(1) << 40;
+
+std::int64_t step_tokens(std::int64_t parameters) {
+    const std::int64_t fitting = kStepOperations / (2 * std::max<std::int64_t>(parameters, 1));
+    return std::clamp(fitting / kLeastStepTokens * kLeastStepTokens, kLeastStepTokens, kMostStepTokens);
+}
+
 Format kv_format(const std::string& name) {
     if (name == "f16") return Format::F16;
     if (name == "f32") return Format::F32;
@@ -50,9 +61,9 @@ DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<D
     : backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
 
 LoadedModel load_model(const LoadOptions& options) {
-    if (options.max_batch < 1 || options.max_batch > options.max_step_tokens) {
+    if (options.max_batch < 1 || options.max_batch > kLeastStepTokens) {
         fail(ErrorCode::invalid_argument, "engine", "max_batch", std::to_string(options.max_batch),
-             "1 to " + std::to_string(options.max_step_tokens));
+             "1 to " + std::to_string(kLeastStepTokens));
     }
     if (options.threads < 0) {
         fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads), "1 or more");
@@ -64,7 +75,7 @@ LoadedModel load_model(const LoadOptions& options) {
     std::shared_ptr<Backend> backend = load_backend(options.device, options.threads);
     const BackendInfo backend_info = backend->info();
 
-    const DecoderLimits limits{.max_step_tokens = options.max_step_tokens,
+    const DecoderLimits limits{.max_step_tokens = step_tokens(parameter_count(file)),
                                .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     auto decoder = std::make_unique<Decoder>(file, spec, backend, limits);
     const KvPlan plan = plan_kv({.n_ctx = options.n_ctx,

@@ -21,7 +21,6 @@ struct LoadOptions {
     std::int64_t n_ctx = 0;  // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";
     std::int64_t max_batch = 32;
-    std::int64_t max_step_tokens = 512;
 };
 
 struct ModelInfo {

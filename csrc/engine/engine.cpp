@@ -17,8 +17,7 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
             .n_blocks = limits.kv_blocks,
             .max_batch = config.max_batch,
             .max_step_tokens = limits.max_step_tokens,
-            .max_logit_rows = limits.max_logit_rows,
-            .mixed_prompt_tokens = config.mixed_prompt_tokens};
+            .max_logit_rows = limits.max_logit_rows};
 }
 
 }  // namespace

@@ -21,7 +21,6 @@ namespace llmcore {
 struct EngineConfig {
     std::int64_t max_batch = 32;   // sequences that run at once
     std::int64_t max_queue = 256;  // sequences that wait
-    std::int64_t mixed_prompt_tokens = 128;
 };
 
 class Engine {

@@ -19,7 +19,8 @@ std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) 
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerConfig& config) : config_(config), pool_(config.n_blocks) {
+Scheduler::Scheduler(const SchedulerConfig& config)
+    : config_(config), pool_(config.n_blocks), mixed_prompt_tokens_(config.mixed_prompt_tokens) {
     // Every running sequence must be able to decode in every step.
     config_.max_batch = std::min({config.max_batch, config.max_step_tokens, config.max_logit_rows});
     if (config.n_ctx < 1 || config.block_tokens < 1 || config_.max_batch < 1 ||
@@ -90,7 +91,7 @@ std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
     std::vector<StepEntry> step;
     Room room{config_.max_step_tokens, config_.max_logit_rows};
     schedule_decode(pooling, room, step);
-    if (!step.empty()) room.tokens = std::min(room.tokens, config_.mixed_prompt_tokens);
+    if (!step.empty()) room.tokens = std::min(room.tokens, mixed_prompt_tokens_);
     for (const SequenceId id : running_) {
         const Sequence& running = sequence(id);
         if (running.needs.pooling == pooling && !running.decoding()) schedule_prompt(id, room, step);
@@ -150,6 +151,10 @@ void Scheduler::extend_blocks(Sequence& sequence, std::int64_t n_tokens) {
     const std::int64_t needed = ceil_div(sequence.cached + n_tokens, config_.block_tokens);
     while (static_cast<std::int64_t>(sequence.blocks.size()) < needed)
         sequence.blocks.push_back(pool_.take());
+}
+
+void Scheduler::limit_mixed_prompt(std::int64_t n_tokens) {
+    mixed_prompt_tokens_ = std::clamp<std::int64_t>(n_tokens, 1, config_.mixed_prompt_tokens);
 }
 
 void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {

@@ -21,8 +21,8 @@ struct SchedulerConfig {
     std::int64_t max_batch = 0;        // sequences that run at once
     std::int64_t max_step_tokens = 0;  // rows of a step
     std::int64_t max_logit_rows = 0;   // rows of a step whose logits may be asked for
-    // Prompt rows of a step that also decodes: bounds the pause a long prompt causes the others.
-    std::int64_t mixed_prompt_tokens = 128;
+    // Prompt rows of a step that also decodes, at most: bounds the pause a long prompt causes the others.
+    std::int64_t mixed_prompt_tokens = 256;
 };
 
 struct SequenceNeeds {
@@ -63,6 +63,10 @@ public:
     // Ends a sequence, whatever its state; its blocks are free at once.
     void finish(SequenceId id);
 
+    // Narrows mixed_prompt_tokens to what the machine does in bearable time; clamped to 1 and the configured
+    // value.
+    void limit_mixed_prompt(std::int64_t n_tokens);
+
     bool has_work() const { return !sequences_.empty(); }
     bool contains(SequenceId id) const { return sequences_.contains(id); }
     std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
@@ -99,6 +103,7 @@ private:
 
     SchedulerConfig config_;
     BlockPool pool_;
+    std::int64_t mixed_prompt_tokens_;
     std::int64_t reserved_ = 0;
     bool pooling_turn_ = false;
     std::unordered_map<SequenceId, Sequence> sequences_;

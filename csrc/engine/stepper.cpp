@@ -13,6 +13,8 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kMaxSequences = 1024;
+constexpr double kMixedStepSeconds = 0.15;
+constexpr int kPaceRows = 16;  // smaller steps say little about the cost of a prompt row
 
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -188,7 +190,19 @@ void Stepper::step(std::vector<Output>& outputs) {
         });
     }
     ++totals_.steps;
-    totals_.step_seconds += seconds(Clock::now() - began);
+    learn_pace(Clock::now() - began);
+}
+
+// Steps that mix prompt rows with decoding are to take about kMixedStepSeconds. Steps without decoding keep
+// their size, so that a request alone is cut the same way every time and gives the same bits.
+void Stepper::learn_pace(Clock::duration took) {
+    totals_.step_seconds += seconds(took);
+    const auto n_rows = static_cast<double>(rows_.tokens.size());
+    if (n_rows < kPaceRows) return;
+    const double per_row = seconds(took) / n_rows;
+    row_seconds_ = row_seconds_ == 0.0 ? per_row : 0.7 * row_seconds_ + 0.3 * per_row;
+    const double n_tokens = std::min(1e6, kMixedStepSeconds / std::max(row_seconds_, 1e-9));
+    scheduler_.limit_mixed_prompt(std::max<std::int64_t>(kPaceRows, static_cast<std::int64_t>(n_tokens)));
 }
 
 // A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row

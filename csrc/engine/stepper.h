@@ -93,6 +93,7 @@ private:
     void add_sequences(Request& request);
     Sequence& sequence(SequenceId id) { return *sequences_.at(id); }
     std::span<const float> run(const std::vector<StepEntry>& entries);
+    void learn_pace(Clock::duration took);
     Batch assemble(const std::vector<StepEntry>& entries);
     std::int64_t wanted_rows(const Sequence& sequence, std::int64_t n_tokens) const;
     void process(const StepEntry& entry, std::span<const float> rows, std::vector<Output>& outputs);
@@ -115,6 +116,7 @@ private:
     std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
     StepRows rows_;
     SamplingScratch scratch_;
+    double row_seconds_ = 0.0;  // of a prompt row, lately
     EngineStats totals_;
 };
 

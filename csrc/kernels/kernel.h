@@ -26,8 +26,8 @@ enum class Layout : uint8_t {
 // What a kernel is asked whether it supports, and at what cost. Fields an op does not use are 0.
 struct Shape {
     int64_t m = 0;         // activation rows (tokens)
-    int64_t n = 0;         // weight rows (output features)
-    int64_t k = 0;         // columns (input features)
+    int64_t n = 0;         // weight rows (output features); norm, glu: the row's length
+    int64_t k = 0;         // columns (input features); pack: the row's length
     int64_t head_dim = 0;  // rope, kv_store, attention
     int64_t n_heads = 0;
     int64_t n_kv_heads = 0;

@@ -45,7 +45,7 @@ LLMCORE_TEST(norm_kernels_match_float64) {
     Random random(3);
     for (const Kernel* kernel : runnable(Op::norm))
         for (const std::int64_t n : {1, 8, 31, 64, 100, 1027}) {
-            const Shape shape = {.m = 3, .k = n};
+            const Shape shape = {.m = 3, .n = n};
             if (!kernel->supports(&shape)) continue;
             std::vector<float> x = random_floats(3 * n, random);
             for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(n + i)] = 0.0F;  // a row of zeros
@@ -99,7 +99,7 @@ LLMCORE_TEST(glu_kernels_match_float64) {
                     args.out_stride = n;
                     args.n = n;
                     args.activation = activation;
-                    const Shape shape = {.m = 2, .k = n};
+                    const Shape shape = {.m = 2, .n = n};
                     if (!kernel->supports(&shape)) continue;
                     std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
                     kernel->run(&args, 0, 2, workspace.data());
@@ -117,7 +117,7 @@ LLMCORE_TEST(rope_kernels_match_float64) {
                 const std::int64_t n_heads = 3;
                 const std::int64_t rows = 4;
                 const std::int64_t width = n_heads * head_dim;
-                const Shape shape = {.m = rows, .k = rope_dims, .head_dim = head_dim, .n_heads = n_heads};
+                const Shape shape = {.m = rows, .head_dim = head_dim, .n_heads = n_heads};
                 if (!kernel->supports(&shape)) continue;
                 std::vector<float> x = random_floats(rows * width, random);
                 const std::vector<std::int32_t> positions = {0, 1, 77, 4000};

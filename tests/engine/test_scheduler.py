@@ -175,6 +175,18 @@ def test_a_long_prompt_does_not_stall_decoding() -> None:
         plan.append_token(1)
 
 
+def test_mixed_steps_can_be_narrowed() -> None:
+    plan = scheduler()
+    plan.add(1, 3, 20)
+    plan.schedule()
+    plan.advance(1, 3)
+    plan.append_token(1)
+    plan.add(2, 40, 5)
+    for limit, chunk in [(5, 5), (0, 1), (1000, MIXED)]:
+        plan.limit_mixed_prompt(limit)
+        assert plan.schedule() == [(1, 1), (2, chunk)]
+
+
 def test_first_come_first_served_with_priorities() -> None:
     plan = scheduler(max_batch=1)
     for number, priority in [(1, 0), (2, 5), (3, 0), (4, -1), (5, 5)]:

@@ -193,7 +193,7 @@ def test_openai_client_streaming(sdk):
 
 
 def test_openai_client_accumulates_a_stream(sdk):
-    with sdk.chat.completions.stream(model="default", messages=HELLO, max_tokens=16) as stream:
+    with sdk.chat.completions.stream(model="default", messages=HELLO, temperature=0) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.role == "assistant"
     assert final.choices[0].message.content

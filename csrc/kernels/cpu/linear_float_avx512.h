@@ -10,6 +10,7 @@ namespace llmcore {
 namespace {
 
 constexpr int64_t kPanelColumns = 256;
+constexpr int kRowTokens = 3;
 
 inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xFFFF : (1 << n) - 1); }
 
@@ -54,12 +55,18 @@ struct alignas(64) FloatPanel {
     __m512 weights[kPanelColumns][kGroups];  // a lane a row
 };
 
+// The next panel's bytes lie `next` further.
 template <class F, int kGroups>
-void fill_panel(const uint8_t* const* rows, int64_t columns, int group, FloatPanel<kGroups>* panel) {
+void fill_panel(const uint8_t* const* rows, int64_t columns, int64_t next, int group,
+                FloatPanel<kGroups>* panel) {
     for (int64_t column = 0; column < columns; column += 16) {
         const __mmask16 lanes = first_lanes(columns - column);
         __m512i w[16];
-        for (int r = 0; r < 16; ++r) w[r] = _mm512_castps_si512(F::load(rows[r] + column * F::kBytes, lanes));
+        for (int r = 0; r < 16; ++r) {
+            const uint8_t* p = rows[r] + column * F::kBytes;
+            prefetch_panel_row(p + next, 16 * F::kBytes);
+            w[r] = _mm512_castps_si512(F::load(p, lanes));
+        }
         transpose_16x16(w);
         for (int i = 0; i < 16; ++i) panel->weights[column + i][group] = _mm512_castsi512_ps(w[i]);
     }
@@ -93,10 +100,11 @@ void many_tokens(const LinearArgs& linear, int64_t begin, int64_t end, void* wor
     auto& panel = *reinterpret_cast<FloatPanel<kGroups>*>(align_64(workspace));
     for (int64_t first = 0; first < linear.k; first += kPanelColumns) {
         const int64_t columns = linear.k - first < kPanelColumns ? linear.k - first : kPanelColumns;
+        const int64_t next = next_panel_distance(linear, first * F::kBytes, columns * F::kBytes, kGroups);
         for (int g = 0; g < kGroups; ++g) {
             const uint8_t* rows[16];
             panel_rows(linear, begin + 16 * g, end, first * F::kBytes, rows);
-            fill_panel<F, kGroups>(rows, columns, g, &panel);
+            fill_panel<F, kGroups>(rows, columns, next, g, &panel);
         }
         PanelTile tile(linear, begin, end, first, columns);
         for_token_tiles(linear.m, [&](int64_t token, auto count) {

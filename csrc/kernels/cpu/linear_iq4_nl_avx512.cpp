@@ -11,7 +11,7 @@ struct IQ4_NL {
     static constexpr int kOffset = kNonlinear4Offset;
     static constexpr bool kHasMinimum = false;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         const NibbleBlocks blocks = load_nibble_blocks(p);
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         return {nonlinear4(_mm512_and_si512(blocks.bytes, nibble)),

@@ -30,7 +30,7 @@ struct IQ4_XS {
                                _mm256_slli_epi32(scales, 16));
     }
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         const __m512i a = load_bytes(p + offsetof(BlockIQ4_XS, qs));
         const __m512i b = load_bytes(p + offsetof(BlockIQ4_XS, qs) + 64);

@@ -11,7 +11,7 @@ struct Q2_K {
     // 64 bytes: bits 0-1 are weights 0-31 and 128-159, bits 2-3 the 32 that follow each, and so on.
     static constexpr uint8_t kUnits[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i two_bits = _mm512_set1_epi8(3);
         const __m512i v = load_bytes(p + offsetof(BlockQ2_K, qs));
         const __m128i packed = load_16_bytes(p + offsetof(BlockQ2_K, scales));

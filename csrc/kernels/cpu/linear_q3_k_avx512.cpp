@@ -31,7 +31,7 @@ struct Q3_K {
         return _mm256_cvtepi8_epi16(_mm_sub_epi8(bytes, _mm_set1_epi8(32)));
     }
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i v = load_bytes(p + offsetof(BlockQ3_K, qs));
         const __m512i mask = load_32_bytes_twice(p + offsetof(BlockQ3_K, hmask));
         const __m256i scales = unpack_scales(p + offsetof(BlockQ3_K, scales));

@@ -10,7 +10,7 @@ struct Q4_0 {
     static constexpr int kOffset = 8;
     static constexpr bool kHasMinimum = false;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         const NibbleBlocks blocks = load_nibble_blocks(p);
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         return {_mm512_and_si512(blocks.bytes, nibble),

@@ -9,7 +9,7 @@ struct Q4_1 {
     static constexpr int kOffset = 0;
     static constexpr bool kHasMinimum = true;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         const __m512i v = load_bytes(p);  // holds all scales and minimums
         const __m512i d_words =
             _mm512_set4_epi64(0x001E001E001E001E, 0x0014001400140014, 0x000A000A000A000A, 0);

@@ -12,7 +12,7 @@ struct Q4_K {
     // 64 bytes of nibbles: the low ones are weights 0-31 and 64-95, the high ones 32-63 and 96-127.
     static constexpr uint8_t kUnits[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         const __m512i a = load_bytes(p + offsetof(BlockQ4_K, qs));
         const __m512i b = load_bytes(p + offsetof(BlockQ4_K, qs) + 64);

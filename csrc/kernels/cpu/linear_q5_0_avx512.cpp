@@ -10,7 +10,7 @@ struct Q5_0 {
     static constexpr int kOffset = 16;
     static constexpr bool kHasMinimum = false;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         // Words of bytes 0-63, and of bytes 24-87 from 32 on.
         const __m512i words =
             _mm512_set4_epi64(0x0035003500350035, 0x0016001600160016, 0x000B000B000B000B, 0);

@@ -10,7 +10,7 @@ struct Q5_1 {
     static constexpr int kOffset = 0;
     static constexpr bool kHasMinimum = true;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         // Words of bytes 0-63, and of bytes 32-95 from 32 on.
         const __m512i d_words =
             _mm512_set4_epi64(0x0034003400340034, 0x0018001800180018, 0x000C000C000C000C, 0);

@@ -19,7 +19,7 @@ struct Q5_K {
         return _mm512_rolv_epi32(bits, _mm512_and_si512(turns, _mm512_set1_epi32(31)));
     }
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         const __m512i sixteen = _mm512_set1_epi8(16);
         const __m512i a = load_bytes(p + offsetof(BlockQ5_K, qs));

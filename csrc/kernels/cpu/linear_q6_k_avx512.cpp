@@ -10,7 +10,7 @@ struct Q6_K {
     static constexpr bool kWide = false;
     static constexpr uint8_t kUnits[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-    static Superblock unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static Superblock unpack(const uint8_t* p) {
         const __m512i nibble = _mm512_set1_epi8(0x0F);
         const __m512i high = _mm512_set1_epi8(0x30);
         // Of each half of 128 weights: bits 0-1 of 32 bytes belong to the first 32 weights, 2-3 to the next,

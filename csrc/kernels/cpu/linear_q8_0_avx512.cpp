@@ -9,7 +9,7 @@ struct Q8_0 {
     static constexpr int kOffset = 128;  // flipping the sign bit adds 128
     static constexpr bool kHasMinimum = false;
 
-    static FourBlocks unpack(const uint8_t* p) {
+    [[gnu::always_inline]] static FourBlocks unpack(const uint8_t* p) {
         // Words of bytes 0-63, and of bytes 64-127 from 32 on.
         const __m512i words =
             _mm512_set4_epi64(0x0033003300330033, 0x0022002200220022, 0x0011001100110011, 0);

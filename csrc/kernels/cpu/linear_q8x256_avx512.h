@@ -31,6 +31,7 @@ struct alignas(64) SuperActivations {
 constexpr int64_t kSuper = 256;
 constexpr int64_t kPanelSupers = 2;
 constexpr int64_t kPanelColumns = kPanelSupers * kSuper;
+constexpr int kRowTokens = 6;  // the activations of more would not stay in the first level cache
 
 // For bytes[i]: the unit of each 16-bit and of each 32-bit lane.
 struct UnitLanes {
@@ -77,7 +78,7 @@ struct SpreadSuperblock {
     __m512 minimums;    // float, with -dmin
     __m512 d;
 
-    explicit SpreadSuperblock(const uint8_t* p) {
+    [[gnu::always_inline]] explicit SpreadSuperblock(const uint8_t* p) {
         const Superblock w = F::unpack(p);
         d = _mm512_set1_ps(w.d);
         minimums = _mm512_mul_ps(to_floats(w.minimums), _mm512_set1_ps(-w.dmin));
@@ -95,7 +96,7 @@ struct SpreadSuperblock {
         }
     }
 
-    __m512 add_product(const SuperActivations& act, __m512 sum) const {
+    [[gnu::always_inline]] __m512 add_product(const SuperActivations& act, __m512 sum) const {
         if constexpr (F::kWide) {
             __m512 dots = _mm512_setzero_ps();
 #pragma GCC unroll 4
@@ -153,14 +154,18 @@ struct alignas(64) Panel256 {
     __m512 dmin[kPanelSupers][kGroups];
 };
 
+// The next panel's bytes lie `next` further.
 template <class F, int kGroups>
-void fill_panel(const uint8_t* const* rows, int64_t columns, int group, Panel256<kGroups>* panel) {
+void fill_panel(const uint8_t* const* rows, int64_t columns, int64_t next, int group,
+                Panel256<kGroups>* panel) {
     for (int64_t s = 0; s < columns / kSuper; ++s) {
         __m512i bytes[4][16];
         __m512i scales[16];
         __m512i minimums[16];
         for (int r = 0; r < 16; ++r) {
-            const Superblock w = F::unpack(rows[r] + s * F::kBlockBytes);
+            const uint8_t* p = rows[r] + s * F::kBlockBytes;
+            prefetch_panel_row(p + next, F::kBlockBytes);
+            const Superblock w = F::unpack(p);
             for (int i = 0; i < 4; ++i) bytes[i][r] = w.bytes[i];
             scales[r] = _mm512_castps_si512(_mm512_mul_ps(to_floats(w.scales), _mm512_set1_ps(w.d)));
             const __m512i dmin = _mm512_castps_si512(_mm512_set1_ps(w.dmin));
@@ -182,8 +187,8 @@ void fill_panel(const uint8_t* const* rows, int64_t columns, int group, Panel256
 // dots[t][g] += the panel's vectors against the four bytes of each token that `act` and multiples of 4 behind
 // it hold.
 template <int kSteps, int kTokens, int kGroups>
-inline void add_bytes(const __m512i (*weights)[kGroups], const uint8_t* act, int64_t stride,
-                      __m512i (&dots)[kTokens][kGroups]) {
+[[gnu::always_inline]] inline void add_bytes(const __m512i (*weights)[kGroups], const uint8_t* act,
+                                             int64_t stride, __m512i (&dots)[kTokens][kGroups]) {
 #pragma GCC unroll 8
     for (int i = 0; i < kSteps; ++i)
 #pragma GCC unroll 8
@@ -195,7 +200,7 @@ inline void add_bytes(const __m512i (*weights)[kGroups], const uint8_t* act, int
 }
 
 template <int kTokens, int kGroups>
-inline void clear(__m512i (&dots)[kTokens][kGroups]) {
+[[gnu::always_inline]] inline void clear(__m512i (&dots)[kTokens][kGroups]) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 2
@@ -257,10 +262,12 @@ void many_tokens(const LinearArgs& linear, int64_t begin, int64_t end, void* wor
     for (int64_t first = 0; first < linear.k; first += kPanelColumns) {
         const int64_t columns = linear.k - first < kPanelColumns ? linear.k - first : kPanelColumns;
         const int64_t super = first / kSuper;
+        const int64_t offset = super * F::kBlockBytes;
+        const int64_t next = next_panel_distance(linear, offset, columns / kSuper * F::kBlockBytes, kGroups);
         for (int g = 0; g < kGroups; ++g) {
             const uint8_t* rows[16];
-            panel_rows(linear, begin + 16 * g, end, super * F::kBlockBytes, rows);
-            fill_panel<F, kGroups>(rows, columns, g, &panel);
+            panel_rows(linear, begin + 16 * g, end, offset, rows);
+            fill_panel<F, kGroups>(rows, columns, next, g, &panel);
         }
         PanelTile tile(linear, begin, end, first, columns);
         tile.sums_distance = layout.sums_offset - layout.d_offset + super * 32 - super * 4;

@@ -34,6 +34,7 @@ struct alignas(64) FourActivations {
 
 constexpr int64_t kChunk = 128;  // columns of FourBlocks
 constexpr int64_t kPanelColumns = 512;
+constexpr int kRowTokens = 5;  // the activations of more would not stay in the first level cache
 
 // The last blocks of a row, fewer than four: from a copy, zeros behind them.
 template <class F>
@@ -80,7 +81,8 @@ void arrange_token(const uint8_t* row, const Q8x32Layout& layout, int64_t k, Fou
 }
 
 template <class F, int kTokens>
-inline void accumulate_chunk(const FourBlocks& w, const FourActivations* act, __m512* sums) {
+[[gnu::always_inline]] inline void accumulate_chunk(const FourBlocks& w, const FourActivations* act,
+                                                    __m512* sums) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
         const __m512i correction = _mm512_load_si512(act[t].correction);
@@ -128,9 +130,10 @@ struct alignas(64) Panel32 {
     __m512 m[kPanelColumns / 32][kGroups];
 };
 
-// Unpacks `columns` columns of 16 rows; `rows` may repeat a row.
+// Unpacks `columns` columns of 16 rows; `rows` may repeat a row. The next panel's bytes lie `next` further.
 template <class F, int kGroups>
-void fill_panel(const uint8_t* const* rows, int64_t columns, int group, Panel32<kGroups>* panel) {
+void fill_panel(const uint8_t* const* rows, int64_t columns, int64_t next, int group,
+                Panel32<kGroups>* panel) {
     for (int64_t column = 0; column < columns; column += kChunk) {
         const int64_t n_blocks = columns - column >= kChunk ? 4 : (columns - column) / 32;
         __m512i low[16];
@@ -138,6 +141,7 @@ void fill_panel(const uint8_t* const* rows, int64_t columns, int group, Panel32<
         __m512i scales[16];
         for (int r = 0; r < 16; ++r) {
             const uint8_t* p = rows[r] + column / 32 * F::kBlockBytes;
+            prefetch_panel_row(p + next, 4 * F::kBlockBytes);
             const FourBlocks w = n_blocks == 4 ? F::unpack(p) : unpack_partial<F>(p, n_blocks);
             low[r] = w.low;
             high[r] = w.high;
@@ -217,10 +221,12 @@ void many_tokens(const LinearArgs& linear, int64_t begin, int64_t end, void* wor
     auto& panel = *reinterpret_cast<Panel32<kGroups>*>(align_64(workspace));
     for (int64_t first = 0; first < linear.k; first += kPanelColumns) {
         const int64_t columns = linear.k - first < kPanelColumns ? linear.k - first : kPanelColumns;
+        const int64_t offset = first / 32 * F::kBlockBytes;
+        const int64_t next = next_panel_distance(linear, offset, columns / 32 * F::kBlockBytes, kGroups);
         for (int g = 0; g < kGroups; ++g) {
             const uint8_t* rows[16];
-            panel_rows(linear, begin + 16 * g, end, first / 32 * F::kBlockBytes, rows);
-            fill_panel<F, kGroups>(rows, columns, g, &panel);
+            panel_rows(linear, begin + 16 * g, end, offset, rows);
+            fill_panel<F, kGroups>(rows, columns, next, g, &panel);
         }
         PanelTile tile(linear, begin, end, first, columns);
         tile.sums_distance = layout.dsum_offset - layout.d_offset;

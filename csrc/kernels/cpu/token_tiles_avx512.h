@@ -9,7 +9,6 @@
 namespace llmcore {
 namespace {
 
-constexpr int kRowTokens = 8;    // up to here row by row, above in panels
 constexpr int kPanelTokens = 6;  // 2 x 6 sums and 2 x 6 dots leave 8 registers
 
 template <int kValue>
@@ -52,6 +51,18 @@ inline void panel_rows(const LinearArgs& linear, int64_t row, int64_t end, int64
         const int64_t source = row + r < end ? row + r : end - 1;
         rows[r] = static_cast<const uint8_t*>(linear.weight) + source * linear.weight_row_bytes + offset;
     }
+}
+
+// From a panel's bytes of a row to those that the next panel has for the same lane: the row's next `bytes`,
+// or, where `first` + `bytes` is the whole row, the beginning of a row 16 * groups further.
+inline int64_t next_panel_distance(const LinearArgs& linear, int64_t first, int64_t bytes, int groups) {
+    if (first + bytes < linear.weight_row_bytes) return bytes;
+    return 16 * groups * linear.weight_row_bytes - first;
+}
+
+// Asks for `bytes` from p on, into the second level cache: the first holds the present panel.
+inline void prefetch_panel_row(const uint8_t* p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T1);
 }
 
 // One panel against a few tokens: where their activations are, and the part of the output they make.
