@@ -1,5 +1,5 @@
-// The contract a device fulfils. Eager: each call does its work; a backend may capture begin .. end as a graph.
-// No device types here: weights and activation buffers are handles.
+// The contract a device fulfils. Eager: each call does its work; a backend may capture begin .. end as a
+// graph. No device types here: weights and activation buffers are handles.
 #pragma once
 
 #include <cstdint>
@@ -119,7 +119,8 @@ public:
     virtual void linear(std::span<const LinearOp> ops) = 0;
     virtual void rope_store(const RopeStoreOp& op) = 0;
     virtual void attention(const AttentionOp& op) = 0;
-    // Copies the batch's logit_rows of `in` to the first rows of `out`; later operations on `out` cover just those.
+    // Copies the batch's logit_rows of `in` to the first rows of `out`; later operations on `out` cover just
+    // those.
     virtual void gather_logit_rows(Buffer in, Buffer out) = 0;
     // Rows of `result` in host memory, [logit_rows][cols], valid until the next begin.
     virtual std::span<const float> end(Buffer result) = 0;

@@ -14,7 +14,8 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kBlockTokens = 32;
-// Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one thread's work.
+// Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one thread's
+// work.
 constexpr std::int64_t kInlineWork = 100'000;
 constexpr std::size_t kCopyChunk = std::size_t{4} << 20;
 
@@ -41,14 +42,17 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 }  // namespace
 
 CpuBackend::CpuBackend(KernelSelector selector, int threads)
-    : selector_(std::move(selector)), pool_(threads), workspaces_(static_cast<std::size_t>(threads)),
+    : selector_(std::move(selector)),
+      pool_(threads),
+      workspaces_(static_cast<std::size_t>(threads)),
       scratches_(static_cast<std::size_t>(threads)) {}
 
 BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
 
 Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
     BufferState state;
-    state.memory = PageBuffer(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) * sizeof(float));
+    state.memory =
+        PageBuffer(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) * sizeof(float));
     state.rows = rows;
     state.cols = cols;
     buffers_.push_back(std::move(state));
@@ -65,9 +69,10 @@ Weight CpuBackend::upload(const WeightView& view) {
     state.memory = PageBuffer(bytes);
     const auto* source = static_cast<const std::byte*>(view.data);
     std::byte* target = state.memory.data();
-    pool_.parallel_for(static_cast<std::int64_t>(bytes), kCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
-        std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
-    });
+    pool_.parallel_for(static_cast<std::int64_t>(bytes), kCopyChunk,
+                       [&](std::int64_t begin, std::int64_t end, int) {
+                           std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
+                       });
     weights_.push_back(std::move(state));
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
@@ -96,7 +101,8 @@ void CpuBackend::begin(const Batch& batch) {
     slots_.resize(n_tokens);
     row_sequences_.resize(n_tokens);
     for (std::size_t s = 0; s + 1 < batch.row_starts.size(); ++s) {
-        const std::int32_t* blocks = batch.block_table.data() + s * static_cast<std::size_t>(batch.block_table_stride);
+        const std::int32_t* blocks =
+            batch.block_table.data() + s * static_cast<std::size_t>(batch.block_table_stride);
         for (auto row = static_cast<std::size_t>(batch.row_starts[s]);
              row < static_cast<std::size_t>(batch.row_starts[s + 1]); ++row) {
             const std::int64_t position = batch.positions[row];
@@ -128,10 +134,11 @@ const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape,
     return *kernel;
 }
 
-void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin, std::int64_t end,
-                     int worker) {
+void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin,
+                     std::int64_t end, int worker) {
     const std::size_t bytes = kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape);
-    kernel.run(&args, begin, end, bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
+    kernel.run(&args, begin, end,
+               bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
 }
 
 void CpuBackend::norm(const NormOp& op) {
@@ -183,8 +190,8 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
     store.slots = slots_.data();
     store.kv = kv_view(op.layer);
 
-    const Shape shape = {.m = rows, .head_dim = head_dim, .n_heads = op.n_heads,
-                         .n_kv_heads = kv_spec_.n_kv_heads};
+    const Shape shape = {
+        .m = rows, .head_dim = head_dim, .n_heads = op.n_heads, .n_kv_heads = kv_spec_.n_kv_heads};
     const Kernel* rope = op.style == RopeStyle::none ? nullptr : &small_kernel(Op::rope, Format::none, shape);
     const Kernel& kv_store = small_kernel(Op::kv_store, kv_spec_.format, shape);
     const Kernel* norm = nullptr;
@@ -192,7 +199,8 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
     if (op.q_norm || op.k_norm) norm = &small_kernel(Op::norm, Format::none, norm_shape);
 
     // Heads are rows of their own to the norm kernel.
-    const auto norm_heads = [&](BufferState& state, Weight scale, std::int64_t begin, std::int64_t end, int worker) {
+    const auto norm_heads = [&](BufferState& state, Weight scale, std::int64_t begin, std::int64_t end,
+                                int worker) {
         NormArgs args;
         args.x = state.data();
         args.x_stride = head_dim;
@@ -237,7 +245,9 @@ void CpuBackend::attention(const AttentionOp& op) {
     args.causal = op.causal;
     args.kv_lens = batch_.kv_lens.data();
 
-    const Shape shape = {.m = q.live_rows, .head_dim = kv_spec_.head_dim, .n_heads = op.n_heads,
+    const Shape shape = {.m = q.live_rows,
+                         .head_dim = kv_spec_.head_dim,
+                         .n_heads = op.n_heads,
                          .n_kv_heads = kv_spec_.n_kv_heads};
     const Kernel& kernel = small_kernel(Op::attention, kv_spec_.format, shape);
     const std::int64_t items = q.live_rows * kv_spec_.n_kv_heads;
@@ -425,15 +435,17 @@ void CpuBackend::linear(std::span<const LinearOp> ops) {
         total += jobs.back().n_chunks;
         work += args.m * args.n * args.k;
     }
-    pool_.parallel_for(total, work < kInlineWork ? total : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t index = begin; index < end; ++index) {
-            std::int64_t chunk = index;
-            std::size_t job = 0;
-            while (chunk >= jobs[job].n_chunks) chunk -= jobs[job++].n_chunks;
-            const std::int64_t first = chunk * jobs[job].chunk_rows;
-            run_linear_rows(jobs[job], first, std::min(jobs[job].args.n, first + jobs[job].chunk_rows), worker);
-        }
-    });
+    pool_.parallel_for(
+        total, work < kInlineWork ? total : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+            for (std::int64_t index = begin; index < end; ++index) {
+                std::int64_t chunk = index;
+                std::size_t job = 0;
+                while (chunk >= jobs[job].n_chunks) chunk -= jobs[job++].n_chunks;
+                const std::int64_t first = chunk * jobs[job].chunk_rows;
+                run_linear_rows(jobs[job], first, std::min(jobs[job].args.n, first + jobs[job].chunk_rows),
+                                worker);
+            }
+        });
     for (const LinearOp& op : ops) buffer(op.out).written(buffer(op.in).live_rows);
 }
 

@@ -1,4 +1,5 @@
-// The CPU backend: weights in the file's byte order on huge pages, kernels from the registry, one thread pool.
+// The CPU backend: weights in the file's byte order on huge pages, kernels from the registry, one thread
+// pool.
 #pragma once
 
 #include <map>
@@ -84,7 +85,8 @@ private:
     std::vector<WeightState> weights_;
     std::vector<PageBuffer> workspaces_;  // the kernels', one a thread
     std::vector<PageBuffer> scratches_;   // products before their epilogue, one a thread
-    std::map<std::tuple<Op, Format, Layout, std::int64_t, std::int64_t, std::int64_t>, const Kernel*> small_kernels_;
+    std::map<std::tuple<Op, Format, Layout, std::int64_t, std::int64_t, std::int64_t>, const Kernel*>
+        small_kernels_;
 
     KvSpec kv_spec_;
     std::vector<PageBuffer> kv_layers_;

@@ -11,7 +11,8 @@ namespace llmcore {
 
 std::shared_ptr<Backend> load_backend(std::string_view device, int threads) {
     if (threads < 0)
-        fail(ErrorCode::invalid_argument, "backend", "number of threads", std::to_string(threads), "0 or more");
+        fail(ErrorCode::invalid_argument, "backend", "number of threads", std::to_string(threads),
+             "0 or more");
     if (device == "cuda")
         fail(ErrorCode::model, "backend", "device 'cuda' is not available: this build has no CUDA backend");
     if (device != "auto" && device != "cpu")

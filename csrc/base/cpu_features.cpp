@@ -67,7 +67,8 @@ Isa isa_ceiling() {
         if (std::string_view(wanted) != kIsaNames[i]) continue;
         const Isa isa = static_cast<Isa>(i);
         if (isa > detected_isa())
-            fail(ErrorCode::invalid_argument, "cpu", "LLMCORE_ISA names an instruction set this machine lacks", wanted,
+            fail(ErrorCode::invalid_argument, "cpu",
+                 "LLMCORE_ISA names an instruction set this machine lacks", wanted,
                  std::string("at most ") + isa_name(detected_isa()));
         return isa;
     }

@@ -22,7 +22,7 @@ private:
 [[noreturn]] void fail(ErrorCode code, std::string_view component, std::string_view what);
 
 // Throws Error with the message "[component] what; got X; expected Y".
-[[noreturn]] void fail(ErrorCode code, std::string_view component, std::string_view what, std::string_view got,
-                       std::string_view expected);
+[[noreturn]] void fail(ErrorCode code, std::string_view component, std::string_view what,
+                       std::string_view got, std::string_view expected);
 
 }  // namespace llmcore

@@ -22,7 +22,8 @@ PageBuffer::PageBuffer(std::size_t bytes) {
     if (bytes > std::numeric_limits<std::size_t>::max() / 2)
         fail(ErrorCode::model, "memory", "request too large", std::to_string(bytes) + " bytes", "less");
     map_bytes_ = bytes + slack;
-    map_ = mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    map_ =
+        mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map_ == MAP_FAILED) {
         map_ = nullptr;
         fail(ErrorCode::model, "memory", "out of memory for " + std::to_string(bytes >> 20) + " MB");

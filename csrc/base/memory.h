@@ -7,7 +7,8 @@
 
 namespace llmcore {
 
-// Zeroed pages of their own, aligned to at least 64 bytes (2 MB for 2 MB and more). Pages cost memory when first touched.
+// Zeroed pages of their own, aligned to at least 64 bytes (2 MB for 2 MB and more). Pages cost memory when
+// first touched.
 class PageBuffer {
 public:
     PageBuffer() = default;

@@ -27,14 +27,14 @@ void relax() {
 #endif
 }
 
-// About 50 microseconds: longer than the gaps between the operations of a step, shorter than anyone's patience with an
-// idle engine that burns a core.
+// About 50 microseconds: longer than the gaps between the operations of a step, shorter than anyone's
+// patience with an idle engine that burns a core.
 constexpr int kSpins = 2000;
 
 }  // namespace
 
-// A job is open while its caller works on it. Workers that come in time join; nobody waits for one that has lost its
-// core, because whoever comes late finds the gate closed and goes back to waiting.
+// A job is open while its caller works on it. Workers that come in time join; nobody waits for one that has
+// lost its core, because whoever comes late finds the gate closed and goes back to waiting.
 struct ThreadPool::State {
     std::vector<std::thread> threads;
 
@@ -110,7 +110,8 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int n_threads) : state_(std::make_unique<State>()) {
     if (n_threads < 1)
-        fail(ErrorCode::invalid_argument, "thread_pool", "number of threads", std::to_string(n_threads), "1 or more");
+        fail(ErrorCode::invalid_argument, "thread_pool", "number of threads", std::to_string(n_threads),
+             "1 or more");
     state_->threads.reserve(static_cast<std::size_t>(n_threads - 1));
     for (int i = 1; i < n_threads; ++i) state_->threads.emplace_back([this, i] { state_->worker_main(i); });
 }

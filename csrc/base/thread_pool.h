@@ -17,7 +17,9 @@ public:
           call_([](void* object, std::int64_t begin, std::int64_t end, int worker) {
               (*static_cast<std::remove_reference_t<F>*>(object))(begin, end, worker);
           }) {}
-    void operator()(std::int64_t begin, std::int64_t end, int worker) const { call_(object_, begin, end, worker); }
+    void operator()(std::int64_t begin, std::int64_t end, int worker) const {
+        call_(object_, begin, end, worker);
+    }
 
 private:
     void* object_;
@@ -34,8 +36,9 @@ public:
 
     int size() const;
 
-    // Calls f(begin, end, worker) for chunks of at most `chunk` that together cover [0, n), on all threads; returns when
-    // all are done. One caller at a time. An exception of f is rethrown here once all threads have stopped.
+    // Calls f(begin, end, worker) for chunks of at most `chunk` that together cover [0, n), on all threads;
+    // returns when all are done. One caller at a time. An exception of f is rethrown here once all threads
+    // have stopped.
     void parallel_for(std::int64_t n, std::int64_t chunk, ChunkFunction f);
 
 private:

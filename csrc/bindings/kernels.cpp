@@ -20,7 +20,8 @@ void bind_kernels(py::module_& m) {
             machine["processors"] = llmcore::available_processors();
             return machine;
         },
-        "The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable processors.");
+        "The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable "
+        "processors.");
     m.def(
         "kernels",
         [] {

@@ -12,13 +12,20 @@ namespace {
 
 const char* exception_name(llmcore::ErrorCode code) {
     switch (code) {
-        case llmcore::ErrorCode::invalid_argument: return "InvalidArgumentError";
-        case llmcore::ErrorCode::gguf: return "GGUFError";
-        case llmcore::ErrorCode::model: return "ModelError";
-        case llmcore::ErrorCode::context_length: return "ContextLengthError";
-        case llmcore::ErrorCode::queue_full: return "QueueFullError";
-        case llmcore::ErrorCode::grammar: return "GrammarError";
-        case llmcore::ErrorCode::internal: break;
+        case llmcore::ErrorCode::invalid_argument:
+            return "InvalidArgumentError";
+        case llmcore::ErrorCode::gguf:
+            return "GGUFError";
+        case llmcore::ErrorCode::model:
+            return "ModelError";
+        case llmcore::ErrorCode::context_length:
+            return "ContextLengthError";
+        case llmcore::ErrorCode::queue_full:
+            return "QueueFullError";
+        case llmcore::ErrorCode::grammar:
+            return "GrammarError";
+        case llmcore::ErrorCode::internal:
+            break;
     }
     return "LLMCoreError";
 }

@@ -8,8 +8,8 @@ namespace llmcore {
 namespace {
 
 // One scale per 32: q (int8, k of them), then d (float per 32), then dsum (float per 32: d * sum of q).
-// q = round(x / d), d = max|x| / 127. Parts and rows begin at multiples of 64 bytes; k is a multiple of 32; what lies
-// between a part's end and the next multiple of 64 is zero.
+// q = round(x / d), d = max|x| / 127. Parts and rows begin at multiples of 64 bytes; k is a multiple of 32;
+// what lies between a part's end and the next multiple of 64 is zero.
 struct Q8x32Layout {
     int64_t d_offset, dsum_offset, row_bytes;
 };

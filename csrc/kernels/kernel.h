@@ -1,7 +1,8 @@
 // What a kernel is: one POD descriptor, defined in one file, found by its file's name.
 //
-// Kernel files are compiled with the flags of their instruction set, so everything they include is POD or lives in
-// an anonymous namespace: an inline function shared with a baseline file could otherwise survive as its AVX-512 copy.
+// Kernel files are compiled with the flags of their instruction set, so everything they include is POD or
+// lives in an anonymous namespace: an inline function shared with a baseline file could otherwise survive as
+// its AVX-512 copy.
 #pragma once
 
 #include <stddef.h>
@@ -87,7 +88,8 @@ struct RopeArgs : Args {
 };
 
 // One layer's paged cache: keys, then values, of one block at
-//   base + block * block_bytes + (is_value * n_kv_heads + kv_head) * head_block_bytes, tokens in order, head_dim each.
+//   base + block * block_bytes + (is_value * n_kv_heads + kv_head) * head_block_bytes, tokens in order,
+//   head_dim each.
 struct KvView {
     void* base;
     int64_t block_bytes;
@@ -122,10 +124,10 @@ struct AttentionArgs : Args {
     int64_t n_tokens;
     int64_t n_heads;
     float scale;
-    float softcap;       // 0: none; otherwise scores become softcap * tanh(score / softcap)
-    int64_t window;      // 0: none; otherwise only the last `window` positions are seen
-    const float* sinks;  // null, or one logit a head that joins the softmax's denominator
-    bool causal;         // false: every token sees the whole cached sequence
+    float softcap;           // 0: none; otherwise scores become softcap * tanh(score / softcap)
+    int64_t window;          // 0: none; otherwise only the last `window` positions are seen
+    const float* sinks;      // null, or one logit a head that joins the softmax's denominator
+    bool causal;             // false: every token sees the whole cached sequence
     const int32_t* kv_lens;  // cached tokens of each sequence
 };
 

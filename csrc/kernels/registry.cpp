@@ -14,7 +14,8 @@ namespace {
 constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu"};
 constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32", "q8_256"};
 
-bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) {
+bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
+          const Shape& shape) {
     return kernel.op == op && kernel.weight_format == format && kernel.weight_layout == weight_layout &&
            kernel.out_layout == out_layout && kernel.supports(&shape);
 }
@@ -44,10 +45,12 @@ KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
         if (name.empty()) continue;
         const Kernel* kernel = find_kernel(name);
         if (kernel == nullptr)
-            fail(ErrorCode::invalid_argument, "kernels", "unknown kernel", name, "a name that 'llmcore kernels' lists");
+            fail(ErrorCode::invalid_argument, "kernels", "unknown kernel", name,
+                 "a name that 'llmcore kernels' lists");
         if (kernel->isa > ceiling)
-            fail(ErrorCode::invalid_argument, "kernels", std::string("kernel ") + kernel->name + " cannot run here",
-                 isa_name(ceiling), isa_name(kernel->isa));
+            fail(ErrorCode::invalid_argument, "kernels",
+                 std::string("kernel ") + kernel->name + " cannot run here", isa_name(ceiling),
+                 isa_name(kernel->isa));
         forced_.push_back(kernel);
     }
 }

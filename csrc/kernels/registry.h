@@ -27,10 +27,12 @@ public:
     static KernelSelector from_environment();
 
     // The cheapest kernel that fits, or null.
-    const Kernel* find(Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) const;
+    const Kernel* find(Op op, Format format, Layout weight_layout, Layout out_layout,
+                       const Shape& shape) const;
 
     // As find(), but throws Error(model) that names the op and the format.
-    const Kernel& select(Op op, Format format, Layout weight_layout, Layout out_layout, const Shape& shape) const;
+    const Kernel& select(Op op, Format format, Layout weight_layout, Layout out_layout,
+                         const Shape& shape) const;
 
     // The kernels this selector may choose from.
     std::span<const Kernel* const> usable() const { return usable_; }

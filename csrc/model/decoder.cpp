@@ -10,7 +10,10 @@ namespace llmcore {
 
 Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<Backend> backend,
                  const DecoderLimits& limits)
-    : spec_(spec), limits_(limits), backend_(std::move(backend)), weights_(upload_weights(file, spec_, *backend_)) {
+    : spec_(spec),
+      limits_(limits),
+      backend_(std::move(backend)),
+      weights_(upload_weights(file, spec_, *backend_)) {
     std::int64_t q_size = 0;
     std::int64_t d_ff = 0;
     for (const LayerSpec& layer : spec_.layers) {
@@ -100,8 +103,12 @@ void Decoder::run_layer(std::size_t index) {
                                  .out = gated_,
                                  .activation = spec_.activation}};
     backend.linear(gate_up);
-    const LinearOp down[] = {
-        {.in = gated_, .weight = weights.ffn_down, .bias = {}, .up = {}, .residual = hidden_, .out = hidden_}};
+    const LinearOp down[] = {{.in = gated_,
+                              .weight = weights.ffn_down,
+                              .bias = {},
+                              .up = {},
+                              .residual = hidden_,
+                              .out = hidden_}};
     backend.linear(down);
 }
 
@@ -116,8 +123,12 @@ std::span<const float> Decoder::forward(const Batch& batch) {
     check(batch);
     backend_->begin(batch);
     run_layers();
-    const LinearOp head[] = {
-        {.in = last_normed_, .weight = weights_.output, .bias = {}, .up = {}, .residual = {}, .out = logits_}};
+    const LinearOp head[] = {{.in = last_normed_,
+                              .weight = weights_.output,
+                              .bias = {},
+                              .up = {},
+                              .residual = {},
+                              .out = logits_}};
     backend_->linear(head);
     return backend_->end(logits_);
 }

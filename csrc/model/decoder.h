@@ -20,8 +20,8 @@ struct DecoderLimits {
 
 class Decoder {
 public:
-    // Uploads every weight of `file`, which is not needed afterwards. Throws Error(model) for a missing tensor or a
-    // wrong shape.
+    // Uploads every weight of `file`, which is not needed afterwards. Throws Error(model) for a missing
+    // tensor or a wrong shape.
     Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<Backend> backend,
             const DecoderLimits& limits);
 

@@ -35,7 +35,9 @@ public:
     std::int64_t size(std::string_view key, std::int64_t fallback, std::int64_t largest) const {
         return checked(key, file_.get_int(full(key), fallback), largest);
     }
-    double number(std::string_view key, double fallback) const { return file_.get_float(full(key), fallback); }
+    double number(std::string_view key, double fallback) const {
+        return file_.get_float(full(key), fallback);
+    }
     std::string text(std::string_view key, std::string_view fallback) const {
         return file_.get_string(full(key), fallback);
     }
@@ -70,7 +72,8 @@ private:
     std::string prefix_;
 };
 
-// Frequencies of RoPE: base^(-2i / dims), divided by the context's linear scale and by the file's own factors.
+// Frequencies of RoPE: base^(-2i / dims), divided by the context's linear scale and by the file's own
+// factors.
 std::vector<float> read_inv_freq(const gguf::File& file, const Metadata& metadata, std::int64_t rope_dims) {
     const std::string scaling = metadata.text("rope.scaling.type", "none");
     if (scaling != "none" && scaling != "linear")
@@ -83,12 +86,14 @@ std::vector<float> read_inv_freq(const gguf::File& file, const Metadata& metadat
 
     const std::int64_t count = rope_dims / 2;
     const gguf::TensorInfo* factors = file.find_tensor("rope_freqs.weight");
-    if (factors != nullptr && (factors->format != Format::F32 || factors->cols() != count || factors->rows() != 1))
+    if (factors != nullptr &&
+        (factors->format != Format::F32 || factors->cols() != count || factors->rows() != 1))
         fail(ErrorCode::model, kComponent, "shape of rope_freqs.weight", std::to_string(factors->cols()),
              std::to_string(count) + " values of F32");
     std::vector<float> inv_freq(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
-        double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope_dims)) / scale;
+        double frequency =
+            std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope_dims)) / scale;
         if (factors != nullptr) {
             float factor = 1.0F;
             std::memcpy(&factor, factors->data + i * 4, sizeof(factor));
@@ -108,7 +113,8 @@ void read_layers(const Metadata& metadata, std::int64_t n_layers, ModelSpec& spe
     for (std::size_t i = 0; i < heads.size(); ++i) {
         spec.layers.push_back({.n_heads = heads[i], .n_kv_heads = heads[i], .d_ff = ff[i]});
     }
-    if (const auto kv_heads = metadata.per_layer("attention.head_count_kv", n_layers, heads.front(), kMaxHeads);
+    if (const auto kv_heads =
+            metadata.per_layer("attention.head_count_kv", n_layers, heads.front(), kMaxHeads);
         !kv_heads.empty())
         for (std::size_t i = 0; i < heads.size(); ++i) spec.layers[i].n_kv_heads = kv_heads[i];
     for (const LayerSpec& layer : spec.layers) {
@@ -116,7 +122,8 @@ void read_layers(const Metadata& metadata, std::int64_t n_layers, ModelSpec& spe
             fail(ErrorCode::model, kComponent, "heads are no multiple of key-value heads",
                  std::to_string(layer.n_heads) + " and " + std::to_string(layer.n_kv_heads), "whole groups");
         const LayerSpec& first = spec.layers.front();
-        if (layer.n_heads != first.n_heads || layer.n_kv_heads != first.n_kv_heads || layer.d_ff != first.d_ff)
+        if (layer.n_heads != first.n_heads || layer.n_kv_heads != first.n_kv_heads ||
+            layer.d_ff != first.d_ff)
             fail(ErrorCode::model, kComponent, "unsupported: layers of different widths");
     }
 }
@@ -136,10 +143,12 @@ ModelSpec read_model_spec(const gguf::File& file) {
     spec.d_model = metadata.size("embedding_length", std::int64_t{1} << 24);
     spec.n_ctx_train = metadata.size("context_length", kMaxContext);
     // Every layer has tensors, so the file bounds their number.
-    const std::int64_t n_layers = metadata.size("block_count", static_cast<std::int64_t>(file.tensors().size()));
+    const std::int64_t n_layers =
+        metadata.size("block_count", static_cast<std::int64_t>(file.tensors().size()));
     read_layers(metadata, n_layers, spec);
     if (file.get_int(metadata.full("expert_count"), 0) > 0)
-        fail(ErrorCode::model, kComponent, "unsupported: mixture of experts (" + metadata.full("expert_count") + ")");
+        fail(ErrorCode::model, kComponent,
+             "unsupported: mixture of experts (" + metadata.full("expert_count") + ")");
 
     const std::int64_t n_heads = spec.layers.front().n_heads;
     spec.head_dim = metadata.size("attention.key_length", spec.d_model / n_heads, kMaxHeadDim);
@@ -154,7 +163,8 @@ ModelSpec read_model_spec(const gguf::File& file) {
     spec.rope_style = architecture.rope_style;
     spec.rope_dims = metadata.size("rope.dimension_count", spec.head_dim, spec.head_dim);
     if (spec.rope_dims % 2 != 0)
-        fail(ErrorCode::model, kComponent, "rope dimensions", std::to_string(spec.rope_dims), "an even number");
+        fail(ErrorCode::model, kComponent, "rope dimensions", std::to_string(spec.rope_dims),
+             "an even number");
     spec.inv_freq = read_inv_freq(file, metadata, spec.rope_dims);
     return spec;
 }

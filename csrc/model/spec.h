@@ -35,8 +35,8 @@ struct ModelSpec {
     std::int64_t n_kv_heads() const { return layers.front().n_kv_heads; }
 };
 
-// Reads the spec of a file. Throws Error(model) for an architecture that is not in the table, naming those that are,
-// and for numbers that contradict each other or ask for what is not supported.
+// Reads the spec of a file. Throws Error(model) for an architecture that is not in the table, naming those
+// that are, and for numbers that contradict each other or ask for what is not supported.
 ModelSpec read_model_spec(const gguf::File& file);
 
 // Names of the architectures in the table.

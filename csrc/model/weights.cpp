@@ -24,8 +24,8 @@ public:
         const gguf::TensorInfo* tensor = file_.find_tensor(name);
         if (tensor == nullptr) fail(ErrorCode::model, kComponent, "missing tensor " + name);
         if (tensor->rows() != rows || tensor->cols() != cols)
-            fail(ErrorCode::model, kComponent, "shape of tensor " + name, shape_text(tensor->rows(), tensor->cols()),
-                 shape_text(rows, cols));
+            fail(ErrorCode::model, kComponent, "shape of tensor " + name,
+                 shape_text(tensor->rows(), tensor->cols()), shape_text(rows, cols));
         if (!format_info(tensor->format).can_dequantize)
             fail(ErrorCode::model, kComponent,
                  "tensor " + name + " has the unsupported format " + format_info(tensor->format).name);
@@ -37,7 +37,8 @@ public:
     Weight vector(const std::string& name, std::int64_t size) {
         const gguf::TensorInfo* tensor = file_.find_tensor(name);
         if (tensor != nullptr && tensor->format != Format::F32)
-            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(tensor->format).name, "F32");
+            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(tensor->format).name,
+                 "F32");
         return matrix(name, 1, size);
     }
 
@@ -54,7 +55,8 @@ public:
         for (const gguf::TensorInfo& tensor : file_.tensors())
             if (!bound_.contains(std::string(tensor.name)))
                 fail(ErrorCode::model, kComponent,
-                     "unsupported tensor " + std::string(tensor.name) + ": no part of this architecture as supported");
+                     "unsupported tensor " + std::string(tensor.name) +
+                         ": no part of this architecture as supported");
     }
 
 private:
@@ -98,7 +100,8 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backe
     weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
     const bool tied = !binder.has("output.weight");
     weights.output = tied ? weights.embedding : binder.matrix("output.weight", spec.n_vocab, spec.d_model);
-    for (std::size_t i = 0; i < spec.layers.size(); ++i) weights.layers.push_back(bind_layer(binder, spec, i));
+    for (std::size_t i = 0; i < spec.layers.size(); ++i)
+        weights.layers.push_back(bind_layer(binder, spec, i));
     weights.inv_freq = backend.upload({.format = Format::F32,
                                        .rows = 1,
                                        .cols = static_cast<std::int64_t>(spec.inv_freq.size()),

@@ -1,5 +1,5 @@
-// A model's weights on a backend, bound by the names GGUF gives them. What is present decides: biases, q/k-norms, a
-// tied output.
+// A model's weights on a backend, bound by the names GGUF gives them. What is present decides: biases,
+// q/k-norms, a tied output.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ struct ModelWeights {
     std::int64_t bytes_per_step = 0;  // of those that every step reads: all but a separate embedding table
 };
 
-// Uploads every tensor of the file. Throws Error(model) that names the tensor if one is missing, has another shape than
-// the spec says, or is not part of a supported model.
+// Uploads every tensor of the file. Throws Error(model) that names the tensor if one is missing, has another
+// shape than the spec says, or is not part of a supported model.
 ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backend& backend);
 
 }  // namespace llmcore

@@ -20,12 +20,12 @@ public:
     // From tokenizer.ggml.* of the file. Throws Error(model) when they are missing or contradict each other.
     static Vocabulary from_gguf(const gguf::File& file);
     // For tests and tools: bytes and types by token id.
-    Vocabulary(std::vector<std::string> bytes, std::vector<TokenType> types, std::vector<std::int32_t> end_tokens,
-               bool strips_first_space);
+    Vocabulary(std::vector<std::string> bytes, std::vector<TokenType> types,
+               std::vector<std::int32_t> end_tokens, bool strips_first_space);
 
     std::int32_t size() const;
-    // What the token adds to the text: byte-level and byte-fallback pieces decoded, U+2581 as a space; a control token
-    // adds nothing. Valid as long as the vocabulary.
+    // What the token adds to the text: byte-level and byte-fallback pieces decoded, U+2581 as a space; a
+    // control token adds nothing. Valid as long as the vocabulary.
     std::string_view text_bytes(std::int32_t token) const;
     // The same, but a control token's own name ("<|im_end|>").
     std::string_view token_bytes(std::int32_t token) const;
@@ -34,7 +34,8 @@ public:
     std::string decode(std::span<const std::int32_t> tokens, bool with_control = false) const;
     // The file's type; control as well for end-of-turn tokens that it calls user-defined.
     TokenType type(std::int32_t token) const;
-    // Tokens that end a turn: eos, eot and eom of the file, and control tokens whose text is a known end-of-turn marker.
+    // Tokens that end a turn: eos, eot and eom of the file, and control tokens whose text is a known
+    // end-of-turn marker.
     bool ends_generation(std::int32_t token) const;
     std::span<const std::int32_t> end_tokens() const;
     // SPM pieces write a leading space before the first word; decoding drops it once.

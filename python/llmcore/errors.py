@@ -14,7 +14,7 @@ class GGUFError(LLMCoreError):
 
 
 class ModelError(LLMCoreError):
-    """A file is sound but no model this build can run: an unknown architecture, a missing or misshapen tensor."""
+    """A sound file that this build cannot run: an unknown architecture, a missing or misshapen tensor."""
 
 
 class ContextLengthError(LLMCoreError):

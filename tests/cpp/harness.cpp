@@ -25,7 +25,8 @@ std::vector<TestCase>& registered_tests() {
     return tests;
 }
 
-void report_check(bool passed, const char* expression, const char* file, int line, const std::string& detail) {
+void report_check(bool passed, const char* expression, const char* file, int line,
+                  const std::string& detail) {
     ++progress().checks;
     if (passed) return;
     ++progress().failed_checks;
@@ -60,7 +61,8 @@ double relative_error(const float* a, const double* b, std::size_t n) {
 
 }  // namespace llmcore::test
 
-// Runs the tests whose names contain the first argument (all without one). Exits 1 if any check fails or none ran.
+// Runs the tests whose names contain the first argument (all without one). Exits 1 if any check fails or none
+// ran.
 int main(int argc, char** argv) {
     using llmcore::test::progress;
     const std::string filter = argc > 1 ? argv[1] : "";

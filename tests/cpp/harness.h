@@ -1,4 +1,5 @@
-// The smallest test harness that serves: named tests, checks that report and go on, a random generator with a seed.
+// The smallest test harness that serves: named tests, checks that report and go on, a random generator with a
+// seed.
 #pragma once
 
 #include <cstdint>
@@ -44,30 +45,32 @@ double relative_error(const float* a, const double* b, std::size_t n);
 
 }  // namespace llmcore::test
 
-#define LLMCORE_TEST(name)                                                                   \
-    static void llmcore_test_##name();                                                       \
+#define LLMCORE_TEST(name)                                                                               \
+    static void llmcore_test_##name();                                                                   \
     static const ::llmcore::test::Registration llmcore_registration_##name(#name, &llmcore_test_##name); \
     static void llmcore_test_##name()
 
-#define CHECK(condition) ::llmcore::test::report_check(static_cast<bool>(condition), #condition, __FILE__, __LINE__, "")
+#define CHECK(condition) \
+    ::llmcore::test::report_check(static_cast<bool>(condition), #condition, __FILE__, __LINE__, "")
 
 // As CHECK, with values to print when it fails.
-#define CHECK_MSG(condition, message)                                                            \
-    do {                                                                                         \
-        const bool llmcore_passed = static_cast<bool>(condition);                                \
-        std::ostringstream llmcore_stream;                                                       \
-        if (!llmcore_passed) llmcore_stream << message;                                          \
+#define CHECK_MSG(condition, message)                                                                        \
+    do {                                                                                                     \
+        const bool llmcore_passed = static_cast<bool>(condition);                                            \
+        std::ostringstream llmcore_stream;                                                                   \
+        if (!llmcore_passed) llmcore_stream << message;                                                      \
         ::llmcore::test::report_check(llmcore_passed, #condition, __FILE__, __LINE__, llmcore_stream.str()); \
     } while (false)
 
 // The expression must throw llmcore::Error with this code.
-#define CHECK_THROWS(expected_code, expression)                                                  \
-    do {                                                                                         \
-        bool llmcore_thrown = false;                                                             \
-        try {                                                                                    \
-            static_cast<void>(expression);                                                       \
-        } catch (const ::llmcore::Error& error) {                                                \
-            llmcore_thrown = error.code() == (expected_code);                                    \
-        }                                                                                        \
-        ::llmcore::test::report_check(llmcore_thrown, "throws " #expected_code ": " #expression, __FILE__, __LINE__, ""); \
+#define CHECK_THROWS(expected_code, expression)                                                            \
+    do {                                                                                                   \
+        bool llmcore_thrown = false;                                                                       \
+        try {                                                                                              \
+            static_cast<void>(expression);                                                                 \
+        } catch (const ::llmcore::Error& error) {                                                          \
+            llmcore_thrown = error.code() == (expected_code);                                              \
+        }                                                                                                  \
+        ::llmcore::test::report_check(llmcore_thrown, "throws " #expected_code ": " #expression, __FILE__, \
+                                      __LINE__, "");                                                       \
     } while (false)

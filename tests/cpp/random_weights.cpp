@@ -15,15 +15,21 @@ std::vector<std::size_t> half_offsets(Format format) {
         case Format::Q5_0:
         case Format::Q8_0:
         case Format::IQ4_NL:
-        case Format::IQ4_XS: return {0};
+        case Format::IQ4_XS:
+            return {0};
         case Format::Q4_1:
         case Format::Q5_1:
         case Format::Q4_K:
-        case Format::Q5_K: return {0, 2};
-        case Format::Q2_K: return {80, 82};
-        case Format::Q3_K: return {108};
-        case Format::Q6_K: return {208};
-        default: return {};
+        case Format::Q5_K:
+            return {0, 2};
+        case Format::Q2_K:
+            return {80, 82};
+        case Format::Q3_K:
+            return {108};
+        case Format::Q6_K:
+            return {208};
+        default:
+            return {};
     }
 }
 
@@ -36,7 +42,8 @@ std::vector<Format> weight_formats() {
     return formats;
 }
 
-std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::int64_t cols, Random& random) {
+std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::int64_t cols,
+                                         Random& random) {
     std::vector<std::uint8_t> bytes(static_cast<std::size_t>(row_bytes(format, cols) * rows));
     const auto count = static_cast<std::size_t>(rows * cols);
     if (format == Format::F32) {

@@ -9,7 +9,8 @@
 
 namespace llmcore::test {
 
-// `rows` rows of `cols` elements, exactly as many bytes as they need, so that a sanitizer sees the first byte too far.
+// `rows` rows of `cols` elements, exactly as many bytes as they need, so that a sanitizer sees the first byte
+// too far.
 std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::int64_t cols, Random& random);
 
 // Formats that random_weights() knows: all that can be dequantized.

@@ -1,4 +1,5 @@
-// Every registered kv_store and attention kernel together: keys and values go through the cache that they share.
+// Every registered kv_store and attention kernel together: keys and values go through the cache that they
+// share.
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -33,14 +34,16 @@ struct Step {
     std::int64_t stride = 3;
 
     std::int64_t slot(std::int32_t sequence, std::int64_t position) const {
-        return block_table[static_cast<std::size_t>(sequence * stride + position / kBlockTokens)] * kBlockTokens +
+        return block_table[static_cast<std::size_t>(sequence * stride + position / kBlockTokens)] *
+                   kBlockTokens +
                position % kBlockTokens;
     }
 };
 
 const Kernel* scalar_store(Format format) {
     for (const Kernel* kernel : all_kernels())
-        if (kernel->op == Op::kv_store && kernel->weight_format == format && kernel->isa == Isa::scalar) return kernel;
+        if (kernel->op == Op::kv_store && kernel->weight_format == format && kernel->isa == Isa::scalar)
+            return kernel;
     return nullptr;
 }
 
@@ -67,7 +70,8 @@ public:
             keys_.push_back(random_floats(length * width, random));
             values_.push_back(random_floats(length * width, random));
         }
-        q_ = random_floats(static_cast<std::int64_t>(step_.positions.size()) * shape.n_heads * shape.head_dim, random);
+        q_ = random_floats(static_cast<std::int64_t>(step_.positions.size()) * shape.n_heads * shape.head_dim,
+                           random);
         sinks_ = random_floats(shape.n_heads, random);
     }
 
@@ -114,7 +118,8 @@ public:
         // Two ranges with an odd border, as two threads would take them.
         const std::int64_t items = args.n_tokens * case_.n_kv_heads;
         auto address = reinterpret_cast<std::uintptr_t>(workspace.data());
-        void* aligned = workspace.empty() ? nullptr : reinterpret_cast<void*>((address + 63) & ~std::uintptr_t{63});
+        void* aligned =
+            workspace.empty() ? nullptr : reinterpret_cast<void*>((address + 63) & ~std::uintptr_t{63});
         kernel.run(&args, 0, items / 2, aligned);
         kernel.run(&args, items / 2, items, aligned);
         return out;
@@ -138,8 +143,10 @@ private:
         const float* q = q_.data() + static_cast<std::int64_t>(token) * case_.n_heads * dim + head * dim;
         const std::int64_t position = step_.positions[token];
         const std::int64_t last = case_.causal ? position : step_.kv_lens[sequence] - 1;
-        const std::int64_t first = case_.window > 0 ? std::max<std::int64_t>(0, position - case_.window + 1) : 0;
-        double total = case_.sinks ? std::exp(static_cast<double>(sinks_[static_cast<std::size_t>(head)])) : 0.0;
+        const std::int64_t first =
+            case_.window > 0 ? std::max<std::int64_t>(0, position - case_.window + 1) : 0;
+        double total =
+            case_.sinks ? std::exp(static_cast<double>(sinks_[static_cast<std::size_t>(head)])) : 0.0;
         std::vector<double> sums(static_cast<std::size_t>(dim));
         for (std::int64_t p = first; p <= last; ++p) {
             double score = 0.0;
@@ -155,8 +162,8 @@ private:
                     weight * values_[sequence][static_cast<std::size_t>(p * width + kv_head * dim + i)];
         }
         for (std::int64_t i = 0; i < dim; ++i)
-            result[token * static_cast<std::size_t>(case_.n_heads * dim) + static_cast<std::size_t>(head * dim + i)] =
-                sums[static_cast<std::size_t>(i)] / total;
+            result[token * static_cast<std::size_t>(case_.n_heads * dim) +
+                   static_cast<std::size_t>(head * dim + i)] = sums[static_cast<std::size_t>(i)] / total;
     }
 
     Case case_;
@@ -197,7 +204,8 @@ LLMCORE_TEST(attention_kernels_match_float64) {
             const std::vector<float> out = check.attend(*kernel, shape);
             const double error = relative_error(out.data(), check.expected().data(), out.size());
             const double allowed = kernel->weight_format == Format::F32 ? 1e-5 : 1e-3;
-            CHECK_MSG(error <= allowed, kernel->name << " head_dim " << attention.head_dim << ": error " << error);
+            CHECK_MSG(error <= allowed,
+                      kernel->name << " head_dim " << attention.head_dim << ": error " << error);
         }
     }
 }

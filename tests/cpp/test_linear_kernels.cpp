@@ -1,4 +1,5 @@
-// Every registered linear and packing kernel, on odd shapes, against a float64 product of the dequantized weights.
+// Every registered linear and packing kernel, on odd shapes, against a float64 product of the dequantized
+// weights.
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -92,8 +93,8 @@ struct Product {
     std::vector<double> magnitudes;  // the same with absolute values: what rounding errors scale with
 };
 
-Product multiply(const std::vector<float>& x, const std::vector<float>& weights, std::int64_t m, std::int64_t begin,
-                 std::int64_t end, std::int64_t k) {
+Product multiply(const std::vector<float>& x, const std::vector<float>& weights, std::int64_t m,
+                 std::int64_t begin, std::int64_t end, std::int64_t k) {
     Product product;
     for (std::int64_t i = 0; i < m; ++i)
         for (std::int64_t j = begin; j < end; ++j) {
@@ -111,9 +112,9 @@ Product multiply(const std::vector<float>& x, const std::vector<float>& weights,
     return product;
 }
 
-// One kernel on one shape. It must compute the product of what it is given to rounding error, whatever the shape; and
-// where there are outputs enough for the figure to mean something, be as close to the unpacked activations' product as
-// its layout promises.
+// One kernel on one shape. It must compute the product of what it is given to rounding error, whatever the
+// shape; and where there are outputs enough for the figure to mean something, be as close to the unpacked
+// activations' product as its layout promises.
 void check_linear(const Kernel& kernel, std::int64_t m, std::int64_t n, std::int64_t k, Random& random) {
     const Shape shape = {.m = m, .n = n, .k = k};
     if (!kernel.supports(&shape)) return;
@@ -147,17 +148,20 @@ void check_linear(const Kernel& kernel, std::int64_t m, std::int64_t n, std::int
     args.m = m;
     args.n = n;
     args.k = k;
-    std::vector<std::uint8_t> workspace(kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(&shape));
+    std::vector<std::uint8_t> workspace(kernel.workspace_bytes == nullptr ? 0
+                                                                          : kernel.workspace_bytes(&shape));
     kernel.run(&args, begin, end, workspace.data());
 
     const Product exact = multiply(given, dequantized, m, begin, end, k);
     double worst = 0.0;
     for (std::size_t i = 0; i < out.size(); ++i) {
-        const double magnitude = exact.magnitudes[i] > 0.0 ? exact.magnitudes[i] : 1.0;  // all scales may be zero
+        const double magnitude =
+            exact.magnitudes[i] > 0.0 ? exact.magnitudes[i] : 1.0;  // all scales may be zero
         const double error = std::fabs(static_cast<double>(out[i]) - exact.values[i]) / magnitude;
         worst = error <= worst ? worst : error;  // so that a NaN stays
     }
-    CHECK_MSG(worst <= 2e-6, kernel.name << " m " << m << " n " << n << " k " << k << ": rounding error " << worst);
+    CHECK_MSG(worst <= 2e-6,
+              kernel.name << " m " << m << " n " << n << " k " << k << ": rounding error " << worst);
     if (m >= 64) {
         const Product wanted = multiply(x, dequantized, m, begin, end, k);
         const double error = relative_error(out.data(), wanted.values.data(), out.size());
@@ -172,7 +176,8 @@ LLMCORE_TEST(every_format_has_a_reference_kernel) {
     for (const Format format : weight_formats()) {
         bool found = false;
         for (const Kernel* kernel : all_kernels())
-            found |= kernel->op == Op::linear && kernel->weight_format == format && kernel->isa == Isa::scalar;
+            found |=
+                kernel->op == Op::linear && kernel->weight_format == format && kernel->isa == Isa::scalar;
         CHECK_MSG(found, format_info(format).name);
     }
 }
@@ -220,7 +225,8 @@ LLMCORE_TEST(packing_kernels_keep_the_activations) {
                         sums_agree &= std::fabs(dsum[b] - expected) <= 1e-5F * (1.0F + std::fabs(expected));
                     }
                 } else {
-                    const auto* sums = reinterpret_cast<const std::int16_t*>(bytes + q8x256_layout(k).sums_offset);
+                    const auto* sums =
+                        reinterpret_cast<const std::int16_t*>(bytes + q8x256_layout(k).sums_offset);
                     for (std::int64_t b = 0; b < k / 16; ++b) {
                         int sum = 0;
                         for (std::int64_t c = 0; c < 16; ++c) sum += q[16 * b + c];

@@ -41,8 +41,8 @@ LLMCORE_TEST(unusable_forced_names_are_errors) {
 
 LLMCORE_TEST(a_missing_kernel_is_named) {
     const KernelSelector selector(detected_isa(), "");
-    CHECK_THROWS(ErrorCode::model,
-                 selector.select(Op::linear, Format::F64, Layout::gguf, Layout::f32, {.m = 1, .n = 1, .k = 1}));
+    CHECK_THROWS(ErrorCode::model, selector.select(Op::linear, Format::F64, Layout::gguf, Layout::f32,
+                                                   {.m = 1, .n = 1, .k = 1}));
 }
 
 }  // namespace llmcore::test

@@ -29,12 +29,16 @@ std::vector<std::uint8_t> workspace_for(const Kernel& kernel, const Shape& shape
 
 double activate(Activation activation, double x) {
     switch (activation) {
-        case Activation::silu: return x / (1.0 + std::exp(-x));
+        case Activation::silu:
+            return x / (1.0 + std::exp(-x));
         case Activation::gelu_tanh:
             return 0.5 * x * (1.0 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-        case Activation::gelu_erf: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
-        case Activation::relu: return x > 0.0 ? x : 0.0;
-        case Activation::none: break;
+        case Activation::gelu_erf:
+            return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+        case Activation::relu:
+            return x > 0.0 ? x : 0.0;
+        case Activation::none:
+            break;
     }
     return x;
 }
@@ -53,7 +57,8 @@ LLMCORE_TEST(norm_kernels_match_float64) {
             std::vector<double> expected;
             for (std::int64_t row = 0; row < 3; ++row) {
                 double squares = 0.0;
-                for (std::int64_t i = 0; i < n; ++i) squares += std::pow(x[static_cast<std::size_t>(row * n + i)], 2.0);
+                for (std::int64_t i = 0; i < n; ++i)
+                    squares += std::pow(x[static_cast<std::size_t>(row * n + i)], 2.0);
                 const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
                 for (std::int64_t i = 0; i < n; ++i)
                     expected.push_back(x[static_cast<std::size_t>(row * n + i)] * scale *
@@ -104,8 +109,8 @@ LLMCORE_TEST(glu_kernels_match_float64) {
                     std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
                     kernel->run(&args, 0, 2, workspace.data());
                     const double error = relative_error(out.data(), expected.data(), out.size());
-                    CHECK_MSG(error < 3e-6, kernel->name << " activation " << static_cast<int>(activation) << " n " << n
-                                                         << ": error " << error);
+                    CHECK_MSG(error < 3e-6, kernel->name << " activation " << static_cast<int>(activation)
+                                                         << " n " << n << ": error " << error);
                 }
 }
 
@@ -113,7 +118,8 @@ LLMCORE_TEST(rope_kernels_match_float64) {
     Random random(5);
     for (const Kernel* kernel : runnable(Op::rope))
         for (const RopeStyle style : {RopeStyle::adjacent, RopeStyle::halves})
-            for (const auto& [head_dim, rope_dims] : {std::pair{64, 64}, {80, 80}, {128, 64}, {8, 8}, {6, 2}}) {
+            for (const auto& [head_dim, rope_dims] :
+                 {std::pair{64, 64}, {80, 80}, {128, 64}, {8, 8}, {6, 2}}) {
                 const std::int64_t n_heads = 3;
                 const std::int64_t rows = 4;
                 const std::int64_t width = n_heads * head_dim;
@@ -128,13 +134,15 @@ LLMCORE_TEST(rope_kernels_match_float64) {
                 for (std::int64_t row = 0; row < rows; ++row)
                     for (std::int64_t head = 0; head < n_heads; ++head)
                         for (int i = 0; i < rope_dims / 2; ++i) {
-                            const double angle = static_cast<double>(positions[static_cast<std::size_t>(row)]) *
-                                                 static_cast<double>(inv_freq[static_cast<std::size_t>(i)]);
+                            const double angle =
+                                static_cast<double>(positions[static_cast<std::size_t>(row)]) *
+                                static_cast<double>(inv_freq[static_cast<std::size_t>(i)]);
                             const auto start = static_cast<std::size_t>(row * width + head * head_dim);
                             const auto pair = static_cast<std::size_t>(i);
                             const bool halves = style == RopeStyle::halves;
                             const std::size_t a = start + (halves ? pair : 2 * pair);
-                            const std::size_t b = halves ? a + static_cast<std::size_t>(rope_dims / 2) : a + 1;
+                            const std::size_t b =
+                                halves ? a + static_cast<std::size_t>(rope_dims / 2) : a + 1;
                             const double u = x[a];
                             const double v = x[b];
                             expected[a] = 1.5 * (u * std::cos(angle) - v * std::sin(angle));
@@ -153,8 +161,8 @@ LLMCORE_TEST(rope_kernels_match_float64) {
                 std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
                 kernel->run(&args, 0, rows, workspace.data());
                 const double error = relative_error(x.data(), expected.data(), x.size());
-                CHECK_MSG(error < 1e-6, kernel->name << " head_dim " << head_dim << " style " << static_cast<int>(style)
-                                                     << ": error " << error);
+                CHECK_MSG(error < 1e-6, kernel->name << " head_dim " << head_dim << " style "
+                                                     << static_cast<int>(style) << ": error " << error);
             }
 }
 

@@ -32,7 +32,8 @@ LLMCORE_TEST(thread_pool_wakes_sleeping_workers) {
     for (int round = 0; round < 20; ++round) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));  // long enough for workers to fall asleep
         std::atomic<int> sum{0};
-        pool.parallel_for(30, 1, [&](std::int64_t begin, std::int64_t, int) { sum += static_cast<int>(begin); });
+        pool.parallel_for(30, 1,
+                          [&](std::int64_t begin, std::int64_t, int) { sum += static_cast<int>(begin); });
         CHECK(sum.load() == 435);
     }
 }

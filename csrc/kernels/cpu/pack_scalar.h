@@ -1,6 +1,7 @@
 // Packs float rows to int8 with a scale per 32 or per 256 (kernels/activation_layout.h).
 #pragma once
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -10,11 +11,19 @@
 namespace llmcore {
 namespace {
 
-// Quantizes one group to q = round(x / d), d = max|x| / 127, ties to even; returns d.
+// Quantizes one group to q = round(x / d), d = max|x| / 127, ties to even; returns d. A group of zeros, or
+// too small for 127 / max|x| to be finite, becomes zeros; one that holds an infinity or a NaN gets the scale
+// NaN and zeros, so that what it touches is visibly not a number.
 inline float pack_group(const float* x, int64_t count, int8_t* q) {
+    constexpr float kSmallest = 0x1p-120F;
     float largest = 0.0F;
-    for (int64_t i = 0; i < count; ++i) largest = fmaxf(largest, fabsf(x[i]));
-    const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+    for (int64_t i = 0; i < count; ++i)
+        if (!(fabsf(x[i]) <= largest)) largest = fabsf(x[i]) <= FLT_MAX ? fabsf(x[i]) : NAN;
+    if (!(largest >= kSmallest)) {
+        memset(q, 0, static_cast<size_t>(count));
+        return largest < kSmallest ? 0.0F : largest;
+    }
+    const float inverse = 127.0F / largest;
     for (int64_t i = 0; i < count; ++i) q[i] = static_cast<int8_t>(nearbyintf(x[i] * inverse));
     return largest / 127.0F;
 }

@@ -1,0 +1,413 @@
+"""
+The native core of llmcore. Use the llmcore package; names here may change.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import os
+import pathlib
+import typing
+__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'bpe_merges', 'dequantize', 'formats', 'kernels', 'machine', 'spm_merges']
+class Output:
+    """
+    What one step brought for one sequence.
+    """
+    def take_values(self) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Logits or the embedding, flat; moved out by the first call.
+        """
+    @property
+    def completion_tokens(self) -> int:
+        ...
+    @property
+    def error_message(self) -> str:
+        ...
+    @property
+    def error_name(self) -> str:
+        ...
+    @property
+    def finish(self) -> str | None:
+        ...
+    @property
+    def first_token_seconds(self) -> float:
+        ...
+    @property
+    def index(self) -> int:
+        ...
+    @property
+    def logprob_sum(self) -> float | None:
+        ...
+    @property
+    def logprobs(self) -> list[tuple[int, float, list[tuple[int, float]]]]:
+        ...
+    @property
+    def prompt_logprobs(self) -> list[tuple[int, float, list[tuple[int, float]]]] | None:
+        ...
+    @property
+    def prompt_tokens(self) -> int:
+        ...
+    @property
+    def queue_seconds(self) -> float:
+        ...
+    @property
+    def request(self) -> int:
+        ...
+    @property
+    def request_done(self) -> bool:
+        ...
+    @property
+    def text(self) -> str:
+        ...
+    @property
+    def tokens(self) -> list[int]:
+        ...
+    @property
+    def total_seconds(self) -> float:
+        ...
+class ModelInfo:
+    """
+    What was loaded, and how.
+    """
+    @property
+    def architecture(self) -> str:
+        ...
+    @property
+    def d_model(self) -> int:
+        ...
+    @property
+    def device(self) -> str:
+        ...
+    @property
+    def file_bytes(self) -> int:
+        ...
+    @property
+    def kv_bytes(self) -> int:
+        ...
+    @property
+    def kv_plan(self) -> str:
+        ...
+    @property
+    def n_ctx(self) -> int:
+        ...
+    @property
+    def n_ctx_train(self) -> int:
+        ...
+    @property
+    def n_layers(self) -> int:
+        ...
+    @property
+    def n_vocab(self) -> int:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def parameters(self) -> int:
+        ...
+    @property
+    def quantization(self) -> str:
+        ...
+    @property
+    def threads(self) -> int:
+        ...
+    @property
+    def weight_bytes(self) -> int:
+        ...
+class EngineStats:
+    """
+    The state after the last step, and totals.
+    """
+    @property
+    def cancelled(self) -> int:
+        ...
+    @property
+    def failed(self) -> int:
+        ...
+    @property
+    def generated_tokens(self) -> int:
+        ...
+    @property
+    def kv_blocks_free(self) -> int:
+        ...
+    @property
+    def kv_blocks_total(self) -> int:
+        ...
+    @property
+    def prompt_tokens(self) -> int:
+        ...
+    @property
+    def requests(self) -> int:
+        ...
+    @property
+    def running(self) -> int:
+        ...
+    @property
+    def step_seconds(self) -> float:
+        ...
+    @property
+    def steps(self) -> int:
+        ...
+    @property
+    def waiting(self) -> int:
+        ...
+class Engine:
+    """
+    A loaded model and the thread that runs it.
+    """
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256) -> None:
+        ...
+    def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def close(self) -> None:
+        """
+        Ends every request as cancelled and joins the thread; queued outputs stay.
+        """
+    def drain(self) -> list[Output]:
+        """
+        All queued outputs; never waits.
+        """
+    def stats(self) -> EngineStats:
+        ...
+    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def wait(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[Output]:
+        """
+        As drain, but waits for outputs first, that long at most.
+        """
+    @property
+    def fd(self) -> int:
+        """
+        Readable while outputs are queued.
+        """
+    @property
+    def info(self) -> ModelInfo:
+        ...
+class GGUFTensor:
+    """
+    A tensor of a GGUF file: everything but its bytes.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def file_offset(self) -> int:
+        """
+        Of the first byte, from the start of its part.
+        """
+    @property
+    def n_bytes(self) -> int:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def part(self) -> int:
+        """
+        Index into GGUFFile.paths.
+        """
+    @property
+    def shape(self) -> tuple:
+        """
+        In GGUF order: shape[0] is the length of a row.
+        """
+    @property
+    def type(self) -> str:
+        """
+        The format's name, such as 'F32' or 'Q4_K'.
+        """
+class GGUFFile:
+    """
+    A GGUF file, version 2 or 3, mapped into memory and checked when it is opened. Of a split model (name-00001-of-0000N.gguf) all parts are opened, whichever is named.
+    """
+    @staticmethod
+    def from_bytes(data: typing.Any) -> GGUFFile:
+        """
+        Reads a copy of a bytes-like object. Raises GGUFError as the constructor does.
+        """
+    def __init__(self, path: os.PathLike | str | bytes) -> None:
+        """
+        Raises GGUFError if the file is missing, damaged or not GGUF.
+        """
+    def get(self, key: str, default: typing.Any = None) -> typing.Any:
+        """
+        The value of one key, as in metadata.
+        """
+    def keys(self) -> list:
+        """
+        In file order.
+        """
+    def tensor_bytes(self, name: str) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]:
+        """
+        The tensor's bytes as stored: a read-only uint8 array of shape (n_bytes,), a view that keeps the file open. Raises ModelError if there is no such tensor.
+        """
+    @property
+    def file_bytes(self) -> int:
+        """
+        The sizes of all parts together.
+        """
+    @property
+    def metadata(self) -> dict:
+        """
+        All keys and values, of the first part. Numbers are int or float, arrays of numbers and booleans NumPy arrays (1-D copies), arrays of strings lists of str. Bytes that are not UTF-8 become surrogates ('surrogateescape').
+        """
+    @property
+    def paths(self) -> list[pathlib.Path]:
+        """
+        Of all parts; empty if from memory.
+        """
+    @property
+    def tensors(self) -> list:
+        """
+        Of all parts, in file order.
+        """
+    @property
+    def version(self) -> int:
+        ...
+class BlockPool:
+    """
+    KV blocks: which are free, and how often the others are held.
+    """
+    def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    def release(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def retain(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def take(self) -> int:
+        ...
+    @property
+    def capacity(self) -> int:
+        ...
+    @property
+    def free_blocks(self) -> int:
+        ...
+    @property
+    def used_blocks(self) -> int:
+        ...
+class Scheduler:
+    """
+    Decides each step: which sequences run, and how many tokens of each.
+    """
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256) -> None:
+        ...
+    def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def advance(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def append_token(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def blocks(self, id: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
+        ...
+    def cached_tokens(self, id: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    def finish(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def limit_mixed_prompt(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def schedule(self) -> list[tuple[int, int]]:
+        """
+        The next step as (sequence, number of tokens).
+        """
+    @property
+    def has_work(self) -> bool:
+        ...
+    @property
+    def running(self) -> int:
+        ...
+    @property
+    def used_blocks(self) -> int:
+        ...
+    @property
+    def waiting(self) -> int:
+        ...
+class Vocabulary:
+    """
+    The bytes each token stands for, and which tokens end a turn.
+    """
+    def __init__(self, file: GGUFFile) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def decode(self, tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], with_control: bool = False) -> bytes:
+        """
+        The bytes of a whole sequence, without a first word's leading space.
+        """
+    def ends_generation(self, token: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def text_bytes(self, token: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        """
+        What the token adds to the text; nothing for a control token.
+        """
+    def token_bytes(self, token: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        """
+        As text_bytes, but a control token's own name.
+        """
+    def token_type(self, token: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        GGUF's token type: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
+        """
+    @property
+    def end_tokens(self) -> list[int]:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def strips_first_space(self) -> bool:
+        ...
+    @property
+    def token_types(self) -> numpy.typing.NDArray[numpy.uint8]:
+        ...
+class Utf8Assembler:
+    """
+    Joins bytes into text that never splits a character.
+    """
+    def __init__(self) -> None:
+        ...
+    def flush(self) -> str:
+        ...
+    def push(self, bytes: bytes) -> str:
+        ...
+class StopMatcher:
+    """
+    Ends text at a stop string; holds back what may begin one.
+    """
+    def __init__(self, stops: collections.abc.Sequence[str]) -> None:
+        ...
+    def flush(self) -> str:
+        ...
+    def push(self, text: str) -> str:
+        ...
+    @property
+    def matched(self) -> str:
+        ...
+    @property
+    def stopped(self) -> bool:
+        ...
+def bpe_merges(tokens: list, rules: list) -> list:
+    """
+    Pairs of vocabulary strings from rules written "left right"; unusable rules are left out.
+    """
+def dequantize(type_name: str, data: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], n: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    Expands n elements of the format from a uint8 array; returns float32 of shape (n,), bit for bit what gguf.quants.dequantize computes. Raises InvalidArgumentError for an unknown name or a size that does not fit, ModelError for a format that cannot be dequantized.
+    """
+def formats() -> list:
+    """
+    Every tensor format of GGUF: a list of dicts with type (int), name, block_elements, block_bytes and can_dequantize.
+    """
+def kernels() -> list:
+    """
+    Every kernel of this build: name, op, isa, format, act_layout, usable (on this machine).
+    """
+def machine() -> dict:
+    """
+    The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable processors.
+    """
+def spm_merges(tokens: list, scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], types: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> list:
+    """
+    Merge rules a SentencePiece vocabulary implies, best first, as pairs of its strings.
+    """
+__version__: str = '0.1.0'
