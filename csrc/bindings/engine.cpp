@@ -174,6 +174,7 @@ void bind_stats(py::module_& m) {
         .def_readonly("requests", &EngineStats::requests)
         .def_readonly("cancelled", &EngineStats::cancelled)
         .def_readonly("failed", &EngineStats::failed)
+        .def_readonly("preemptions", &EngineStats::preemptions)
         .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
         .def_readonly("generated_tokens", &EngineStats::generated_tokens)
         .def_readonly("step_seconds", &EngineStats::step_seconds);

@@ -48,8 +48,13 @@ void Scheduler::check_fits(const SchedulerConfig& config, const SequenceNeeds& n
     }
 }
 
-std::int64_t Scheduler::reservation(const SequenceNeeds& needs) const {
-    return ceil_div(longest(config_, needs), config_.block_tokens);
+// What an admitted sequence counts for: its longest text if it may not be preempted, else its tokens and some
+// room to grow, so that it does not have to give way at once.
+std::int64_t Scheduler::committed_blocks(const Sequence& sequence) const {
+    const std::int64_t most = longest(config_, sequence.needs);
+    const std::int64_t n_tokens =
+        sequence.may_be_preempted() ? std::min(most, sequence.known + config_.room_to_grow) : most;
+    return ceil_div(n_tokens, config_.block_tokens);
 }
 
 void Scheduler::add(SequenceId id, const SequenceNeeds& needs) {
@@ -61,9 +66,17 @@ void Scheduler::add(SequenceId id, const SequenceNeeds& needs) {
     added.needs = needs;
     added.known = needs.n_prompt;
     sequences_.emplace(id, std::move(added));
-    auto place = waiting_.end();
-    while (place != waiting_.begin() && sequence(*std::prev(place)).needs.priority > needs.priority) --place;
-    waiting_.insert(place, id);
+    wait_in_line(id, false);
+}
+
+// By priority; among equals last, or first for one that ran before.
+void Scheduler::wait_in_line(SequenceId id, bool first_of_equals) {
+    const std::int64_t priority = sequence(id).needs.priority;
+    const auto comes_after = [&](SequenceId other) {
+        const std::int64_t others = sequence(other).needs.priority;
+        return first_of_equals ? others >= priority : others > priority;
+    };
+    waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), comes_after), id);
 }
 
 const Scheduler::Sequence& Scheduler::sequence(SequenceId id) const {
@@ -88,69 +101,109 @@ std::vector<StepEntry> Scheduler::schedule() {
 }
 
 std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
-    std::vector<StepEntry> step;
-    Room room{config_.max_step_tokens, config_.max_logit_rows};
-    schedule_decode(pooling, room, step);
-    if (!step.empty()) room.tokens = std::min(room.tokens, mixed_prompt_tokens_);
-    for (const SequenceId id : running_) {
-        const Sequence& running = sequence(id);
-        if (running.needs.pooling == pooling && !running.decoding()) schedule_prompt(id, room, step);
+    Draft draft{config_.max_step_tokens, config_.max_logit_rows, false, {}};
+    schedule_decode(pooling, draft);
+    if (!draft.entries.empty()) draft.tokens = std::min(draft.tokens, mixed_prompt_tokens_);
+    const std::vector<SequenceId> running = running_;  // those preempted on the way are passed over
+    for (const SequenceId id : running) {
+        const Sequence& candidate = sequence(id);
+        if (candidate.running && candidate.needs.pooling == pooling && !candidate.decoding()) {
+            schedule_prompt(id, draft);
+        }
     }
-    admit(pooling, room, step);
-    return step;
+    if (!draft.preempted) admit(pooling, draft);
+    return std::move(draft.entries);
 }
 
-void Scheduler::schedule_decode(bool pooling, Room& room, std::vector<StepEntry>& step) {
-    for (const SequenceId id : running_) {
-        Sequence& running = sequence(id);
-        if (running.needs.pooling != pooling || !running.decoding() || running.known <= running.cached)
-            continue;
-        extend_blocks(running, 1);
-        step.push_back({id, 1});
-        --room.tokens;
-        --room.logit_rows;
+void Scheduler::schedule_decode(bool pooling, Draft& draft) {
+    const std::vector<SequenceId> running = running_;
+    for (const SequenceId id : running) {
+        const Sequence& candidate = sequence(id);
+        if (!candidate.running || candidate.needs.pooling != pooling || !candidate.decoding()) continue;
+        if (secure_blocks(id, 1, draft) < 1) continue;
+        draft.entries.push_back({id, 1});
+        --draft.tokens;
+        --draft.logit_rows;
     }
 }
 
-void Scheduler::schedule_prompt(SequenceId id, Room& room, std::vector<StepEntry>& step) {
-    Sequence& prompt = sequence(id);
-    const std::int64_t left = prompt.needs.n_prompt - prompt.cached;
-    std::int64_t n_tokens = std::min(left, room.tokens);
-    std::int64_t logit_rows = 0;
+void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
+    const Sequence& prompt = sequence(id);
+    const std::int64_t left = prompt.known - prompt.cached;
+    std::int64_t n_tokens = std::min(left, draft.tokens);
     if (prompt.needs.all_rows) {
-        n_tokens = std::min(n_tokens, room.logit_rows);
-        logit_rows = n_tokens;
-    } else if (n_tokens == left) {
-        // The chunk that ends the prompt asks for one row; without room for it, it ends in a later step.
-        room.logit_rows > 0 ? logit_rows = 1 : --n_tokens;
+        n_tokens = std::min(n_tokens, draft.logit_rows);
+    } else if (n_tokens == left && draft.logit_rows == 0) {
+        --n_tokens;  // what ends the prompt asks for one row; without room for it, the end waits
     }
+    if (n_tokens > 0) n_tokens = secure_blocks(id, n_tokens, draft);
     if (n_tokens <= 0) return;
-    extend_blocks(prompt, n_tokens);
-    step.push_back({id, n_tokens});
-    room.tokens -= n_tokens;
-    room.logit_rows -= logit_rows;
+    draft.entries.push_back({id, n_tokens});
+    draft.tokens -= n_tokens;
+    draft.logit_rows -= prompt.needs.all_rows ? n_tokens : (n_tokens == left ? 1 : 0);
 }
 
-void Scheduler::admit(bool pooling, Room& room, std::vector<StepEntry>& step) {
+void Scheduler::admit(bool pooling, Draft& draft) {
+    std::int64_t committed = 0;
+    for (const SequenceId id : running_) committed += committed_blocks(sequence(id));
     // Strictly in order: a long request at the head waits for room rather than being overtaken for ever.
-    while (!waiting_.empty() && running() < config_.max_batch && room.tokens > 0) {
+    while (!waiting_.empty() && running() < config_.max_batch && draft.tokens > 0) {
         const SequenceId id = waiting_.front();
         Sequence& next = sequence(id);
-        const std::int64_t need = reservation(next.needs);
-        if (reserved_ + need > pool_.capacity()) return;
+        committed += committed_blocks(next);
+        if (committed > pool_.capacity()) return;
         waiting_.pop_front();
         running_.push_back(id);
         next.running = true;
-        next.reserved = need;
-        reserved_ += need;
-        if (next.needs.pooling == pooling) schedule_prompt(id, room, step);
+        if (next.needs.pooling == pooling) schedule_prompt(id, draft);
     }
 }
 
-void Scheduler::extend_blocks(Sequence& sequence, std::int64_t n_tokens) {
-    const std::int64_t needed = ceil_div(sequence.cached + n_tokens, config_.block_tokens);
-    while (static_cast<std::int64_t>(sequence.blocks.size()) < needed)
-        sequence.blocks.push_back(pool_.take());
+// Takes the blocks for up to n_tokens more; returns for how many there are blocks now.
+std::int64_t Scheduler::secure_blocks(SequenceId id, std::int64_t n_tokens, Draft& draft) {
+    Sequence& growing = sequence(id);
+    const std::int64_t needed = ceil_div(growing.cached + n_tokens, config_.block_tokens);
+    const auto held = [&] { return static_cast<std::int64_t>(growing.blocks.size()); };
+    while (held() < needed && (pool_.free_blocks() > 0 || preempt_for(id, draft))) {
+        growing.blocks.push_back(pool_.take());
+    }
+    return std::min(n_tokens, held() * config_.block_tokens - growing.cached);
+}
+
+// Preempts the sequence admitted last that has blocks to give; one that may be preempted itself only takes
+// from later ones. So the oldest always gets on, and with it everything. False if there is none.
+bool Scheduler::preempt_for(SequenceId id, Draft& draft) {
+    const bool spares_older = sequence(id).may_be_preempted();
+    for (auto place = running_.rbegin(); place != running_.rend(); ++place) {
+        if (*place == id) {
+            if (spares_older) return false;
+            continue;
+        }
+        const Sequence& victim = sequence(*place);
+        if (!victim.may_be_preempted() || victim.blocks.empty()) continue;
+        take_back(*place, draft);
+        return true;
+    }
+    return false;
+}
+
+void Scheduler::take_back(SequenceId id, Draft& draft) {
+    Sequence& victim = sequence(id);
+    const auto entry = std::find_if(draft.entries.begin(), draft.entries.end(),
+                                    [&](const StepEntry& e) { return e.id == id; });
+    if (entry != draft.entries.end()) {
+        if (!victim.decoding()) draft.tokens += entry->n_tokens;
+        draft.logit_rows += victim.cached + entry->n_tokens == victim.known ? 1 : 0;
+        draft.entries.erase(entry);
+    }
+    for (const std::int32_t block : victim.blocks) pool_.release(block);
+    victim.blocks.clear();
+    victim.cached = 0;
+    victim.running = false;
+    running_.erase(std::find(running_.begin(), running_.end(), id));
+    wait_in_line(id, true);
+    draft.preempted = true;
+    ++preemptions_;
 }
 
 void Scheduler::limit_mixed_prompt(std::int64_t n_tokens) {
@@ -168,7 +221,7 @@ void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {
 void Scheduler::append_token(SequenceId id) {
     Sequence& appended = sequence(id);
     if (appended.known >= longest(config_, appended.needs)) {
-        fail(ErrorCode::internal, "scheduler", "a sequence grew beyond its reservation");
+        fail(ErrorCode::internal, "scheduler", "a sequence grew beyond its limit");
     }
     ++appended.known;
 }
@@ -177,7 +230,6 @@ void Scheduler::finish(SequenceId id) {
     Sequence& finished = sequence(id);
     for (const std::int32_t block : finished.blocks) pool_.release(block);
     if (finished.running) {
-        reserved_ -= finished.reserved;
         running_.erase(std::find(running_.begin(), running_.end(), id));
     } else {
         waiting_.erase(std::find(waiting_.begin(), waiting_.end(), id));

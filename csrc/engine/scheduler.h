@@ -23,6 +23,9 @@ struct SchedulerConfig {
     std::int64_t max_logit_rows = 0;   // rows of a step whose logits may be asked for
     // Prompt rows of a step that also decodes, at most: bounds the pause a long prompt causes the others.
     std::int64_t mixed_prompt_tokens = 256;
+    // Tokens for which a sequence must find room beyond those it has, to be admitted: so that none gives way
+    // at once.
+    std::int64_t room_to_grow = 64;
 };
 
 struct SequenceNeeds {
@@ -51,9 +54,10 @@ public:
     void add(SequenceId id, const SequenceNeeds& needs);
 
     // The next step: decode rows first, one token each, then prompt chunks in order of arrival while the step
-    // has room. A waiting sequence is admitted once the blocks of its longest possible text can be reserved,
-    // so an admitted one never has to give way. Blocks for the step's tokens are taken here. Empty only when
-    // nothing is queued or running.
+    // has room. Blocks for the step's tokens are taken here. Where they run out, the sequence admitted last
+    // gives its blocks back and waits again; it later runs all its tokens anew, as one prompt. Sequences that
+    // want all rows never have to: they are admitted only when the blocks of their longest text can be set
+    // aside. Empty only when nothing is queued or running.
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.
@@ -71,6 +75,7 @@ public:
     bool contains(SequenceId id) const { return sequences_.contains(id); }
     std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
     std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
+    std::int64_t preemptions() const { return preemptions_; }
     std::int64_t cached_tokens(SequenceId id) const { return sequence(id).cached; }
     std::span<const std::int32_t> blocks(SequenceId id) const { return sequence(id).blocks; }
     const BlockPool& pool() const { return pool_; }
@@ -81,30 +86,36 @@ private:
         SequenceNeeds needs;
         std::int64_t known = 0;   // prompt and sampled tokens
         std::int64_t cached = 0;  // of those, in the KV cache
-        std::int64_t reserved = 0;
         bool running = false;
         std::vector<std::int32_t> blocks;
 
-        bool decoding() const { return cached >= needs.n_prompt; }
+        bool decoding() const { return cached >= needs.n_prompt && known == cached + 1; }
+        bool may_be_preempted() const { return !needs.all_rows; }
     };
-    struct Room {
-        std::int64_t tokens = 0;
-        std::int64_t logit_rows = 0;
+    // The step under construction.
+    struct Draft {
+        std::int64_t tokens = 0;      // rows left
+        std::int64_t logit_rows = 0;  // rows left whose logits may be asked for
+        bool preempted = false;
+        std::vector<StepEntry> entries;
     };
 
     const Sequence& sequence(SequenceId id) const;
     Sequence& sequence(SequenceId id);
-    std::int64_t reservation(const SequenceNeeds& needs) const;
+    std::int64_t committed_blocks(const Sequence& sequence) const;
     std::vector<StepEntry> schedule_kind(bool pooling);
-    void schedule_decode(bool pooling, Room& room, std::vector<StepEntry>& step);
-    void schedule_prompt(SequenceId id, Room& room, std::vector<StepEntry>& step);
-    void admit(bool pooling, Room& room, std::vector<StepEntry>& step);
-    void extend_blocks(Sequence& sequence, std::int64_t n_tokens);
+    void schedule_decode(bool pooling, Draft& draft);
+    void schedule_prompt(SequenceId id, Draft& draft);
+    void admit(bool pooling, Draft& draft);
+    void wait_in_line(SequenceId id, bool first_of_equals);
+    std::int64_t secure_blocks(SequenceId id, std::int64_t n_tokens, Draft& draft);
+    bool preempt_for(SequenceId id, Draft& draft);
+    void take_back(SequenceId id, Draft& draft);
 
     SchedulerConfig config_;
     BlockPool pool_;
     std::int64_t mixed_prompt_tokens_;
-    std::int64_t reserved_ = 0;
+    std::int64_t preemptions_ = 0;
     bool pooling_turn_ = false;
     std::unordered_map<SequenceId, Sequence> sequences_;
     std::deque<SequenceId> waiting_;   // by priority, then arrival

@@ -265,7 +265,8 @@ void Stepper::process(const StepEntry& entry, std::span<const float> rows, std::
     Sequence& active = sequence(entry.id);
     const std::int64_t first = scheduler_.cached_tokens(entry.id);
     scheduler_.advance(entry.id, entry.n_tokens);
-    if (first < active.n_prompt()) totals_.prompt_tokens += entry.n_tokens;
+    const std::int64_t seen = std::min(first + entry.n_tokens, active.n_prompt());
+    if (seen > active.prompt_seen) totals_.prompt_tokens += seen - std::exchange(active.prompt_seen, seen);
     const bool caught_up = first + entry.n_tokens == static_cast<std::int64_t>(active.tokens.size());
     if (active.request.spec.kind != RequestKind::generate) {
         collect_values(active, rows);
@@ -387,6 +388,7 @@ EngineStats Stepper::stats() const {
     EngineStats stats = totals_;
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
+    stats.preemptions = scheduler_.preemptions();
     stats.kv_blocks_total = scheduler_.pool().capacity();
     stats.kv_blocks_free = scheduler_.pool().free_blocks();
     return stats;

@@ -30,6 +30,7 @@ struct EngineStats {
     std::int64_t requests = 0;
     std::int64_t cancelled = 0;  // requests
     std::int64_t failed = 0;     // requests
+    std::int64_t preemptions = 0;
     std::int64_t prompt_tokens = 0;
     std::int64_t generated_tokens = 0;
     double step_seconds = 0.0;
@@ -75,6 +76,7 @@ private:
         std::vector<std::int32_t> tokens;  // prompt and sampled
         std::optional<Clock::time_point> first_step;
         std::optional<Clock::time_point> first_token;
+        std::int64_t prompt_seen = 0;  // prompt tokens run at least once
         double logprob_sum = 0.0;
         std::vector<TokenLogprobs> prompt_logprobs;
         std::vector<float> values;

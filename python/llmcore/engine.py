@@ -55,6 +55,8 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Requests."""
     failed: int
     """Requests."""
+    preemptions: int
+    """Sequences that gave their KV blocks to older ones and started over."""
     prompt_tokens: int
     generated_tokens: int
     step_seconds: float

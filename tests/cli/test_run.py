@@ -57,13 +57,13 @@ def test_a_prompt_alone_goes_to_the_embedded_model(tmp_path, monkeypatch: pytest
 
 
 def test_conversation(llmcore, tiny_model) -> None:
-    result = llmcore("run", "-i", tiny_model, "-n", 4, stdin="ba be\nbi bo\n/exit\nnot read\n")
+    result = llmcore("run", "-i", tiny_model, "-n", 4, "--ignore-eos", stdin="ba be\nbi bo\n/exit\nnot read\n")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("4 tokens") == 2
 
 
 def test_conversation_ends_with_the_input(llmcore, tiny_model) -> None:
-    result = llmcore("run", "-i", tiny_model, "-n", 4, stdin="ba be\n")
+    result = llmcore("run", "-i", tiny_model, "-n", 4, "--ignore-eos", stdin="ba be\n")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("4 tokens") == 1
 

@@ -376,6 +376,26 @@ LLMCORE_TEST(engine_reports_logprobs) {
     CHECK(all[2].logprob_sum && std::abs(*all[2].logprob_sum - 3 * (10.0 - log_total)) < 1e-5);
 }
 
+LLMCORE_TEST(engine_preempted_requests_equal_each_alone) {
+    RunnerLimits limits = FakeRunner::small_limits();
+    limits.n_ctx = 200;
+    limits.kv_blocks = 60;  // 240 tokens for up to four times 200
+    Rig rig(limits);
+    for (std::uint64_t id = 1; id <= 6; ++id) rig.engine->submit(request(id, prompt_of(id, 10 + id), 150));
+    RequestSpec spec = request(7, prompt_of(7, 50), 100);
+    spec.prompt_logprobs = 0;  // may not be preempted
+    rig.engine->submit(spec);
+    CHECK(rig.await(7));
+    for (std::uint64_t id = 1; id <= 6; ++id) {
+        CHECK(rig.result(id).tokens == alone(prompt_of(id, 10 + id), 150));
+        CHECK(rig.result(id).text == letters(rig.result(id).tokens));
+    }
+    CHECK(rig.result(7).tokens == alone(prompt_of(7, 50), 100));
+    CHECK(rig.engine->stats().preemptions > 0);
+    CHECK(rig.engine->stats().prompt_tokens == 6 * 10 + 21 + 50);
+    CHECK(rig.blocks_used() == 0);
+}
+
 LLMCORE_TEST(engine_stop_cancels_what_is_left) {
     Rig rig;
     rig.runner->step_microseconds = 2000;

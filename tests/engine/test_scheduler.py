@@ -17,7 +17,7 @@ LOGIT_ROWS = 6
 MIXED = 8
 
 
-def scheduler(n_blocks: int = 24, max_batch: int = 4) -> _core.Scheduler:
+def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) -> _core.Scheduler:
     return _core.Scheduler(
         n_ctx=N_CTX,
         block_tokens=BLOCK,
@@ -26,6 +26,7 @@ def scheduler(n_blocks: int = 24, max_batch: int = 4) -> _core.Scheduler:
         max_step_tokens=STEP_TOKENS,
         max_logit_rows=LOGIT_ROWS,
         mixed_prompt_tokens=MIXED,
+        room_to_grow=room_to_grow,
     )
 
 
@@ -41,6 +42,10 @@ class Followed:
     cancelled_at: int | None
     cached: int = 0
     sampled: int = 0
+
+    @property
+    def known(self) -> int:
+        return self.n_prompt + self.sampled
 
 
 sequences = st.builds(
@@ -60,10 +65,11 @@ class Simulation:
 
     n_blocks: int
     max_batch: int
+    room_to_grow: int
     live: dict[int, Followed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.scheduler = scheduler(self.n_blocks, self.max_batch)
+        self.scheduler = scheduler(self.n_blocks, self.max_batch, self.room_to_grow)
 
     def add(self, number: int, sequence: Followed) -> None:
         if sequence.pooling:
@@ -81,6 +87,13 @@ class Simulation:
     def step(self) -> None:
         step = self.scheduler.schedule()
         assert step, "work that is never scheduled"
+        for number, sequence in self.live.items():
+            cached = self.scheduler.cached_tokens(number)
+            if cached != sequence.cached:
+                assert cached == 0, "preempted: starts over"
+                assert not sequence.all_rows
+                assert not self.scheduler.blocks(number) or number in dict(step)
+                sequence.cached = 0
         self.check_budgets(step)
         self.check_blocks()
         for number, n_tokens in step:
@@ -94,15 +107,15 @@ class Simulation:
         for number, n_tokens in step:
             sequence = self.live[number]
             assert n_tokens >= 1
-            if sequence.cached >= sequence.n_prompt:
+            if sequence.cached >= sequence.n_prompt and sequence.known == sequence.cached + 1:
                 assert n_tokens == 1
                 decode_rows += 1
                 logit_rows += 1
                 assert prompt_tokens == 0, "decode rows come first"
             else:
-                assert sequence.cached + n_tokens <= sequence.n_prompt
+                assert sequence.cached + n_tokens <= sequence.known
                 prompt_tokens += n_tokens
-                ends = sequence.cached + n_tokens == sequence.n_prompt
+                ends = sequence.cached + n_tokens == sequence.known
                 logit_rows += n_tokens if sequence.all_rows else int(ends)
         assert logit_rows <= LOGIT_ROWS
         if decode_rows:
@@ -116,10 +129,10 @@ class Simulation:
     def run(self, number: int, n_tokens: int) -> None:
         sequence = self.live[number]
         blocks = self.scheduler.blocks(number)
-        assert len(blocks) == -(-(sequence.cached + n_tokens) // BLOCK), "blocks for this step and no more"
+        assert len(blocks) >= -(-(sequence.cached + n_tokens) // BLOCK)
         self.scheduler.advance(number, n_tokens)
         sequence.cached += n_tokens
-        if sequence.cached < sequence.n_prompt:
+        if sequence.cached < sequence.known:
             return
         sequence.sampled += 1
         full = sequence.n_prompt + sequence.sampled >= N_CTX
@@ -138,11 +151,12 @@ class Simulation:
     arrivals=st.lists(st.tuples(st.integers(0, 5), sequences), min_size=1, max_size=12),
     n_blocks=st.integers(N_CTX // BLOCK, 30),
     max_batch=st.integers(1, 6),
+    room_to_grow=st.integers(1, 64),
 )
 def test_no_block_leaks_no_budget_breaks_everything_ends(
-    arrivals: list[tuple[int, Followed]], n_blocks: int, max_batch: int
+    arrivals: list[tuple[int, Followed]], n_blocks: int, max_batch: int, room_to_grow: int
 ) -> None:
-    simulation = Simulation(n_blocks, max_batch)
+    simulation = Simulation(n_blocks, max_batch, room_to_grow)
     queue = list(enumerate(arrivals, start=1))
     for now in range(4000):
         while queue and queue[0][1][0] <= now:
@@ -210,6 +224,28 @@ def test_admission_waits_for_blocks_in_order() -> None:
     plan.finish(1)
     plan.schedule()
     assert (plan.running, plan.waiting) == (2, 0)
+
+
+def test_the_youngest_gives_way_and_starts_over() -> None:
+    plan = scheduler(n_blocks=12, room_to_grow=1)
+    for number in (1, 2):
+        plan.add(number, 15, 30)
+    sampled = dict.fromkeys((1, 2), 0)
+    ended = []
+    while plan.has_work:
+        for number, n_tokens in plan.schedule():
+            plan.advance(number, n_tokens)
+            if plan.cached_tokens(number) < 15 + sampled[number]:
+                continue
+            sampled[number] += 1
+            if sampled[number] == 30:
+                plan.finish(number)
+                ended.append((number, plan.preemptions))
+            else:
+                plan.append_token(number)
+    # Two times 44 tokens do not fit 48: the second waits for the first to end.
+    assert ended == [(1, 1), (2, 1)]
+    assert plan.used_blocks == 0
 
 
 def test_refusals_say_the_figures() -> None:

@@ -134,11 +134,9 @@ inline size_t workspace_float(const Shape* shape) {
     return shape->m > kRowTokens ? sizeof(FloatPanel<2>) + 64 : 0;
 }
 
-// A lane holds one product, not four.
 template <class F>
 double cost_float(const Shape* shape) {
-    const Shape fourfold = {.m = 4 * shape->m, .n = shape->n, .k = shape->k};
-    return linear_cost(&fourfold, F::kBytes);
+    return linear_cost(shape, static_cast<double>(F::kBytes), 85.0);
 }
 
 template <class F>

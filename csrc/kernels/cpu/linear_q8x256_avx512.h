@@ -304,7 +304,7 @@ inline size_t workspace_q8x256(const Shape* shape) {
 
 template <class F>
 double cost_q8x256(const Shape* shape) {
-    return linear_cost(shape, static_cast<double>(F::kBlockBytes) / static_cast<double>(kSuper));
+    return linear_cost(shape, static_cast<double>(F::kBlockBytes) / static_cast<double>(kSuper), 250.0);
 }
 
 template <class F>

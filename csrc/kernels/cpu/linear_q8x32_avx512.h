@@ -263,7 +263,7 @@ inline size_t workspace_q8x32(const Shape* shape) {
 
 template <class F>
 double cost_q8x32(const Shape* shape) {
-    return linear_cost(shape, static_cast<double>(F::kBlockBytes) / 32.0);
+    return linear_cost(shape, static_cast<double>(F::kBlockBytes) / 32.0, 250.0);
 }
 
 template <class F>

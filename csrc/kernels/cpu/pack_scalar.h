@@ -17,11 +17,15 @@ namespace {
 inline float pack_group(const float* x, int64_t count, int8_t* q) {
     constexpr float kSmallest = 0x1p-120F;
     float largest = 0.0F;
-    for (int64_t i = 0; i < count; ++i)
-        if (!(fabsf(x[i]) <= largest)) largest = fabsf(x[i]) <= FLT_MAX ? fabsf(x[i]) : NAN;
-    if (!(largest >= kSmallest)) {
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) {
+        const float magnitude = fabsf(x[i]);
+        finite &= magnitude <= FLT_MAX;
+        if (magnitude > largest) largest = magnitude;
+    }
+    if (!finite || largest < kSmallest) {
         memset(q, 0, static_cast<size_t>(count));
-        return largest < kSmallest ? 0.0F : largest;
+        return finite ? 0.0F : NAN;
     }
     const float inverse = 127.0F / largest;
     for (int64_t i = 0; i < count; ++i) q[i] = static_cast<int8_t>(nearbyintf(x[i] * inverse));

@@ -101,11 +101,11 @@ private:
     }
 };
 
-// Rough: one core reads 20 bytes of weights a nanosecond, and makes 150 products when tokens share them.
-inline double linear_cost(const Shape* shape, double bytes_per_weight) {
+// Rough: one core reads 20 bytes of weights a nanosecond, and makes so many products when tokens share them.
+inline double linear_cost(const Shape* shape, double bytes_per_weight, double products_per_ns) {
     const double weights = static_cast<double>(shape->n) * static_cast<double>(shape->k);
     const double reading = weights * bytes_per_weight / 20.0;
-    const double products = weights * static_cast<double>(shape->m) / 150.0;
+    const double products = weights * static_cast<double>(shape->m) / products_per_ns;
     return reading > products ? reading : products;
 }
 

@@ -122,7 +122,7 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--stop", multiple=True, help="A text that ends the answer; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
-@click.option("-t", "--threads", type=int, help="By default one a physical core.")
+@click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="No statistics.")
 def command(
