@@ -54,7 +54,7 @@ class LLM:
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
-        device: "auto" or "cpu". threads: None for one a physical core. n_ctx: tokens of one sequence; None
+        device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
         sequences that run at once. Raises GGUFError, ModelError or InvalidArgumentError.
         """

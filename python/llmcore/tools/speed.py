@@ -120,7 +120,7 @@ def measure(
 ) -> dict[str, Any]:
     """Loads the model, warms up and measures; `report` gets lines of progress. Returns what --json prints.
 
-    `threads`: 0 for one a physical core. Raises GGUFError, ModelError or InvalidArgumentError.
+    `threads`: 0 for one a processor. Raises GGUFError, ModelError or InvalidArgumentError.
     """
     step_gigabytes = decode_weight_bytes(model) / 1e9
     report(f"loading {model.name}")
