@@ -57,7 +57,7 @@ def test_a_prompt_alone_goes_to_the_embedded_model(tmp_path, monkeypatch: pytest
 
 
 def test_conversation(llmcore, tiny_model) -> None:
-    result = llmcore("run", "-i", tiny_model, "-n", 4, "--ignore-eos", stdin="ba be\nbi bo\n/exit\nnot read\n")
+    result = llmcore("run", "-i", tiny_model, "-n", 4, "--ignore-eos", stdin="ba be\nbi bo\n/exit\nno\n")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("4 tokens") == 2
 
