@@ -17,6 +17,7 @@ constexpr std::int64_t kBlockTokens = 32;
 // Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one thread's
 // work.
 constexpr std::int64_t kInlineWork = 100'000;
+constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::size_t kCopyChunk = std::size_t{4} << 20;
 
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
@@ -367,7 +368,7 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
     // Chunks: a few a thread so that a slow thread is not waited for, but long enough to stream.
     const std::int64_t n = job.args.n;
     const std::int64_t wanted = ceil_div(n, 8 * pool_.size());
-    job.chunk_rows = std::clamp<std::int64_t>(ceil_div(wanted, 16) * 16, 16, 256);
+    job.chunk_rows = std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup, 256);
     job.n_chunks = ceil_div(n, job.chunk_rows);
     return job;
 }
