@@ -134,6 +134,9 @@ class EngineStats:
     def kv_blocks_total(self) -> int:
         ...
     @property
+    def preemptions(self) -> int:
+        ...
+    @property
     def prompt_tokens(self) -> int:
         ...
     @property
@@ -290,7 +293,7 @@ class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64) -> None:
         ...
     def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
@@ -312,6 +315,9 @@ class Scheduler:
         """
     @property
     def has_work(self) -> bool:
+        ...
+    @property
+    def preemptions(self) -> int:
         ...
     @property
     def running(self) -> int:
