@@ -48,9 +48,7 @@ def _show(outcome: dict[str, Any]) -> None:
     show_default=True,
     help="Samples; the median counts.",
 )
-@click.option(
-    "-t", "threads", type=click.IntRange(0), default=0, help="Threads; by default one a processor."
-)
+@click.option("-t", "threads", type=click.IntRange(0), default=0, help="Threads; by default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, model: Path, threads: int, device: str, as_json: bool, **what: int) -> None:
