@@ -13,13 +13,14 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from benchmarks.bandwidth import read_bandwidth
-from llmcore import LLM, SamplingParams
+from llmcore import LLM, SamplingParams, _core
 from llmcore.tools.weight_bytes import decode_weight_bytes
 
 _CHECK_PROMPT = [1, *range(300, 340)]
@@ -143,7 +144,10 @@ def main() -> None:
     print(markdown(options, rows, bandwidth))
     if options.json:
         report = {
-            "model": str(options.model),
+            "model": options.model.name,
+            "cpu": _core.machine()["cpu"],
+            "isa": _core.machine()["isa_ceiling"],
+            "date": datetime.now(timezone.utc).date().isoformat(),
             "threads": options.threads,
             "n_prompt": options.n_prompt,
             "n_gen": options.n_gen,

@@ -1,6 +1,8 @@
 // The extension module: error translation, and one bind_<topic> for each <topic>.cpp beside this file.
 #include <pybind11/pybind11.h>
 
+#include <string_view>
+
 #include "base/error.h"
 
 namespace py = pybind11;
@@ -35,7 +37,11 @@ void translate(std::exception_ptr pointer) {
         if (pointer) std::rethrow_exception(pointer);
     } catch (const llmcore::Error& error) {
         const py::object type = py::module_::import("llmcore.errors").attr(exception_name(error.code()));
-        PyErr_SetString(type.ptr(), error.what());
+        // Messages quote files and arguments: whatever is not UTF-8 there must not hide the error.
+        const std::string_view what = error.what();
+        const auto message = py::reinterpret_steal<py::object>(
+            PyUnicode_DecodeUTF8(what.data(), static_cast<Py_ssize_t>(what.size()), "backslashreplace"));
+        if (message) PyErr_SetObject(type.ptr(), message.ptr());
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include "backend/loader.h"
 #include "base/error.h"
+#include "gguf/printable.h"
 #include "gguf/reader.h"
 #include "model/spec.h"
 #include "quant/format_table.h"
@@ -17,6 +18,8 @@ namespace {
 // Rows of a step whose logits may be asked for: the running sequences, and chunks of prompts that want every
 // row.
 constexpr std::int64_t kLeastLogitRows = 64;
+
+constexpr int kMostThreads = 1024;
 
 // Rows of a step: enough to read the weights seldom, few enough that a step, which nothing interrupts, stays
 // short.
@@ -54,6 +57,19 @@ std::int64_t kv_bytes_per_token(const ModelSpec& spec, Format format) {
     return n_layers * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
 }
 
+// Fewer tokens than rows are padding; a token without a row could be encoded but not run.
+void check_vocabulary(const Vocabulary& vocabulary, const ModelSpec& spec) {
+    if (vocabulary.size() > spec.n_vocab) {
+        fail(ErrorCode::model, "engine", "number of tokenizer.ggml.tokens", std::to_string(vocabulary.size()),
+             "at most " + std::to_string(spec.n_vocab) + ", the rows of token_embd.weight");
+    }
+}
+
+std::string display_name(const ModelSpec& spec, const std::filesystem::path& path) {
+    const std::string name = spec.name.empty() ? path.stem().string() : spec.name;
+    return gguf::is_utf8(name) ? name : gguf::printable(name);
+}
+
 }  // namespace
 
 DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
@@ -65,13 +81,15 @@ LoadedModel load_model(const LoadOptions& options) {
         fail(ErrorCode::invalid_argument, "engine", "max_batch", std::to_string(options.max_batch),
              "1 to " + std::to_string(kLeastStepTokens));
     }
-    if (options.threads < 0) {
-        fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads), "1 or more");
+    if (options.threads < 0 || options.threads > kMostThreads) {
+        fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads),
+             "1 to " + std::to_string(kMostThreads));
     }
     const Format format = kv_format(options.kv_cache_type);
     const gguf::File file = gguf::File::open(options.path);
     const ModelSpec spec = read_model_spec(file);
     Vocabulary vocabulary = Vocabulary::from_gguf(file);
+    check_vocabulary(vocabulary, spec);
     std::shared_ptr<Backend> backend = load_backend(options.device, options.threads);
     const BackendInfo backend_info = backend->info();
 
@@ -83,10 +101,11 @@ LoadedModel load_model(const LoadOptions& options) {
                                  .max_batch = options.max_batch,
                                  .block_tokens = backend_info.kv_block_tokens,
                                  .bytes_per_token = kv_bytes_per_token(spec, format),
-                                 .available_bytes = available_memory_bytes()});
+                                 .available_bytes = std::max<std::int64_t>(
+                                     0, available_memory_bytes() - decoder->activation_bytes())});
     decoder->alloc_kv(format, plan.n_blocks);
 
-    ModelInfo info{.name = spec.name.empty() ? options.path.stem().string() : spec.name,
+    ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
                    .quantization = main_format(file),
                    .device = backend_info.name,

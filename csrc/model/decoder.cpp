@@ -22,16 +22,21 @@ Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<
     }
     const std::int64_t kv_size = spec_.n_kv_heads() * spec_.head_dim;
     const std::int64_t rows = limits_.max_step_tokens;
-    hidden_ = backend_->alloc(rows, spec_.d_model);
-    normed_ = backend_->alloc(rows, spec_.d_model);
-    q_ = backend_->alloc(rows, q_size);
-    k_ = backend_->alloc(rows, kv_size);
-    v_ = backend_->alloc(rows, kv_size);
-    attention_ = backend_->alloc(rows, q_size);
-    gated_ = backend_->alloc(rows, d_ff);
-    last_ = backend_->alloc(limits_.max_logit_rows, spec_.d_model);
-    last_normed_ = backend_->alloc(limits_.max_logit_rows, spec_.d_model);
-    logits_ = backend_->alloc(limits_.max_logit_rows, spec_.n_vocab);
+    hidden_ = alloc(rows, spec_.d_model);
+    normed_ = alloc(rows, spec_.d_model);
+    q_ = alloc(rows, q_size);
+    k_ = alloc(rows, kv_size);
+    v_ = alloc(rows, kv_size);
+    attention_ = alloc(rows, q_size);
+    gated_ = alloc(rows, d_ff);
+    last_ = alloc(limits_.max_logit_rows, spec_.d_model);
+    last_normed_ = alloc(limits_.max_logit_rows, spec_.d_model);
+    logits_ = alloc(limits_.max_logit_rows, spec_.n_vocab);
+}
+
+Buffer Decoder::alloc(std::int64_t rows, std::int64_t cols) {
+    activation_bytes_ += rows * cols * static_cast<std::int64_t>(sizeof(float));
+    return backend_->alloc(rows, cols);
 }
 
 void Decoder::alloc_kv(Format format, std::int64_t n_blocks) {

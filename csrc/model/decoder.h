@@ -39,9 +39,12 @@ public:
     const DecoderLimits& limits() const { return limits_; }
     const ModelWeights& weights() const { return weights_; }
     std::int64_t weight_bytes() const { return weights_.bytes; }
+    // Of the buffers between operations, once a step of the limits' size has run.
+    std::int64_t activation_bytes() const { return activation_bytes_; }
     Backend& backend() const { return *backend_; }
 
 private:
+    Buffer alloc(std::int64_t rows, std::int64_t cols);
     void check(const Batch& batch) const;
     void run_layers();
     void run_layer(std::size_t index);
@@ -50,6 +53,7 @@ private:
     DecoderLimits limits_;
     std::shared_ptr<Backend> backend_;
     ModelWeights weights_;
+    std::int64_t activation_bytes_ = 0;
     Buffer hidden_, normed_, q_, k_, v_, attention_, gated_;  // [max_step_tokens][...]
     Buffer last_, last_normed_, logits_;                      // [max_logit_rows][...]
 };

@@ -1,11 +1,15 @@
 #include "model/spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
+#include "gguf/printable.h"
 #include "model/architectures.h"
+#include "quant/format_table.h"
 
 namespace llmcore {
 
@@ -13,6 +17,7 @@ namespace {
 
 constexpr std::string_view kComponent = "model";
 constexpr std::int64_t kMaxHeadDim = 1024;
+constexpr std::int64_t kMaxLayers = 1024;  // each costs pages, however small its tensors
 constexpr std::int64_t kMaxContext = std::int64_t{1} << 24;
 
 const Architecture& find_architecture(const std::string& name) {
@@ -21,7 +26,7 @@ const Architecture& find_architecture(const std::string& name) {
         if (candidate.name == name) return candidate;
         known.append(known.empty() ? "" : ", ").append(candidate.name);
     }
-    fail(ErrorCode::model, kComponent, "unsupported architecture", name, "one of " + known);
+    fail(ErrorCode::model, kComponent, "unsupported architecture", gguf::printable(name), "one of " + known);
 }
 
 // Reads the metadata of one architecture, whose keys begin with its name.
@@ -77,18 +82,22 @@ private:
 std::vector<float> read_inv_freq(const gguf::File& file, const Metadata& metadata, std::int64_t rope_dims) {
     const std::string scaling = metadata.text("rope.scaling.type", "none");
     if (scaling != "none" && scaling != "linear")
-        fail(ErrorCode::model, kComponent, "unsupported rope scaling", scaling, "none or linear");
+        fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("rope.scaling.type"),
+             gguf::printable(scaling), "none or linear");
     const double base = metadata.number("rope.freq_base", 10000.0);
     const double scale = scaling == "linear" ? metadata.number("rope.scaling.factor", 1.0) : 1.0;
     if (!(base > 0.0) || !(scale > 0.0) || !std::isfinite(base) || !std::isfinite(scale))
-        fail(ErrorCode::model, kComponent, "rope base and scaling factor",
+        fail(ErrorCode::model, kComponent,
+             "values of " + metadata.full("rope.freq_base") + " and " + metadata.full("rope.scaling.factor"),
              std::to_string(base) + " and " + std::to_string(scale), "positive numbers");
 
     const std::int64_t count = rope_dims / 2;
     const gguf::TensorInfo* factors = file.find_tensor("rope_freqs.weight");
     if (factors != nullptr &&
         (factors->format != Format::F32 || factors->cols() != count || factors->rows() != 1))
-        fail(ErrorCode::model, kComponent, "shape of rope_freqs.weight", std::to_string(factors->cols()),
+        fail(ErrorCode::model, kComponent, "shape of rope_freqs.weight",
+             std::to_string(factors->rows()) + " x " + std::to_string(factors->cols()) + " of " +
+                 format_info(factors->format).name,
              std::to_string(count) + " values of F32");
     std::vector<float> inv_freq(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
@@ -99,8 +108,10 @@ std::vector<float> read_inv_freq(const gguf::File& file, const Metadata& metadat
             std::memcpy(&factor, factors->data + i * 4, sizeof(factor));
             frequency /= factor;
         }
-        if (!std::isfinite(frequency))
-            fail(ErrorCode::model, kComponent, "rope frequency " + std::to_string(i) + " is not finite");
+        if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))
+            fail(ErrorCode::model, kComponent,
+                 "rope frequency " + std::to_string(i) + " of " + metadata.full("rope.freq_base") +
+                     (factors != nullptr ? " and rope_freqs.weight" : "") + " is no finite float");
         inv_freq[static_cast<std::size_t>(i)] = static_cast<float>(frequency);
     }
     return inv_freq;
@@ -142,9 +153,9 @@ ModelSpec read_model_spec(const gguf::File& file) {
     spec.n_vocab = embedding->rows();
     spec.d_model = metadata.size("embedding_length", std::int64_t{1} << 24);
     spec.n_ctx_train = metadata.size("context_length", kMaxContext);
-    // Every layer has tensors, so the file bounds their number.
+    // Every layer has tensors, so the file bounds their number as well.
     const std::int64_t n_layers =
-        metadata.size("block_count", static_cast<std::int64_t>(file.tensors().size()));
+        metadata.size("block_count", std::min(kMaxLayers, static_cast<std::int64_t>(file.tensors().size())));
     read_layers(metadata, n_layers, spec);
     if (file.get_int(metadata.full("expert_count"), 0) > 0)
         fail(ErrorCode::model, kComponent,
@@ -156,15 +167,17 @@ ModelSpec read_model_spec(const gguf::File& file) {
         fail(ErrorCode::model, kComponent, "unsupported: keys and values of different lengths");
     spec.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.head_dim)));
 
-    spec.norm_eps = static_cast<float>(metadata.number("attention.layer_norm_rms_epsilon", 1e-5));
-    if (!(spec.norm_eps >= 0.0F && spec.norm_eps < 1.0F))
-        fail(ErrorCode::model, kComponent, "epsilon of the norm", std::to_string(spec.norm_eps), "0 to 1");
+    const double norm_eps = metadata.number("attention.layer_norm_rms_epsilon", 1e-5);
+    if (!(norm_eps >= 0.0 && norm_eps < 1.0))
+        fail(ErrorCode::model, kComponent, "value of " + metadata.full("attention.layer_norm_rms_epsilon"),
+             std::to_string(norm_eps), "0 to 1");
+    spec.norm_eps = static_cast<float>(norm_eps);
     spec.activation = architecture.activation;
     spec.rope_style = architecture.rope_style;
     spec.rope_dims = metadata.size("rope.dimension_count", spec.head_dim, spec.head_dim);
     if (spec.rope_dims % 2 != 0)
-        fail(ErrorCode::model, kComponent, "rope dimensions", std::to_string(spec.rope_dims),
-             "an even number");
+        fail(ErrorCode::model, kComponent, "value of " + metadata.full("rope.dimension_count"),
+             std::to_string(spec.rope_dims), "an even number");
     spec.inv_freq = read_inv_freq(file, metadata, spec.rope_dims);
     return spec;
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "gguf/printable.h"
 #include "quant/format_table.h"
 
 namespace llmcore {
@@ -55,7 +56,7 @@ public:
         for (const gguf::TensorInfo& tensor : file_.tensors())
             if (!bound_.contains(std::string(tensor.name)))
                 fail(ErrorCode::model, kComponent,
-                     "unsupported tensor " + std::string(tensor.name) +
+                     "unsupported tensor " + gguf::printable(tensor.name) +
                          ": no part of this architecture as supported");
     }
 

@@ -12,6 +12,8 @@ namespace llmcore {
 namespace {
 
 constexpr std::string_view kComponent = "merges";
+// Published vocabularies imply fewer than a million; pieces that contain each other can imply one a byte.
+constexpr std::size_t kMaxMerges = std::size_t{1} << 22;
 constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15ULL;
 
 // A polynomial in kBase, so that the hashes of all prefixes and of all suffixes of a piece take one pass
@@ -129,8 +131,13 @@ std::vector<Merge> derive_spm_merges(std::span<const std::string_view> tokens, s
     std::vector<PolynomialHash> suffixes;
     std::vector<Merge> merges;
     merges.reserve(2 * pieces.size());
-    for (const std::int32_t id : pieces)
+    for (const std::int32_t id : pieces) {
         append_cuts(tokens[static_cast<std::size_t>(id)], index, suffixes, merges);
+        if (merges.size() > kMaxMerges) {
+            fail(ErrorCode::model, kComponent, "number of merges that tokenizer.ggml.tokens implies",
+                 "more than " + std::to_string(kMaxMerges), "at most as many");
+        }
+    }
     return merges;
 }
 

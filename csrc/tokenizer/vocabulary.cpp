@@ -6,11 +6,15 @@
 #include <utility>
 
 #include "base/error.h"
+#include "gguf/printable.h"
 
 namespace llmcore {
 namespace {
 
 constexpr std::string_view kComponent = "vocabulary";
+// Published tokens stay below a kilobyte. Work and memory for merges and control tokens grow with the
+// longest.
+constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 14;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 
 // Texts of control or user-defined tokens that end a turn in the models that have them.
@@ -113,7 +117,8 @@ std::string piece_bytes(std::string_view piece, TokenType type, Alphabet alphabe
     if (type == TokenType::control || type == TokenType::unknown) return std::string(piece);
     if (type == TokenType::byte) {
         const std::optional<char> byte = fallback_byte(piece);
-        if (!byte) fail(ErrorCode::model, kComponent, "a byte token's text", std::string(piece), "<0xXX>");
+        if (!byte)
+            fail(ErrorCode::model, kComponent, "a byte token's text", gguf::printable(piece), "<0xXX>");
         return std::string(1, *byte);
     }
     if (alphabet == Alphabet::space_mark) return with_spaces(piece);
@@ -130,6 +135,12 @@ std::vector<std::string_view> read_tokens(const gguf::File& file) {
         value->is_array() ? value->as_strings() : std::nullopt;
     if (!tokens || tokens->empty()) {
         fail(ErrorCode::model, kComponent, "tokenizer.ggml.tokens is not a list of strings, or empty");
+    }
+    for (const std::string_view token : *tokens) {
+        if (token.size() > kMaxTokenBytes) {
+            fail(ErrorCode::model, kComponent, "length of a text in tokenizer.ggml.tokens",
+                 std::to_string(token.size()), "at most " + std::to_string(kMaxTokenBytes) + " bytes");
+        }
     }
     return std::move(*tokens);
 }
@@ -212,8 +223,8 @@ Vocabulary Vocabulary::from_gguf(const gguf::File& file) {
     if (model == "gpt2") {
         alphabet = Alphabet::byte_level;
     } else if (model != "llama" && model != "gemma4" && model != "bert") {
-        fail(ErrorCode::model, kComponent, "tokenizer.ggml.model", model.empty() ? "nothing" : model,
-             "gpt2, llama, gemma4 or bert");
+        fail(ErrorCode::model, kComponent, "tokenizer.ggml.model",
+             model.empty() ? "nothing" : gguf::printable(model), "gpt2, llama, gemma4 or bert");
     }
     const std::vector<std::string_view> tokens = read_tokens(file);
     std::vector<TokenType> types = read_types(file, tokens.size());

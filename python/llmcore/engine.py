@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from llmcore import _core, errors
-from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
 from llmcore.sampling_params import SamplingParams
@@ -128,6 +128,12 @@ def submit(
 
     Raises ContextLengthError, QueueFullError or InvalidArgumentError; then nothing was submitted.
     """
+    if len(prompt) > model.info.n_ctx:
+        # Converting millions of ids for the core to refuse would hold up every other request.
+        raise ContextLengthError(
+            f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
+            f"{model.info.n_ctx - 1}"
+        )
     model.core.submit(
         request,
         list(prompt),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -69,7 +69,7 @@ class LLM:
             # The caller waits for its own requests: nothing is gained by refusing them.
             max_queue=(1 << 31) - 1,
         )
-        self._mail = _Mail(self._model.core)
+        self._post: _Mail | None = _Mail(self._model.core)
 
     def __enter__(self) -> LLM:
         return self
@@ -81,7 +81,7 @@ class LLM:
 
     def close(self) -> None:
         """Ends running requests as "cancelled" and frees the model. May be called again."""
-        model, self._model = self._model, None
+        model, self._model, self._post = self._model, None, None
         if model is not None:
             model.core.close()
 
@@ -109,20 +109,21 @@ class LLM:
         """
         encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
         settings = _params_list(params, len(encoded))
+        mail = self._mail
         requests: list[int] = []
         try:
             for ids, one in zip(encoded, settings, strict=True):
-                requests.append(self._submit(ids, one))
+                requests.append(self._submit(mail, ids, one))
             completions: list[Completion] = []
             for request, one in zip(requests, settings, strict=True):
                 collector = Collector(one)
-                for output in self._mail.read(request):
+                for output in mail.read(request):
                     collector.add(output)
                 completions.extend(collector.completions())
             return completions
         finally:
             for request in requests:
-                self._mail.drop(request)
+                mail.drop(request)
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
         """Continues a prompt and yields what each step adds; closing the iterator cancels the request.
@@ -132,8 +133,11 @@ class LLM:
         params = params or SamplingParams()
         if params.n_sequences > params.n:
             raise InvalidArgumentError("[llm] best_of cannot be streamed; use generate")
-        request = self._submit(self._ids(prompt), params)
-        return self._deltas(request, params)
+        mail = self._mail
+        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params), params)
+        # Only a generator that has begun ends its request when it is closed.
+        next(deltas)
+        return cast("Iterator[Delta]", deltas)
 
     def chat(
         self,
@@ -191,33 +195,31 @@ class LLM:
     def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
         return self._loaded().tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
-    def _submit(self, ids: Sequence[int], params: SamplingParams) -> int:
-        request = self._mail.open()
+    @property
+    def _mail(self) -> _Mail:
+        if self._post is None:
+            raise LLMCoreError("[llm] the model is closed")
+        return self._post
+
+    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams) -> int:
+        request = mail.open()
         try:
             submit(self._loaded(), request, ids, params)
         except BaseException:
-            self._mail.drop(request)
+            mail.drop(request)
             raise
         return request
 
-    def _deltas(self, request: int, params: SamplingParams) -> Iterator[Delta]:
-        try:
-            for output in self._mail.read(request):
-                check_output(output)
-                yield delta_of(output, params)
-        finally:
-            self._mail.drop(request)
-
     def _values(self, prompts: Sequence[Sequence[int]], kind: str) -> list[npt.NDArray[np.float32]]:
-        core = self._loaded().core
+        core, mail = self._loaded().core, self._mail
         requests: list[int] = []
         try:
             for prompt in prompts:
-                requests.append(self._mail.open())
+                requests.append(mail.open())
                 core.submit(requests[-1], list(prompt), kind=kind)
             values = []
             for request in requests:
-                for output in self._mail.read(request):
+                for output in mail.read(request):
                     check_output(output)
                     if output.finish == "cancelled":
                         raise LLMCoreError("[llm] the model was closed")
@@ -225,7 +227,7 @@ class LLM:
             return values
         finally:
             for request in requests:
-                self._mail.drop(request)
+                mail.drop(request)
 
 
 class _Mail:
@@ -268,6 +270,16 @@ class _Mail:
             box = self._boxes.get(output.request)
             if box is not None:
                 box.append(output)
+
+
+def _deltas(mail: _Mail, request: int, params: SamplingParams) -> Generator[Delta | None, None, None]:
+    try:
+        yield None
+        for output in mail.read(request):
+            check_output(output)
+            yield delta_of(output, params)
+    finally:
+        mail.drop(request)
 
 
 def _prompt_list(prompts: str | Sequence[str] | Sequence[Sequence[int]]) -> list[str | Sequence[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +100,7 @@ def _check_int(name: str, value: object, least: int, most: int) -> None:
 
 
 def _check_float(name: str, value: object, least: float, most: float, *, above: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not least <= value <= most or (above and value == least):  # type: ignore[operator]
         bounds = f"above {least} and at most {most}" if above else f"from {least} to {most}"
         raise _refuse(name, value, f"a number {bounds}")

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,8 +31,11 @@ _FILTERS = (
     "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
     "string", "sum", "title", "trim", "truncate", "unique", "upper", "wordcount",
 )  # fmt: skip
-# Their results can be far larger than what they are given, whatever the arguments' own size.
-_PADDING_METHODS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
+# Their results, or those of bytes' methods, can be far larger than what they are given.
+_GROWING_METHODS = frozenset(
+    ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "encode", "to_bytes")
+)
+_MAX_FIELD = 999  # characters; see _WIDE_FIELD
 _WIDE_FIELD = re.compile(r"\d{4}|\*|:[^}]*\{")
 
 
@@ -65,9 +68,31 @@ def _check_size(size: int) -> None:
 
 def _bounded(value: Any) -> Any:
     """Lets a value pass that is not too large."""
-    if isinstance(value, (str, bytes, list, tuple, dict)):
-        _check_size(len(value))
+    _weigh(value)
     return value
+
+
+def _weigh(value: Any) -> int:
+    """Characters and elements of a value as it would be printed, what it holds twice counted twice."""
+    size = 0
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, (str, bytes, list, tuple, dict, MappingView)):
+            size += len(part)
+            _check_size(size)
+            if isinstance(part, dict):
+                pending.extend(part)
+                pending.extend(part.values())
+            elif not isinstance(part, (str, bytes)):
+                pending.extend(part)  # type: ignore[arg-type]
+    return size
+
+
+def _check_format(pattern: str, mark: str, arguments: Any) -> None:
+    if _WIDE_FIELD.search(pattern):
+        raise TemplateLimitError("a format string with a wide field")
+    _check_size(len(pattern) + pattern.count(mark) * (_MAX_FIELD + _weigh(arguments)))
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,6 +180,12 @@ def _to_json(
     )
 
 
+def _round(value: float, precision: int = 0, method: str = "common") -> float:
+    if not -_MAX_FIELD <= precision <= _MAX_FIELD:
+        raise TemplateLimitError(f"round(precision={precision})")
+    return float(FILTERS["round"](value, precision, method))
+
+
 def _range(*args: int) -> range:
     result = range(*args)
     if len(result) > 1 << 16:
@@ -168,6 +199,11 @@ def _raise_exception(message: str) -> NoReturn:
 
 def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    def __repr__(self) -> str:
+        return "<Namespace>"  # Its values, which may be namespaces in turn, have no bound in sum.
 
 
 class _Generation(Extension):
@@ -189,7 +225,7 @@ def _tick_statement(line: int) -> nodes.Node:
 
 
 class _Limiter(NodeTransformer):
-    """Makes every loop, macro, concatenation and captured block of a template pass by the budget."""
+    """Makes a template's loops, macros, concatenations, literals and captured blocks pass by the budget."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -206,6 +242,16 @@ class _Limiter(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _call("bounded_concat", node.nodes, node.lineno)
+
+    def visit_List(self, node: nodes.List | nodes.Dict | nodes.Tuple) -> nodes.Node:
+        self.generic_visit(node)
+        return _call("budget_literal", [node], node.lineno)
+
+    visit_Dict = visit_List
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        # The names that a loop or an assignment unpacks into are a tuple, too.
+        return self.visit_List(node) if node.ctx == "load" else node
 
     def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
         self.generic_visit(node)
@@ -233,28 +279,35 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         )
         own = {
             "join": _join, "replace": _replace, "indent": _indent, "batch": _batch, "slice": _slice,
-            "tojson": _to_json, "bounded": lambda value: value,
+            "round": _round, "tojson": _to_json, "bounded": lambda value: value,
         }  # fmt: skip
         chosen = {name: FILTERS[name] for name in _FILTERS} | own
         self.filters = {name: _guarded(function) for name, function in chosen.items()}
         self.globals.pop("lipsum")
+        self.globals["namespace"] = _Namespace
         self.globals["range"] = _range
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
         self.budget_tick = _tick
+        self.budget_literal = lambda value: value
         self.budget_counted = _counted
         self.bounded_concat = _concat
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, str) and attr in _PADDING_METHODS:
+        if isinstance(obj, (str, int)) and attr in _GROWING_METHODS:
             return False
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         wrapped = super().wrap_str_format(value)
-        if wrapped is not None and _WIDE_FIELD.search(value.__self__):
-            raise TemplateLimitError("a format string with a wide field")
-        return wrapped
+        if wrapped is None:
+            return None
+
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            _check_format(value.__self__, "{", [args, kwargs])
+            return wrapped(*args, **kwargs)
+
+        return bounded
 
     def call(self, context: jinja2.runtime.Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         _tick()
@@ -272,11 +325,11 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         if operator == "*":
             for sequence, times in ((left, right), (right, left)):
                 if isinstance(sequence, Sequence) and isinstance(times, int):
-                    _check_size(len(sequence) * times)
+                    _check_size(max(len(sequence), _weigh(sequence)) * times)
         if isinstance(left, int) and isinstance(right, int):
             _check_integers(operator, left, right)
-        if operator == "%" and isinstance(left, str) and _WIDE_FIELD.search(left):
-            raise TemplateLimitError("a format string with a wide field")
+        if operator == "%" and isinstance(left, str):
+            _check_format(left, "%", right)
         return _bounded(super().call_binop(context, operator, left, right))
 
 

@@ -17,6 +17,9 @@ MODELS = ("gpt2", "llama", "gemma4", "bert")
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
+# Bounds what it costs to keep texts from spelling control tokens: every end of a name is remembered.
+MAX_CONTROL_WORK = 1 << 25
+
 _NO_ID = (-1, 0xFFFFFFFF)  # what some writers put for "none"
 
 
@@ -81,6 +84,12 @@ def _pieces_and_controls(tokens: list[str], types: npt.NDArray[np.uint8]) -> tup
     for token in np.flatnonzero(types == CONTROL).tolist():
         if tokens[token] and _is_unicode(tokens[token]):
             controls.setdefault(tokens[token], token)
+    work = sum(len(name) ** 2 for name in controls)
+    if work > MAX_CONTROL_WORK:
+        raise ModelError(
+            "[tokenizer] control tokens in tokenizer.ggml.tokens are too many or too long; "
+            f"got {work} as the sum of their squared lengths; expected at most {MAX_CONTROL_WORK}"
+        )
     hidden = set(np.flatnonzero((types == CONTROL) | (types == UNUSED)).tolist())
     if not all(tokens) or len(set(tokens)) < len(tokens):
         first: dict[str, int] = {"": -1}
@@ -116,13 +125,21 @@ def _token_id(file: _core.GGUFFile, name: str, size: int, default: int | None = 
     return int(token)
 
 
+def _merges(file: _core.GGUFFile) -> list[str]:
+    rules = _texts(file, "ggml.merges")
+    if _is_unicode("".join(rules)):
+        return rules
+    return [rule for rule in rules if _is_unicode(rule)]  # no piece of text matches the others
+
+
 def _scores(file: _core.GGUFFile, size: int) -> npt.NDArray[np.float32]:
     value = metadata(file, "ggml.scores", np.ndarray, None)
     if value is None:
         return np.zeros(size, np.float32)
     if len(value) != size:
         raise ModelError(f"[tokenizer] length of tokenizer.ggml.scores; got {len(value)}; expected {size}")
-    return np.asarray(value, np.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray(value, np.float32)
 
 
 def read_metadata(file: _core.GGUFFile, vocabulary: _core.Vocabulary) -> TokenizerMetadata:
@@ -148,7 +165,7 @@ def read_metadata(file: _core.GGUFFile, vocabulary: _core.Vocabulary) -> Tokeniz
         pieces=pieces,
         types=types,
         scores=_scores(file, size) if is_spm else np.zeros(0, np.float32),
-        merges=_texts(file, "ggml.merges"),
+        merges=_merges(file),
         controls=controls,
         pre=pre,
         add_space_prefix=metadata(file, "ggml.add_space_prefix", bool, is_spm),

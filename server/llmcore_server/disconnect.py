@@ -19,6 +19,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 Closer = Callable[[], Awaitable[None]]
 
 _CLOSERS = "llmcore.closers"
+_HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class ActiveRequests(Protocol):
@@ -48,6 +49,9 @@ class DisconnectGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope.get("http_version") not in _HTTP_VERSIONS:
+            # Falcon fails on requests such as HTTP/0.9's, which may name no version.
+            scope["http_version"] = "1.0"
         counted = scope["path"] not in self._uncounted
         if counted:
             self._active.inc()

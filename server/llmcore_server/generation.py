@@ -124,6 +124,8 @@ class Generation:
         if self._unfinished and self._error is None:
             self._metrics.cancelled.inc()
             self._metrics.cancelled_tokens.inc(sum(self._completion_tokens))
+        # Its traceback leads back here, by frames that hold the request's body: no cycle may keep them.
+        self._error = None
 
     async def _drain(self, prompt: str | list[int], params: SamplingParams) -> None:
         try:

@@ -47,12 +47,19 @@ public:
     // The tensor's data: bytes that count up from 0.
     GgufImage& tensor(std::string_view name, std::initializer_list<std::uint64_t> shape, Format format,
                       std::size_t n_bytes) {
+        std::vector<std::uint8_t> data(n_bytes);
+        for (std::size_t i = 0; i < n_bytes; ++i) data[i] = static_cast<std::uint8_t>(i);
+        return tensor(name, shape, format, data);
+    }
+
+    GgufImage& tensor(std::string_view name, std::initializer_list<std::uint64_t> shape, Format format,
+                      const std::vector<std::uint8_t>& data) {
         put_text(infos_, name);
         put(infos_, static_cast<std::uint32_t>(shape.size()));
         for (const std::uint64_t size : shape) put(infos_, size);
         put(infos_, static_cast<std::uint32_t>(format));
         put(infos_, std::uint64_t{data_.size()});
-        for (std::size_t i = 0; i < n_bytes; ++i) data_.push_back(static_cast<std::byte>(i));
+        for (const std::uint8_t byte : data) data_.push_back(static_cast<std::byte>(byte));
         pad(data_);
         ++tensor_count_;
         return *this;

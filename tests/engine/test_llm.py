@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +124,15 @@ def test_two_streams_and_a_closed_one(llm: LLM) -> None:
     assert llm.stats().running == 0
 
 
+def test_a_stream_closed_unread_is_cancelled(llm: LLM) -> None:
+    cancelled = llm.stats().cancelled
+    llm.stream("Once", SamplingParams(max_tokens=400, temperature=0, ignore_eos=True)).close()
+    llm.stream("Once", SamplingParams(max_tokens=400, temperature=0, ignore_eos=True))  # dropped
+    llm.generate("The", SamplingParams(max_tokens=1))
+    assert llm.stats().cancelled == cancelled + 2
+    assert llm.stats().running == 0
+
+
 def test_stop_strings_end_the_text_before_them(llm: LLM) -> None:
     (completion,) = llm.generate(
         "Once upon a time", SamplingParams(max_tokens=90, temperature=0, stop=("nothing", "little girl"))
@@ -221,6 +232,21 @@ def test_loading_refuses_with_reasons(stories_model: Path, test_data: Path) -> N
         LLM(stories_model, max_batch=0)
     with pytest.raises(ModelError):
         LLM(test_data / "vocab" / "ggml-vocab-llama-spm.gguf")
+
+
+def test_closing_frees_the_model(stories_model: Path) -> None:
+    llm = LLM(stories_model, threads=1)
+    core = weakref.ref(llm._loaded().core)
+    llm.generate("a", SamplingParams(max_tokens=1))
+    llm.close()
+    gc.collect()
+    assert core() is None
+
+
+def test_far_too_long_prompts_are_refused_before_they_reach_the_core(llm: LLM) -> None:
+    n_ctx = llm.model_info.n_ctx
+    with pytest.raises(ContextLengthError, match=f"got {n_ctx + 1} tokens; expected at most {n_ctx - 1}"):
+        llm.generate([[-1] * (n_ctx + 1)])
 
 
 def test_a_closed_model_says_so(stories_model: Path) -> None:

@@ -14,7 +14,7 @@ from llmcore import InvalidArgumentError, SamplingParams
     ("name", "value"),
     [
         *[("max_tokens", value) for value in (0, -1, 1.5, True, "3")],
-        *[("temperature", value) for value in (-0.1, 101, math.nan, math.inf, "1", True)],
+        *[("temperature", value) for value in (-0.1, 101, 10**400, math.nan, math.inf, "1", True)],
         ("top_k", -1),
         *[("top_p", value) for value in (0, 1.01, math.nan)],
         *[("min_p", value) for value in (-0.1, 1.1)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 
@@ -12,9 +13,11 @@ from fake_engine import FakeEngine, fake_registry
 from falcon import testing
 from in_process_client import InProcessClient
 
+from llmcore.errors import ContextLengthError
 from llmcore_server.app import create_app
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import CATALOGUE, preferred_language
+from llmcore_server.generation import Generation
 
 GENERATE = "/api/v1/generate"
 CHAT = "/v1/chat/completions"
@@ -223,6 +226,17 @@ def test_internal_errors_say_nothing_of_the_inside(client, engine):
         answer = client.post(path, body)
         assert answer.status_code == 500
         assert "secret" not in answer.text
+
+
+def test_refused_generations_are_freed_without_the_collector(client, engine):
+    engine.error = ContextLengthError("too long")
+    gc.disable()
+    try:
+        assert client.post("/api/v1/generate", {"prompt": "x"}).status_code == 400
+        engine.error = None  # itself led to the generation
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, Generation)]
+    finally:
+        gc.enable()
 
 
 def test_a_request_waits_for_a_model_that_loads(engine):

@@ -25,8 +25,8 @@ def test_greeting_names_the_url_and_a_request_to_try(serve_fake):
     assert f"curl {process.url}/api/v1/generate" in process.greeting[1]
 
 
-@pytest.mark.parametrize("pause", [0, 0.002, 0.03])
-def test_each_event_is_a_chunk_and_they_are_ten_milliseconds_apart(serve_fake, pause):
+@pytest.mark.parametrize("pause", [0, 0.002, 0.06])
+def test_each_event_is_a_chunk_and_they_are_thirty_milliseconds_apart(serve_fake, pause):
     process = serve_fake(pause=pause, repeat=10)
     chunks, times = [], []
     with process.stream(STREAM, {"prompt": "x"}) as response:
@@ -39,11 +39,28 @@ def test_each_event_is_a_chunk_and_they_are_ten_milliseconds_apart(serve_fake, p
         assert chunk.endswith("\n\n")
     tokens = [json.loads(chunk.removeprefix("data: "))["token"] for chunk in chunks]
     assert "".join(tokens) == "人工智能" * 10
-    if pause == 0.03:
+    if pause == 0.06:
         assert len(chunks) == 40
     elif pause:
         assert 2 < len(chunks) < 40
-        assert (times[-1] - times[0]) / (len(times) - 1) >= 0.009
+        assert (times[-1] - times[0]) / (len(times) - 1) >= 0.028
+
+
+@pytest.mark.parametrize("line", ["GET /health", "GET /health HTTP/0.9"])
+def test_versions_before_http_1_are_answered_without_a_failure(serve_fake, line):
+    process = serve_fake()
+    with socket.create_connection(
+        ("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=10
+    ) as connection:
+        connection.sendall(f"{line}\r\n\r\n".encode())
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    assert b'"status":"healthy"' in answer
+    process.client.close()
+    process.process.terminate()
+    _, said = process.process.communicate(timeout=30)
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM, CHAT])

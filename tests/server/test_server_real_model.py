@@ -79,8 +79,8 @@ def test_stream_is_the_same_text_in_paced_events(slow):
             received.append(json.loads(chunk.decode().removeprefix("data: ")))
     assert "".join(event["token"] for event in received) == whole
     assert [event["finished"] for event in received] == [False] * (len(received) - 1) + [True]
-    assert len(times) > 10
-    assert (times[-1] - times[0]) / (len(times) - 1) >= 0.009
+    assert len(times) > 5
+    assert (times[-1] - times[0]) / (len(times) - 1) >= 0.028
 
 
 def test_two_requests_at_once_answer_as_alone(served):

@@ -207,6 +207,18 @@ def test_templates_have_a_longest_length() -> None:
         "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
         "{% for i in range(9999) %}{{ 'x' * 1000 }}{% endfor %}",
         "{{ [1] | tojson(indent=1000000000) }}",
+        "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}",
+        "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x=1) %}{% for i in range(50) %}{% set ns.x = {1: ns.x,2: ns.x} %}{% endfor %}",
+        "{% set ns = namespace(x=1) %}{% for i in range(99) %}{% set ns.x = dict(a=ns.x, b=ns.x).items() %}"
+        "{% endfor %}",
+        "{{ (['y' * 1000000] * 100000) | string | length }}",
+        "{{ ('{0}' * 100000).format('x' * 1000000) | length }}",
+        "{{ (('%(a)s' * 100000) % {'a': 'x' * 1000000}) | length }}",
+        "{{ ('a' * 1000000).translate({97: 'x' * 1000000}) | length }}",
+        "{{ 'x'.encode().ljust(10**10) | length }}",
+        "{{ (5).to_bytes(10**10, 'big') | length }}",
+        "{{ 1.5 | round(10**9, 'floor') }}",
     ],
 )
 def test_hostile_templates_end_soon(source: str) -> None:
@@ -231,6 +243,21 @@ def test_endless_templates_run_out_of_time(source: str, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match=r"more than 0\.2 seconds"):
         ChatTemplate(source).render(USER)
     assert time.monotonic() - began < 3
+
+
+def test_nested_namespaces_print_nothing_of_what_they_hold() -> None:
+    nested = "{% set ns.x = namespace(a=ns.x, b=ns.x) %}"
+    source = "{% set ns = namespace(x=1) %}{% for i in range(99) %}" + nested + "{% endfor %}{{ ns.x }}"
+    assert ChatTemplate(source).render(USER) == "<Namespace>"
+
+
+def test_literals_and_formats_keep_their_meaning() -> None:
+    source = (
+        "{% set a, b = (1, [2, {'c': 3}]) %}{% for k, v in {'p': a}.items() %}{{ k }}{{ v }}{% endfor %}"
+        "{{ b[1].c }} {{ b }} {{ 'x' in ('x', 'y') }} {{ '%s-%d' % ('q', 4) }} {{ '{}{z}'.format(5, z=6) }} "
+        "{{ 2.56 | round(1) }}"
+    )
+    assert ChatTemplate(source).render(USER) == "p13 [2, {'c': 3}] True q-4 56 2.6"
 
 
 def test_long_conversations_are_within_the_limits() -> None:

@@ -87,7 +87,7 @@ _KINDS: tuple[tuple[str, Maker, float], ...] = (
     ("opposite", exchanges.name_opposite, 2.0),
 )
 _SMALL_TALK_WEIGHT = 17.0
-_UNKNOWN_WEIGHT = 9.0
+_UNKNOWN_WEIGHT = 7.0
 _ARITHMETIC_WEIGHT = 1.5
 
 
@@ -149,19 +149,30 @@ def _words_of(frame: str, taught: Lessons) -> list[str]:
     return re.findall(r"\{\w+\}|.", frame) if taught.language == "zh" else frame.split(" ")
 
 
-def _disturbed(frame: str, taught: Lessons, rng: random.Random) -> str:
-    """Change a wording so that the subject and the drift of a question matter more than its exact words."""
+def _disturbed(frames: Wordings, taught: Lessons, rng: random.Random) -> str:
+    """Choose a wording and often change it.
+
+    The subject and the drift of a question then matter more than its exact words, which is what a new
+    wording needs.
+    """
+    frame = rng.choice(frames)
     space = "" if taught.language == "zh" else " "
     draw = rng.random()
     if draw < 0.10:
         return rng.choice(taught.frames["opener"]) + space + frame
     if draw < 0.15:
         return frame.rstrip("?？.。") + space + rng.choice(taught.frames["closer"])
+    slot = re.search(r"\{xs?\}", frame)
+    if draw < 0.30 and slot:
+        # The beginning of one wording and the end of another of the same kind.
+        other = rng.choice(frames)
+        _, found, end = other.partition(slot.group())
+        return frame[: slot.end()] + end if found else frame
     words = _words_of(frame, taught)
-    if draw < 0.30:
+    if draw < 0.50:
         at = rng.randint(0, len(words))
         words[at:at] = _stray_words(taught, rng)
-    elif draw < 0.40 and len(words) >= 5:
+    elif draw < 0.58 and len(words) >= 5:
         at = rng.randrange(len(words))
         if "{" not in words[at]:
             del words[at]
@@ -175,9 +186,9 @@ def _unknown(taught: Lessons, rng: random.Random) -> Exchange:
         subjects["thing"] = subjects["person"] = subjects["place"] = _nonsense(rng, taught.language)
     if rng.random() < 0.45:
         section = rng.choice(("define long", "define long", "define short"))
-        question = fill(_disturbed(rng.choice(taught.frames[section]), taught, rng), subjects["thing"])
+        question = fill(_disturbed(taught.frames[section], taught, rng), subjects["thing"])
     else:
-        question = _disturbed(rng.choice(taught.frames["unknown literal"]), taught, rng)
+        question = _disturbed(taught.frames["unknown literal"], taught, rng)
         subjects["country"] = rng.choice(taught.countries).name
         for kind, subject in subjects.items():
             question = question.replace("{" + kind + "}", subject)
@@ -207,7 +218,7 @@ def _ask(section: str, maker: Maker, taught: Lessons, rng: random.Random) -> Exc
     long_answer = section == "define" and rng.random() < 0.65
     if section == "define":
         section = "define long" if long_answer else "define short"
-    wordings: Wordings = (_disturbed(rng.choice(taught.frames[section]), taught, rng),)
+    wordings: Wordings = (_disturbed(taught.frames[section], taught, rng),)
     exchange = maker(taught, rng, wordings)
     if not long_answer or not exchange.detail:
         return exchange

@@ -1,0 +1,311 @@
+// A whole model from a file in memory to logits: however the tokens of several sequences are cut into steps,
+// each sequence gets the logits that it gets alone. Meant for sanitizer builds as well.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "backend/cpu_backend.h"
+#include "base/cpu_features.h"
+#include "gguf_image.h"
+#include "harness.h"
+#include "model/decoder.h"
+#include "quant/format_table.h"
+#include "random_weights.h"
+
+namespace {
+
+using llmcore::Batch;
+using llmcore::CpuBackend;
+using llmcore::Decoder;
+using llmcore::DecoderLimits;
+using llmcore::ErrorCode;
+using llmcore::Format;
+using llmcore::Isa;
+using llmcore::KernelSelector;
+using llmcore::gguf::File;
+using llmcore::gguf::ValueType;
+using llmcore::test::GgufImage;
+using llmcore::test::Random;
+using Tokens = std::vector<std::int32_t>;
+
+constexpr std::int64_t kBlocks = 16;
+constexpr std::int64_t kStepTokens = 128;
+
+struct Model {
+    std::string architecture;
+    std::int64_t d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff, n_vocab;
+    Format format;
+    bool has_bias = false;
+    bool has_output = true;
+};
+
+// Sizes that fill vectors, and sizes that leave ends.
+const Model kLlama = {"llama", 64, 2, 4, 2, 16, 96, 50, Format::Q8_0};
+const Model kRagged = {"llama", 27, 2, 6, 3, 10, 35, 41, Format::F32};
+const Model kQwen2 = {"qwen2", 48, 2, 3, 1, 18, 33, 37, Format::F16, true, false};
+
+std::vector<std::uint8_t> vector_of(std::int64_t n, float middle, Random& random) {
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(n) * sizeof(float));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+        const float value = middle + 0.1F * random.normal();
+        std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
+    }
+    return bytes;
+}
+
+// Random values that keep activations near 1.
+std::vector<std::uint8_t> matrix_of(Format format, std::int64_t rows, std::int64_t cols, Random& random) {
+    std::vector<std::uint8_t> bytes = llmcore::test::random_weights(format, rows, cols, random);
+    const float spread = 1.0F / std::sqrt(static_cast<float>(cols));
+    if (format == Format::Q8_0) {
+        const std::uint16_t scale = llmcore::float_to_half(spread / 73.0F);
+        for (std::size_t block = 0; block < bytes.size(); block += 34)
+            std::memcpy(bytes.data() + block, &scale, sizeof scale);
+    }
+    for (std::size_t i = 0; format == Format::F32 && i < bytes.size(); i += sizeof(float)) {
+        float value = 0.0F;
+        std::memcpy(&value, bytes.data() + i, sizeof value);
+        value *= spread;
+        std::memcpy(bytes.data() + i, &value, sizeof value);
+    }
+    for (std::size_t i = 0; format == Format::F16 && i < bytes.size(); i += 2) {
+        const std::uint16_t value = llmcore::float_to_half(spread * random.normal());
+        std::memcpy(bytes.data() + i, &value, sizeof value);
+    }
+    return bytes;
+}
+
+class ModelImage {
+public:
+    explicit ModelImage(const Model& model) : model_(model), random_(11) {
+        const auto key = [&](const char* name) { return model.architecture + "." + name; };
+        const auto number = [&](const char* name, std::int64_t value) {
+            image_.scalar(key(name), ValueType::i64, value);
+        };
+        image_.string("general.architecture", model.architecture);
+        number("embedding_length", model.d_model);
+        number("context_length", 256);
+        number("block_count", model.n_layers);
+        number("attention.head_count", model.n_heads);
+        number("attention.head_count_kv", model.n_kv_heads);
+        number("attention.key_length", model.head_dim);
+        number("attention.value_length", model.head_dim);
+        number("feed_forward_length", model.d_ff);
+        matrix("token_embd.weight", model.n_vocab, model.d_model);
+        vector("output_norm.weight", model.d_model, 1.0F);
+        if (model.has_output) matrix("output.weight", model.n_vocab, model.d_model);
+        for (std::int64_t layer = 0; layer < model.n_layers; ++layer)
+            add_layer("blk." + std::to_string(layer) + ".");
+    }
+
+    ModelImage& vector(const std::string& name, std::int64_t size, float middle) {
+        image_.tensor(name, {static_cast<std::uint64_t>(size)}, Format::F32,
+                      vector_of(size, middle, random_));
+        return *this;
+    }
+
+    ModelImage& matrix(const std::string& name, std::int64_t rows, std::int64_t cols) {
+        image_.tensor(name, {static_cast<std::uint64_t>(cols), static_cast<std::uint64_t>(rows)},
+                      model_.format, matrix_of(model_.format, rows, cols, random_));
+        return *this;
+    }
+
+    File open() const { return File::from_bytes(image_.build()); }
+
+private:
+    void add_layer(const std::string& prefix) {
+        const std::int64_t q_size = model_.n_heads * model_.head_dim;
+        const std::int64_t kv_size = model_.n_kv_heads * model_.head_dim;
+        vector(prefix + "attn_norm.weight", model_.d_model, 1.0F);
+        for (const auto& [name, rows] : {std::pair<const char*, std::int64_t>{"attn_q", q_size},
+                                         {"attn_k", kv_size},
+                                         {"attn_v", kv_size}}) {
+            matrix(prefix + name + ".weight", rows, model_.d_model);
+            if (model_.has_bias) vector(prefix + name + ".bias", rows, 0.0F);
+        }
+        matrix(prefix + "attn_output.weight", model_.d_model, q_size);
+        vector(prefix + "ffn_norm.weight", model_.d_model, 1.0F);
+        matrix(prefix + "ffn_gate.weight", model_.d_ff, model_.d_model);
+        matrix(prefix + "ffn_up.weight", model_.d_ff, model_.d_model);
+        matrix(prefix + "ffn_down.weight", model_.d_model, model_.d_ff);
+    }
+
+    Model model_;
+    Random random_;
+    GgufImage image_;
+};
+
+std::unique_ptr<Decoder> load(const File& file, Isa isa, Format kv_format) {
+    auto backend = std::make_shared<CpuBackend>(KernelSelector(isa, ""), 3);
+    auto decoder = std::make_unique<Decoder>(
+        file, llmcore::read_model_spec(file), std::move(backend),
+        DecoderLimits{.max_step_tokens = kStepTokens, .max_logit_rows = kStepTokens});
+    decoder->alloc_kv(kv_format, kBlocks);
+    return decoder;
+}
+
+struct Sequence {
+    Tokens tokens;
+    Tokens blocks;
+    std::size_t cached = 0;
+    std::vector<float> logits;  // of every token so far
+};
+
+// Runs the next n tokens of each sequence in one step.
+void step(Decoder& decoder, const std::vector<std::pair<Sequence*, std::size_t>>& parts) {
+    Tokens tokens, positions, row_starts{0}, kv_lens, table, rows;
+    std::size_t stride = 0;
+    for (const auto& part : parts) stride = std::max(stride, part.first->blocks.size());
+    for (const auto& [sequence, n] : parts) {
+        for (std::size_t i = sequence->cached; i < sequence->cached + n; ++i) {
+            tokens.push_back(sequence->tokens[i]);
+            positions.push_back(static_cast<std::int32_t>(i));
+            rows.push_back(static_cast<std::int32_t>(rows.size()));
+        }
+        row_starts.push_back(static_cast<std::int32_t>(tokens.size()));
+        kv_lens.push_back(static_cast<std::int32_t>(sequence->cached + n));
+        table.insert(table.end(), sequence->blocks.begin(), sequence->blocks.end());
+        table.resize(stride * kv_lens.size(), 0);
+    }
+    const Batch batch{.tokens = tokens,
+                      .positions = positions,
+                      .row_starts = row_starts,
+                      .kv_lens = kv_lens,
+                      .block_table = table,
+                      .block_table_stride = static_cast<std::int64_t>(stride),
+                      .logit_rows = rows};
+    std::span<const float> logits = decoder.forward(batch);
+    const auto width = static_cast<std::size_t>(decoder.spec().n_vocab);
+    CHECK(logits.size() == tokens.size() * width);
+    for (const auto& [sequence, n] : parts) {
+        sequence->logits.insert(sequence->logits.end(), logits.begin(),
+                                logits.begin() + static_cast<std::ptrdiff_t>(n * width));
+        logits = logits.subspan(n * width);
+        sequence->cached += n;
+    }
+}
+
+// Three sequences whose blocks lie apart from each other and out of order.
+std::vector<Sequence> three_sequences(std::int64_t n_vocab) {
+    std::vector<Sequence> sequences(3);
+    Random random(5);
+    const std::size_t lengths[] = {70, 33, 6};
+    sequences[0].blocks = {9, 2, 14};
+    sequences[1].blocks = {15, 0};
+    sequences[2].blocks = {7};
+    for (std::size_t i = 0; i < 3; ++i)
+        for (std::size_t t = 0; t < lengths[i]; ++t)
+            sequences[i].tokens.push_back(
+                static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(n_vocab))));
+    return sequences;
+}
+
+std::vector<float> alone(Decoder& decoder, const Sequence& like, std::size_t chunk) {
+    Sequence sequence{.tokens = like.tokens, .blocks = {0, 1, 2}, .cached = 0, .logits = {}};
+    while (sequence.cached < sequence.tokens.size())
+        step(decoder, {{&sequence, std::min(chunk, sequence.tokens.size() - sequence.cached)}});
+    return sequence.logits;
+}
+
+void check_same(const std::vector<float>& got, const std::vector<float>& expected, double tolerance,
+                const std::string& what) {
+    const std::vector<double> wanted(expected.begin(), expected.end());
+    CHECK(got.size() == expected.size());
+    CHECK(std::all_of(got.begin(), got.end(), [](float x) { return std::isfinite(x); }));
+    const double error = llmcore::test::relative_error(got.data(), wanted.data(), wanted.size());
+    CHECK_MSG(error <= tolerance, what << ": relative error " << error);
+}
+
+void check_cuts(const Model& model, Format kv_format) {
+    const File file = ModelImage(model).open();
+    // Requantized activations may round the other way after sums in another order.
+    const double tolerance = model.format == Format::Q8_0 ? 1e-2 : kv_format == Format::F16 ? 1e-3 : 1e-5;
+    for (const Isa isa : {Isa::scalar, llmcore::isa_ceiling()}) {
+        const std::string what = model.architecture + " on " + llmcore::isa_name(isa);
+        const std::unique_ptr<Decoder> decoder = load(file, isa, kv_format);
+        std::vector<Sequence> mixed = three_sequences(model.n_vocab);
+        std::vector<std::vector<float>> expected;
+        for (const Sequence& sequence : mixed) {
+            expected.push_back(alone(*decoder, sequence, 1));
+            check_same(alone(*decoder, sequence, sequence.tokens.size()), expected.back(), tolerance,
+                       what + ", prefill");
+        }
+        // Prefill in chunks across block boundaries beside sequences that decode, in changing order.
+        Sequence &a = mixed[0], &b = mixed[1], &c = mixed[2];
+        step(*decoder, {{&a, 31}, {&c, 5}});
+        step(*decoder, {{&c, 1}, {&b, 30}, {&a, 2}});
+        step(*decoder, {{&b, 1}, {&a, 1}});
+        step(*decoder, {{&a, 35}, {&b, 1}});
+        step(*decoder, {{&b, 1}, {&a, 1}});
+        for (std::size_t i = 0; i < 3; ++i)
+            check_same(mixed[i].logits, expected[i], tolerance, what + ", sequence " + std::to_string(i));
+    }
+}
+
+}  // namespace
+
+LLMCORE_TEST(model_llama_steps_cut_anywhere) {
+    check_cuts(kLlama, Format::F16);
+    check_cuts(kRagged, Format::F32);
+}
+
+LLMCORE_TEST(model_qwen2_steps_cut_anywhere) {
+    check_cuts(kQwen2, Format::F16);
+    check_cuts(kQwen2, Format::F32);
+}
+
+LLMCORE_TEST(model_hidden_states_and_empty_heads) {
+    const File file = ModelImage(kQwen2).open();
+    const std::unique_ptr<Decoder> decoder = load(file, llmcore::isa_ceiling(), Format::F32);
+    const Tokens tokens{1, 2, 3}, positions{0, 1, 2}, row_starts{0, 3}, kv_lens{3}, table{4}, rows{0, 2};
+    Batch batch{.tokens = tokens,
+                .positions = positions,
+                .row_starts = row_starts,
+                .kv_lens = kv_lens,
+                .block_table = table,
+                .block_table_stride = 1,
+                .logit_rows = rows};
+    CHECK(decoder->hidden_states(batch).size() == 2 * static_cast<std::size_t>(kQwen2.d_model));
+    batch.logit_rows = {};
+    CHECK(decoder->forward(batch).empty());
+}
+
+LLMCORE_TEST(model_refuses_batches_beyond_its_limits) {
+    const File file = ModelImage(kRagged).open();
+    const std::unique_ptr<Decoder> decoder = load(file, Isa::scalar, Format::F16);
+    const Tokens positions{0}, row_starts{0, 1}, kv_lens{1}, table{0};
+    Batch batch{.tokens = {},
+                .positions = positions,
+                .row_starts = row_starts,
+                .kv_lens = kv_lens,
+                .block_table = table,
+                .block_table_stride = 1,
+                .logit_rows = {}};
+    CHECK_THROWS(ErrorCode::invalid_argument, decoder->forward(batch));
+    for (const std::int32_t token : {-1, static_cast<std::int32_t>(kRagged.n_vocab), INT32_MAX}) {
+        const Tokens tokens{token};
+        batch.tokens = tokens;
+        CHECK_THROWS(ErrorCode::invalid_argument, decoder->forward(batch));
+    }
+    const Tokens many(kStepTokens + 1, 0);
+    batch.tokens = many;
+    CHECK_THROWS(ErrorCode::invalid_argument, decoder->forward(batch));
+}
+
+LLMCORE_TEST(model_refuses_tensors_it_does_not_know) {
+    const auto load_with = [](ModelImage& image) {
+        const File file = image.open();
+        load(file, Isa::scalar, Format::F16);
+    };
+    ModelImage sound(kRagged), extra(kRagged), long_bias(kRagged);
+    load_with(sound);
+    CHECK_THROWS(ErrorCode::model, load_with(extra.vector("blk.7.attn_norm.weight", 27, 1.0F)));
+    CHECK_THROWS(ErrorCode::model, load_with(long_bias.vector("blk.0.attn_q.bias", 61, 0.0F)));
+    Model taller = kRagged;
+    taller.n_heads = 7;  // no multiple of the key-value heads
+    ModelImage uneven(taller);
+    CHECK_THROWS(ErrorCode::model, load_with(uneven));
+}
