@@ -104,10 +104,14 @@ def test_ctrl_c_ends_it_cleanly(tiny_model) -> None:
         "-t",
         "1",
     ]
-    # A shell starts its background jobs deaf to Ctrl-C, and children inherit that: hear it whoever runs the tests.
+    # A shell starts its background jobs deaf to Ctrl-C, and children inherit that. Nothing else runs in the
+    # child before exec.
     hear_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(  # noqa: PLW1509 - nothing else runs in the child before exec
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(1)  # it has begun to answer
