@@ -25,22 +25,33 @@ bool request_amx_tiles() {
     return syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureXtiledata) == 0;
 }
 
-bool cpuid_has_amx() {
-    unsigned int eax = 7;
+struct CpuidResult {
+    unsigned int ecx;
+    unsigned int edx;
+};
+
+CpuidResult cpuid(unsigned int leaf) {
+    unsigned int eax = leaf;
     unsigned int ebx = 0;
-    unsigned int ecx = 0;
-    unsigned int edx = 0;
-    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    CpuidResult result = {0, 0};
+    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(result.ecx), "=d"(result.edx));
+    return result;
+}
+
+// __builtin_cpu_supports does not know it in every compiler.
+bool cpuid_has_f16c() { return (cpuid(1).ecx & (1U << 29)) != 0; }
+
+bool cpuid_has_amx() {
     constexpr unsigned int kBf16 = 1U << 22;
     constexpr unsigned int kTile = 1U << 24;
     constexpr unsigned int kInt8 = 1U << 25;
-    return (edx & (kBf16 | kTile | kInt8)) == (kBf16 | kTile | kInt8);
+    return (cpuid(7).edx & (kBf16 | kTile | kInt8)) == (kBf16 | kTile | kInt8);
 }
 
 Isa probe() {
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpuid_has_f16c() &&
+                      __builtin_cpu_supports("bmi2");
     if (!avx2) return Isa::scalar;
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

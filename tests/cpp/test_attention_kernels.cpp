@@ -55,7 +55,7 @@ std::vector<float> random_floats(std::int64_t count, Random& random) {
 
 class AttentionCheck {
 public:
-    AttentionCheck(const Case& shape, Format format, Random& random) : case_(shape), format_(format) {
+    AttentionCheck(const Case& shape, Format format, Random& random) : case_(shape) {
         const std::int64_t head_bytes = kBlockTokens * row_bytes(format, shape.head_dim);
         cache_.resize(static_cast<std::size_t>(6 * 2 * shape.n_kv_heads * head_bytes));
         kv_ = {.base = cache_.data(),
@@ -167,7 +167,6 @@ private:
     }
 
     Case case_;
-    Format format_;
     Step step_;
     std::vector<std::uint8_t> cache_;
     KvView kv_ = {};
