@@ -9,37 +9,10 @@
 #include <stdint.h>
 
 #include "quant/formats.h"
+#include "quant/half.h"
 
 namespace llmcore {
 namespace {
-
-inline float float_from_bits(uint32_t bits) {
-    float value;
-    __builtin_memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-inline uint32_t float_bits(float value) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-// Exact for every half; a NaN keeps its payload and becomes quiet, as the hardware's conversion does.
-inline float expand_half(uint16_t half) {
-    const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-    const uint32_t exponent = (half >> 10) & 0x1Fu;
-    const uint32_t mantissa = half & 0x3FFu;
-    if (exponent == 0) {
-        const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;  // 2^-24
-        return float_from_bits(sign | float_bits(magnitude));
-    }
-    if (exponent == 31) {
-        const uint32_t quiet = mantissa != 0 ? 0x400000u : 0u;
-        return float_from_bits(sign | 0x7F800000u | quiet | (mantissa << 13));
-    }
-    return float_from_bits(sign | ((exponent + 112) << 23) | (mantissa << 13));
-}
 
 // The 16 values of IQ4_NL and IQ4_XS.
 constexpr int8_t kNonlinear4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};

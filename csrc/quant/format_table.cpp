@@ -4,8 +4,8 @@
 #include <string>
 
 #include "base/error.h"
-#include "quant/block_expand.h"
 #include "quant/dequantize.h"
+#include "quant/half.h"
 
 namespace llmcore {
 namespace {
@@ -102,23 +102,6 @@ void dequantize(Format format, const void* blocks, float* out, std::int64_t n) {
 
 float half_to_float(std::uint16_t half) { return expand_half(half); }
 
-std::uint16_t float_to_half(float value) {
-    const std::uint32_t bits = float_bits(value);
-    const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-    const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-    if (magnitude > 0x7F800000u)
-        return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
-    if (magnitude >= 0x47800000u) return static_cast<std::uint16_t>(sign | 0x7C00u);  // 2^16 and above
-    if (magnitude < 0x38800000u) {
-        // Below 2^-14: adding 0.5 leaves the subnormal's bits, rounded to even, at the bottom of the
-        // mantissa.
-        const float shifted = float_from_bits(magnitude) + 0.5f;
-        return static_cast<std::uint16_t>(sign | (float_bits(shifted) - 0x3F000000u));
-    }
-    const std::uint32_t odd = (magnitude >> 13) & 1u;
-    const std::uint32_t rounded =
-        magnitude - 0x38000000u + 0xFFFu + odd;  // carries into the exponent as it should
-    return static_cast<std::uint16_t>(sign | (rounded >> 13));
-}
+std::uint16_t float_to_half(float value) { return round_to_half(value); }
 
 }  // namespace llmcore

@@ -29,6 +29,7 @@ POD_SYSTEM_HEADERS = {"stddef.h", "stdint.h", "string.h", "math.h", "float.h", "
 POD_HEADERS = {
     "base/isa.h",
     "quant/formats.h",
+    "quant/half.h",
     "quant/block_expand.h",
     "kernels/kernel.h",
     "kernels/activation_layout.h",

@@ -1,13 +1,13 @@
 // Writes keys and values into a cache of F16.
-#include "kernels/cpu/half_rounding.h"
 #include "kernels/cpu/kv_store_scalar.h"
+#include "quant/half.h"
 
 namespace llmcore {
 namespace {
 
 struct Cell {
     using Stored = uint16_t;
-    static Stored store(float x) { return float_to_half_bits(x); }
+    static Stored store(float x) { return round_to_half(x); }
 };
 
 }  // namespace
