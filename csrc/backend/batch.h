@@ -9,10 +9,9 @@ namespace llmcore {
 // Sequences lie one after the other. A sequence that decodes has one token here, one in prefill a chunk of
 // its prompt; nothing else tells them apart.
 struct Batch {
-    std::span<const std::int32_t> tokens;     // [n_tokens]
-    std::span<const std::int32_t> positions;  // [n_tokens]: place of each token in its sequence
-    std::span<const std::int32_t>
-        row_starts;  // [n_sequences + 1]: rows of sequence s are row_starts[s] .. [s + 1]
+    std::span<const std::int32_t> tokens;       // [n_tokens]
+    std::span<const std::int32_t> positions;    // [n_tokens]: place of each token in its sequence
+    std::span<const std::int32_t> row_starts;   // [n_sequences + 1]: the first row of each, then their number
     std::span<const std::int32_t> kv_lens;      // [n_sequences]: cached tokens once this step has run
     std::span<const std::int32_t> block_table;  // [n_sequences * block_table_stride]: KV blocks in order
     std::int64_t block_table_stride = 0;

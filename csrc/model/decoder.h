@@ -37,11 +37,9 @@ public:
 
     const ModelSpec& spec() const { return spec_; }
     const DecoderLimits& limits() const { return limits_; }
-    const ModelWeights& weights() const { return weights_; }
     std::int64_t weight_bytes() const { return weights_.bytes; }
     // Of the buffers between operations, once a step of the limits' size has run.
     std::int64_t activation_bytes() const { return activation_bytes_; }
-    Backend& backend() const { return *backend_; }
 
 private:
     Buffer alloc(std::int64_t rows, std::int64_t cols);

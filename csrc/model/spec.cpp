@@ -182,10 +182,4 @@ ModelSpec read_model_spec(const gguf::File& file) {
     return spec;
 }
 
-std::vector<std::string> supported_architectures() {
-    std::vector<std::string> names;
-    for (const Architecture& architecture : architectures()) names.emplace_back(architecture.name);
-    return names;
-}
-
 }  // namespace llmcore

@@ -39,7 +39,4 @@ struct ModelSpec {
 // that are, and for numbers that contradict each other or ask for what is not supported.
 ModelSpec read_model_spec(const gguf::File& file);
 
-// Names of the architectures in the table.
-std::vector<std::string> supported_architectures();
-
 }  // namespace llmcore

@@ -97,10 +97,9 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backe
     WeightBinder binder(file, backend);
     ModelWeights weights;
     weights.embedding = binder.matrix("token_embd.weight", spec.n_vocab, spec.d_model);
-    const std::int64_t embedding_bytes = binder.bytes();
     weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
-    const bool tied = !binder.has("output.weight");
-    weights.output = tied ? weights.embedding : binder.matrix("output.weight", spec.n_vocab, spec.d_model);
+    weights.output = binder.has("output.weight") ? binder.matrix("output.weight", spec.n_vocab, spec.d_model)
+                                                 : weights.embedding;
     for (std::size_t i = 0; i < spec.layers.size(); ++i)
         weights.layers.push_back(bind_layer(binder, spec, i));
     weights.inv_freq = backend.upload({.format = Format::F32,
@@ -110,7 +109,6 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backe
     binder.mark_used("rope_freqs.weight");
     binder.refuse_unused();
     weights.bytes = binder.bytes();
-    weights.bytes_per_step = weights.bytes - (tied ? 0 : embedding_bytes);
     return weights;
 }
 

@@ -28,8 +28,7 @@ struct ModelWeights {
     Weight output;  // the embedding where the model ties them
     Weight inv_freq;
     std::vector<LayerWeights> layers;
-    std::int64_t bytes = 0;           // of all tensors
-    std::int64_t bytes_per_step = 0;  // of those that every step reads: all but a separate embedding table
+    std::int64_t bytes = 0;  // of all tensors
 };
 
 // Uploads every tensor of the file. Throws Error(model) that names the tensor if one is missing, has another

@@ -100,8 +100,6 @@ void dequantize(Format format, const void* blocks, float* out, std::int64_t n) {
     dequantize_blocks(format, blocks, out, n / info.block_elements);
 }
 
-float half_to_float(std::uint16_t half) { return expand_half(half); }
-
 std::uint16_t float_to_half(float value) { return round_to_half(value); }
 
 }  // namespace llmcore

@@ -25,7 +25,6 @@ std::int64_t row_bytes(Format format, std::int64_t cols);
 // Throws Error(model) if the format cannot be dequantized by this build.
 void dequantize(Format format, const void* blocks, float* out, std::int64_t n);
 
-float half_to_float(std::uint16_t half);
 std::uint16_t float_to_half(float value);  // round to nearest, ties to even
 
 }  // namespace llmcore
