@@ -28,6 +28,7 @@ struct Weight {
 // A slice of rows is a view too: that is how fused tensors are taken apart.
 struct WeightView {
     Format format = Format::none;
+    Format stored = Format::none;  // what it becomes on the device; other than `format`: converted
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
@@ -54,21 +55,46 @@ struct EmbedOp {
     float scale = 1.0F;
 };
 
+// out = norm(in) * weight + residual
 struct NormOp {
     Buffer in;
     Weight weight;
     Buffer out;
     float eps = 0.0F;
+    Buffer residual = {};  // optional; may be `out`
 };
 
-// out = (activation(in W^T + bias) * (in U^T)) + residual; without `up` and activation a plain linear layer.
+// out = gate(activation(in W^T + bias) * (in U^T + up_bias)) + residual; without `up`, activation and gate a
+// plain linear layer.
 struct LinearOp {
     Buffer in;
     Weight weight;
-    Weight bias;      // optional, F32
-    Weight up;        // optional: the second matrix of a gated unit
-    Buffer residual;  // optional; may be `out`
     Buffer out;
+    Weight bias = {};      // optional, F32
+    Weight up = {};        // optional: the second matrix of a gated unit
+    Weight up_bias = {};   // optional, F32
+    Buffer residual = {};  // optional; may be `out`
+    Buffer gate = {};      // optional, one column: its sigmoid multiplies the row
+    Activation activation = Activation::none;
+    float softcap = 0.0F;  // above 0: values become softcap * tanh(value / softcap)
+};
+
+// A mixture of experts: every row goes to the n_used experts of its largest router logits, and out is the
+// sum of theirs, weighed by the softmax of the logits, plus residual. An expert is a gated unit:
+// (activation(in G^T + gate_bias) * (in U^T + up_bias)) D^T + down_bias. Matrices of the experts lie below
+// one another in one weight.
+struct MoeOp {
+    Buffer in;
+    Buffer router;  // logits: one column an expert
+    Weight gate, up, down;
+    Weight gate_bias, up_bias, down_bias;  // optional, F32: one row an expert
+    Buffer gated;                          // room for n_used rows a row of `in`
+    Buffer down_rows;                      // likewise, as wide as `out`
+    Buffer residual;                       // may be `out`
+    Buffer out;
+    std::int64_t n_used = 0;
+    bool normalized = false;  // the weights of a row's experts are made to sum to 1
+    float scale = 1.0F;       // then multiplied by this
     Activation activation = Activation::none;
 };
 
@@ -117,6 +143,7 @@ public:
     virtual void norm(const NormOp& op) = 0;
     // Independent layers, run as one parallel region; those that share an input share its packed form.
     virtual void linear(std::span<const LinearOp> ops) = 0;
+    virtual void moe(const MoeOp& op) = 0;
     virtual void rope_store(const RopeStoreOp& op) = 0;
     virtual void attention(const AttentionOp& op) = 0;
     // Copies the batch's logit_rows of `in` to the first rows of `out`; later operations on `out` cover just

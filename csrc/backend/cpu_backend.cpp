@@ -5,40 +5,16 @@
 #include <string>
 #include <utility>
 
-#include "base/error.h"
-#include "kernels/activation_layout.h"
 #include "quant/format_table.h"
+#include "quant/quantize.h"
 
 namespace llmcore {
 
 namespace {
 
 constexpr std::int64_t kBlockTokens = 32;
-// Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one thread's
-// work.
-constexpr std::int64_t kInlineWork = 100'000;
-constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
-constexpr std::size_t kCopyChunk = std::size_t{4} << 20;
-
-std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
-    if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
-    if (layout == Layout::q8_256) return q8x256_layout(k).row_bytes;
-    fail(ErrorCode::internal, "cpu", std::string("no packed form ") + layout_name(layout));
-}
-
-// Kernels are remembered by the number of activation rows: one by one up to 64, then by powers of two.
-std::size_t kernel_index(std::int64_t m) {
-    std::size_t index = static_cast<std::size_t>(std::min<std::int64_t>(m, 64));
-    for (std::int64_t above = m; above > 64; above /= 2) ++index;
-    return index;
-}
-
-std::byte* grown(PageBuffer& memory, std::size_t bytes) {
-    if (memory.size() < bytes) memory = PageBuffer(bytes);
-    return memory.data();
-}
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t kCopyChunk = std::int64_t{4} << 20;
+constexpr std::int64_t kConvertRows = 8;
 
 }  // namespace
 
@@ -60,20 +36,39 @@ Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
     return {static_cast<std::int32_t>(buffers_.size()) - 1};
 }
 
+void CpuBackend::copy_bytes(const std::byte* source, std::byte* target, std::int64_t bytes) {
+    pool_.parallel_for(bytes, kCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
+        std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
+    });
+}
+
+void CpuBackend::convert_rows(const WeightView& view, std::byte* target) {
+    const auto* source = static_cast<const std::byte*>(view.data);
+    const std::int64_t source_bytes = row_bytes(view.format, view.cols);
+    const std::int64_t target_bytes = row_bytes(view.stored, view.cols);
+    const std::size_t row_floats = static_cast<std::size_t>(view.cols) * sizeof(float);
+    pool_.parallel_for(view.rows, kConvertRows, [&](std::int64_t begin, std::int64_t end, int worker) {
+        auto* values =
+            reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)], row_floats));
+        for (std::int64_t row = begin; row < end; ++row) {
+            dequantize(view.format, source + row * source_bytes, values, view.cols);
+            quantize(view.stored, values, target + row * target_bytes, view.cols);
+        }
+    });
+}
+
 Weight CpuBackend::upload(const WeightView& view) {
     WeightState state;
-    state.format = view.format;
+    state.format = view.stored;
     state.rows = view.rows;
     state.cols = view.cols;
-    state.row_bytes = row_bytes(view.format, view.cols);
-    const auto bytes = static_cast<std::size_t>(state.row_bytes * view.rows);
-    state.memory = PageBuffer(bytes);
-    const auto* source = static_cast<const std::byte*>(view.data);
-    std::byte* target = state.memory.data();
-    pool_.parallel_for(static_cast<std::int64_t>(bytes), kCopyChunk,
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                           std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
-                       });
+    state.row_bytes = row_bytes(view.stored, view.cols);
+    const std::int64_t bytes = state.row_bytes * view.rows;
+    state.memory = PageBuffer(static_cast<std::size_t>(bytes));
+    if (view.stored == view.format)
+        copy_bytes(static_cast<const std::byte*>(view.data), state.memory.data(), bytes);
+    else
+        convert_rows(view, state.memory.data());
     weights_.push_back(std::move(state));
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
@@ -149,6 +144,7 @@ void CpuBackend::norm(const NormOp& op) {
     args.x = in.data();
     args.x_stride = in.cols;
     args.weight = weight(op.weight).floats();
+    args.residual = op.residual ? buffer(op.residual).data() : nullptr;
     args.out = out.data();
     args.out_stride = out.cols;
     args.n = in.cols;
@@ -206,6 +202,7 @@ void CpuBackend::rope_store(const RopeStoreOp& op) {
         args.x = state.data();
         args.x_stride = head_dim;
         args.weight = weight(scale).floats();
+        args.residual = nullptr;
         args.out = state.data();
         args.out_stride = head_dim;
         args.n = head_dim;
@@ -275,179 +272,6 @@ void CpuBackend::gather_logit_rows(Buffer in, Buffer out) {
 std::span<const float> CpuBackend::end(Buffer result) {
     const BufferState& state = buffer(result);
     return {state.data(), static_cast<std::size_t>(state.live_rows * state.cols)};
-}
-
-const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m) {
-    const std::size_t index = kernel_index(m);
-    if (weight.kernels.size() <= index) weight.kernels.resize(index + 1, nullptr);
-    const Kernel*& kernel = weight.kernels[index];
-    if (kernel == nullptr) {
-        const Shape shape = {.m = m, .n = weight.rows, .k = weight.cols};
-        kernel = &selector_.select(Op::linear, weight.format, Layout::gguf, Layout::f32, shape);
-    }
-    return *kernel;
-}
-
-const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout layout) {
-    auto form = std::find_if(input.packed.begin(), input.packed.end(),
-                             [&](const PackedForm& candidate) { return candidate.layout == layout; });
-    if (form == input.packed.end()) {
-        PackedForm made;
-        made.layout = layout;
-        if (layout == Layout::f32) {
-            made.row_bytes = input.cols * static_cast<std::int64_t>(sizeof(float));
-        } else {
-            made.row_bytes = packed_row_bytes(layout, input.cols);
-            made.bytes = PageBuffer(static_cast<std::size_t>(made.row_bytes * input.rows));
-        }
-        input.packed.push_back(std::move(made));
-        form = input.packed.end() - 1;
-    }
-    if (!form->valid && layout != Layout::f32) {
-        PackArgs args;
-        args.x = input.data();
-        args.x_stride = input.cols;
-        args.out = form->bytes.data();
-        args.out_row_bytes = form->row_bytes;
-        args.k = input.cols;
-        const Shape shape = {.m = input.live_rows, .k = input.cols};
-        const Kernel& kernel = small_kernel(Op::pack, Format::none, shape, layout);
-        pool_.parallel_for(input.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
-            run(kernel, shape, args, begin, end, worker);
-        });
-    }
-    form->valid = true;
-    return *form;
-}
-
-// One linear operation, resolved: which kernels, where the operands are, how its rows are cut.
-struct CpuBackend::LinearJob {
-    const Kernel* kernel = nullptr;
-    const Kernel* up_kernel = nullptr;
-    const Kernel* glu = nullptr;
-    LinearArgs args;
-    LinearArgs up_args;
-    const float* bias = nullptr;
-    const float* residual = nullptr;
-    Activation activation = Activation::none;
-    std::int64_t chunk_rows = 0;
-    std::int64_t n_chunks = 0;
-
-    bool has_epilogue() const { return bias != nullptr || residual != nullptr || glu != nullptr; }
-    Shape shape() const { return {.m = args.m, .n = args.n, .k = args.k}; }
-};
-
-CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
-    BufferState& in = buffer(op.in);
-    BufferState& out = buffer(op.out);
-    const std::int64_t m = in.live_rows;
-    LinearJob job;
-    const auto bind = [&](Weight handle, const Kernel*& kernel, LinearArgs& args) {
-        WeightState& matrix = weight(handle);
-        kernel = &linear_kernel(matrix, m);
-        const PackedForm& act = packed_form(in, kernel->act_layout);
-        args.weight = matrix.memory.data();
-        args.weight_row_bytes = matrix.row_bytes;
-        args.act = kernel->act_layout == Layout::f32 ? static_cast<const void*>(in.data()) : act.bytes.data();
-        args.act_row_bytes = act.row_bytes;
-        args.out = out.data();
-        args.out_stride = out.cols;
-        args.out_offset = 0;
-        args.m = m;
-        args.n = matrix.rows;
-        args.k = matrix.cols;
-    };
-    bind(op.weight, job.kernel, job.args);
-    if (op.up) bind(op.up, job.up_kernel, job.up_args);
-    if (op.bias) job.bias = weight(op.bias).floats();
-    if (op.residual) job.residual = buffer(op.residual).data();
-    job.activation = op.activation;
-    if (op.activation != Activation::none)
-        job.glu = &small_kernel(Op::glu, Format::none, {.m = m, .n = job.args.n});
-
-    // Chunks: a few a thread so that a slow thread is not waited for, but long enough to stream.
-    const std::int64_t n = job.args.n;
-    const std::int64_t wanted = ceil_div(n, 8 * pool_.size());
-    job.chunk_rows = std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup, 256);
-    job.n_chunks = ceil_div(n, job.chunk_rows);
-    return job;
-}
-
-void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker) {
-    if (!job.has_epilogue()) {
-        run(*job.kernel, job.shape(), job.args, begin, end, worker);
-        return;
-    }
-    // The products of this chunk go to scratch first, so that the result is written once, complete.
-    const std::int64_t width = end - begin;
-    const std::int64_t m = job.args.m;
-    const auto scratch_floats = static_cast<std::size_t>(m * width);
-    auto* scratch = reinterpret_cast<float*>(
-        grown(scratches_[static_cast<std::size_t>(worker)], 2 * scratch_floats * sizeof(float)));
-    LinearArgs args = job.args;
-    args.out = scratch;
-    args.out_stride = width;
-    args.out_offset = begin;
-    run(*job.kernel, job.shape(), args, begin, end, worker);
-    if (job.bias != nullptr)
-        for (std::int64_t row = 0; row < m; ++row)
-            for (std::int64_t i = 0; i < width; ++i) scratch[row * width + i] += job.bias[begin + i];
-    if (job.glu != nullptr) {
-        GluArgs glu;
-        glu.gate = scratch;
-        glu.gate_stride = width;
-        glu.up = nullptr;
-        glu.up_stride = width;
-        glu.out = scratch;
-        glu.out_stride = width;
-        glu.n = width;
-        glu.activation = job.activation;
-        if (job.up_kernel != nullptr) {
-            LinearArgs up = job.up_args;
-            up.out = scratch + scratch_floats;
-            up.out_stride = width;
-            up.out_offset = begin;
-            run(*job.up_kernel, job.shape(), up, begin, end, worker);
-            glu.up = up.out;
-        }
-        run(*job.glu, {.m = m, .n = width}, glu, 0, m, worker);
-    }
-    for (std::int64_t row = 0; row < m; ++row) {
-        float* out = job.args.out + row * job.args.out_stride + begin;
-        const float* values = scratch + row * width;
-        if (job.residual != nullptr) {
-            const float* residual = job.residual + row * job.args.out_stride + begin;
-            for (std::int64_t i = 0; i < width; ++i) out[i] = residual[i] + values[i];
-        } else {
-            std::memcpy(out, values, static_cast<std::size_t>(width) * sizeof(float));
-        }
-    }
-}
-
-void CpuBackend::linear(std::span<const LinearOp> ops) {
-    std::vector<LinearJob> jobs;
-    jobs.reserve(ops.size());
-    std::int64_t total = 0;
-    std::int64_t work = 0;
-    for (const LinearOp& op : ops) {
-        if (buffer(op.in).live_rows == 0) continue;  // a step that wants no logits skips the head
-        jobs.push_back(plan_linear(op));
-        const LinearArgs& args = jobs.back().args;
-        total += jobs.back().n_chunks;
-        work += args.m * args.n * args.k;
-    }
-    pool_.parallel_for(
-        total, work < kInlineWork ? total : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-            for (std::int64_t index = begin; index < end; ++index) {
-                std::int64_t chunk = index;
-                std::size_t job = 0;
-                while (chunk >= jobs[job].n_chunks) chunk -= jobs[job++].n_chunks;
-                const std::int64_t first = chunk * jobs[job].chunk_rows;
-                run_linear_rows(jobs[job], first, std::min(jobs[job].args.n, first + jobs[job].chunk_rows),
-                                worker);
-            }
-        });
-    for (const LinearOp& op : ops) buffer(op.out).written(buffer(op.in).live_rows);
 }
 
 }  // namespace llmcore

@@ -26,6 +26,7 @@ public:
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;
     void linear(std::span<const LinearOp> ops) override;
+    void moe(const MoeOp& op) override;
     void rope_store(const RopeStoreOp& op) override;
     void attention(const AttentionOp& op) override;
     void gather_logit_rows(Buffer in, Buffer out) override;
@@ -65,15 +66,62 @@ private:
         const float* floats() const { return reinterpret_cast<const float*>(memory.data()); }
     };
 
-    struct LinearJob;
+    // One product with its epilogue, resolved: which kernels, where the operands are, how its rows are cut.
+    struct LinearJob {
+        const Kernel* kernel = nullptr;
+        const Kernel* up_kernel = nullptr;
+        const Kernel* glu = nullptr;
+        LinearArgs args;
+        LinearArgs up_args;
+        const float* bias = nullptr;
+        const float* up_bias = nullptr;
+        const float* residual = nullptr;
+        const float* gate = nullptr;
+        Activation activation = Activation::none;
+        float softcap = 0.0F;
+        std::int64_t chunk_rows = 0;
+        std::int64_t n_chunks = 0;
+        std::int64_t first_chunk = 0;
+
+        bool has_epilogue() const {
+            return bias != nullptr || residual != nullptr || gate != nullptr || glu != nullptr;
+        }
+        Shape shape() const { return {.m = args.m, .n = args.n, .k = args.k}; }
+    };
+
+    // Which experts the rows of a step go to, see route().
+    struct Routing {
+        std::vector<std::int32_t> experts;       // [rows][n_used], the likeliest first
+        std::vector<float> weights;              // [rows][n_used]
+        std::vector<std::int64_t> slots;         // [rows][n_used]
+        std::vector<std::int64_t> slot_rows;     // [rows * n_used]: the row of each slot
+        std::vector<std::int64_t> expert_begin;  // [n_experts + 1]: an expert's first slot, then their number
+    };
+
+    // Multiply-adds below which waking a thread costs more than it saves: about ten microseconds of one
+    // thread's work.
+    static constexpr std::int64_t kInlineWork = 100'000;
+
+    static std::byte* grown(PageBuffer& memory, std::size_t bytes) {
+        if (memory.size() < bytes) memory = PageBuffer(bytes);
+        return memory.data();
+    }
 
     BufferState& buffer(Buffer handle) { return buffers_[static_cast<std::size_t>(handle.id)]; }
     WeightState& weight(Weight handle) { return weights_[static_cast<std::size_t>(handle.id)]; }
-    const Kernel& linear_kernel(WeightState& weight, std::int64_t m);
+    void copy_bytes(const std::byte* source, std::byte* target, std::int64_t bytes);
+    void convert_rows(const WeightView& view, std::byte* target);
+    const Kernel& linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n);
     const Kernel& small_kernel(Op op, Format format, const Shape& shape, Layout out = Layout::f32);
     const PackedForm& packed_form(BufferState& input, Layout layout);
+    static const std::byte* packed_rows(const BufferState& input, const PackedForm& form);
+    void cut(LinearJob& job) const;
     LinearJob plan_linear(const LinearOp& op);
+    void run_jobs(std::vector<LinearJob>& jobs);
     void run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker);
+    void route(const MoeOp& op);
+    const std::byte* gathered_rows(BufferState& input, const PackedForm& form);
+    void combine(const MoeOp& op);
     // Runs a kernel on a range of its rows, with the workspace it asks for.
     void run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin, std::int64_t end,
              int worker);
@@ -87,6 +135,9 @@ private:
     std::vector<PageBuffer> scratches_;   // products before their epilogue, one a thread
     std::map<std::tuple<Op, Format, Layout, std::int64_t, std::int64_t, std::int64_t>, const Kernel*>
         small_kernels_;
+
+    Routing routing_;
+    std::map<Layout, PageBuffer> gathered_;  // packed rows in the order of slots
 
     KvSpec kv_spec_;
     std::vector<PageBuffer> kv_layers_;

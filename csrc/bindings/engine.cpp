@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 
 #include "base/error.h"
 #include "engine/decoder_runner.h"
+#include "quant/format_table.h"
 
 namespace py = pybind11;
 
@@ -41,14 +43,23 @@ struct PyEngine {
 
 std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
                                std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
-                               std::int64_t max_queue) {
+                               std::int64_t max_queue,
+                               const std::map<std::string, std::string>& tensor_formats) {
     const py::gil_scoped_release release;
+    llmcore::TensorFormats formats;
+    for (const auto& [tensor, name] : tensor_formats) {
+        const llmcore::FormatInfo* format = llmcore::find_format(name);
+        if (format == nullptr)
+            fail(ErrorCode::invalid_argument, "engine", "unknown format", name, "a format of GGUF tensors");
+        formats.emplace(tensor, format->format);
+    }
     llmcore::LoadedModel model = llmcore::load_model({.path = path,
                                                       .device = device,
                                                       .threads = threads,
                                                       .n_ctx = n_ctx,
                                                       .kv_cache_type = kv_cache_type,
-                                                      .max_batch = max_batch});
+                                                      .max_batch = max_batch,
+                                                      .tensor_formats = std::move(formats)});
     const EngineConfig config{.max_batch = max_batch, .max_queue = max_queue};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config);
     return std::make_unique<PyEngine>(PyEngine{std::move(engine), std::move(model.info)});
@@ -224,7 +235,8 @@ void bind_engine(py::module_& m) {
     py::class_<PyEngine>(m, "Engine", "A loaded model and the thread that runs it.")
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
-             py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue)
+             py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
+             py::arg("tensor_formats") = std::map<std::string, std::string>())
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,

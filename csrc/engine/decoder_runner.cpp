@@ -38,9 +38,13 @@ Format kv_format(const std::string& name) {
     fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f16 or f32");
 }
 
-std::string main_format(const gguf::File& file) {
-    std::map<Format, std::uint64_t> bytes;
-    for (const gguf::TensorInfo& tensor : file.tensors()) bytes[tensor.format] += tensor.n_bytes;
+std::string main_format(const gguf::File& file, const TensorFormats& formats) {
+    std::map<Format, std::int64_t> bytes;
+    for (const gguf::TensorInfo& tensor : file.tensors()) {
+        const auto converted = formats.find(tensor.name);
+        const Format format = converted == formats.end() ? tensor.format : converted->second;
+        bytes[format] += tensor.rows() * row_bytes(format, tensor.cols());
+    }
     const auto most = std::max_element(bytes.begin(), bytes.end(),
                                        [](const auto& a, const auto& b) { return a.second < b.second; });
     return most == bytes.end() ? "" : format_info(most->first).name;
@@ -49,6 +53,17 @@ std::string main_format(const gguf::File& file) {
 std::int64_t parameter_count(const gguf::File& file) {
     std::int64_t count = 0;
     for (const gguf::TensorInfo& tensor : file.tensors()) count += tensor.rows() * tensor.cols();
+    return count;
+}
+
+// Those that take part in the computation of one token.
+std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spec) {
+    std::int64_t count = 0;
+    for (const gguf::TensorInfo& tensor : file.tensors()) {
+        const std::int64_t size = tensor.rows() * tensor.cols();
+        const bool of_experts = spec.experts.n > 0 && tensor.shape.size() == 3;
+        count += of_experts ? size / spec.experts.n * spec.experts.n_used : size;
+    }
     return count;
 }
 
@@ -87,15 +102,15 @@ LoadedModel load_model(const LoadOptions& options) {
     }
     const Format format = kv_format(options.kv_cache_type);
     const gguf::File file = gguf::File::open(options.path);
-    const ModelSpec spec = read_model_spec(file);
+    const ModelSpec spec = read_model_spec(file, options.n_ctx);
     Vocabulary vocabulary = Vocabulary::from_gguf(file);
     check_vocabulary(vocabulary, spec);
     std::shared_ptr<Backend> backend = load_backend(options.device, options.threads);
     const BackendInfo backend_info = backend->info();
 
-    const DecoderLimits limits{.max_step_tokens = step_tokens(parameter_count(file)),
+    const DecoderLimits limits{.max_step_tokens = step_tokens(active_parameter_count(file, spec)),
                                .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
-    auto decoder = std::make_unique<Decoder>(file, spec, backend, limits);
+    auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
     const KvPlan plan = plan_kv({.n_ctx = options.n_ctx,
                                  .n_ctx_train = spec.n_ctx_train,
                                  .max_batch = options.max_batch,
@@ -107,7 +122,7 @@ LoadedModel load_model(const LoadOptions& options) {
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
-                   .quantization = main_format(file),
+                   .quantization = main_format(file, options.tensor_formats),
                    .device = backend_info.name,
                    .kv_plan = plan.describe(),
                    .threads = backend_info.threads,

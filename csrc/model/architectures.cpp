@@ -4,9 +4,40 @@ namespace llmcore {
 
 namespace {
 
+constexpr auto adjacent = RopeStyle::adjacent;
+constexpr auto halves = RopeStyle::halves;
+constexpr auto gelu = Activation::gelu_tanh;
+
 constexpr Architecture kArchitectures[] = {
-    {.name = "llama", .rope_style = RopeStyle::adjacent, .activation = Activation::silu},
-    {.name = "qwen2", .rope_style = RopeStyle::halves, .activation = Activation::silu},
+    {.name = "llama", .rope_style = adjacent, .normalizes_experts = true},
+    {.name = "qwen", .rope_style = halves, .counts_gate_and_up = true},
+    {.name = "qwen2", .rope_style = halves},
+    {.name = "qwen2moe", .rope_style = halves},
+    {.name = "qwen3", .rope_style = halves},
+    {.name = "qwen3moe", .rope_style = halves, .normalizes_experts = true},
+    {.name = "gemma", .rope_style = halves, .activation = gelu, .scales_embedding = true},
+    {.name = "gemma2",
+     .rope_style = halves,
+     .activation = gelu,
+     .scales_embedding = true,
+     .window_period = 2,
+     .wide_scale_layers = 46},
+    {.name = "gemma3",
+     .rope_style = halves,
+     .activation = gelu,
+     .scales_embedding = true,
+     .window_period = 6,
+     .window_rope_base = 10000.0,
+     .wide_scale_layers = 62},
+    {.name = "phi3", .rope_style = halves},
+    {.name = "chatglm", .rope_style = adjacent},
+    {.name = "glm4", .rope_style = adjacent},
+    {.name = "gpt-oss",
+     .rope_style = halves,
+     .activation = Activation::swiglu_clamped,
+     .window_period = 2,
+     .normalizes_experts = true,
+     .rounds_yarn = false},
 };
 
 }  // namespace

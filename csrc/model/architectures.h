@@ -1,6 +1,7 @@
 // One row an architecture: what the file's metadata does not say.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -11,7 +12,22 @@ namespace llmcore {
 struct Architecture {
     std::string_view name;  // general.architecture
     RopeStyle rope_style;
-    Activation activation;
+    Activation activation = Activation::silu;
+    // The embedding is multiplied by sqrt(d_model).
+    bool scales_embedding = false;
+    // Where the file has a sliding window: every window_period-th layer sees everything, the others the
+    // window; 0: the window is every layer's.
+    std::int64_t window_period = 0;
+    // RoPE of the layers with a window has this base and no scaling; 0: they turn as the others do.
+    double window_rope_base = 0.0;
+    // The model of this many layers scales its scores by sqrt(d_model / n_heads) instead of sqrt(head_dim).
+    std::int64_t wide_scale_layers = 0;
+    // The file's feed_forward_length counts the gate's rows and the up matrix's.
+    bool counts_gate_and_up = false;
+    // Weights of the chosen experts are made to sum to 1.
+    bool normalizes_experts = false;
+    // The borders of YaRN's ramp are whole dimensions.
+    bool rounds_yarn = true;
 };
 
 std::span<const Architecture> architectures();

@@ -1,6 +1,5 @@
 #include "model/decoder.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -8,19 +7,15 @@
 
 namespace llmcore {
 
-Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<Backend> backend,
-                 const DecoderLimits& limits)
+Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
+                 std::shared_ptr<Backend> backend, const DecoderLimits& limits)
     : spec_(spec),
       limits_(limits),
       backend_(std::move(backend)),
-      weights_(upload_weights(file, spec_, *backend_)) {
-    std::int64_t q_size = 0;
-    std::int64_t d_ff = 0;
-    for (const LayerSpec& layer : spec_.layers) {
-        q_size = std::max(q_size, layer.n_heads * spec_.head_dim);
-        d_ff = std::max(d_ff, layer.d_ff);
-    }
-    const std::int64_t kv_size = spec_.n_kv_heads() * spec_.head_dim;
+      weights_(upload_weights(file, spec_, formats, *backend_)) {
+    const LayerSpec& layer = spec_.layers.front();
+    const std::int64_t q_size = layer.n_heads * spec_.head_dim;
+    const std::int64_t kv_size = layer.n_kv_heads * spec_.head_dim;
     const std::int64_t rows = limits_.max_step_tokens;
     hidden_ = alloc(rows, spec_.d_model);
     normed_ = alloc(rows, spec_.d_model);
@@ -28,7 +23,23 @@ Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<
     k_ = alloc(rows, kv_size);
     v_ = alloc(rows, kv_size);
     attention_ = alloc(rows, q_size);
-    gated_ = alloc(rows, d_ff);
+    bool has_dense = false;
+    bool has_post_norm = false;
+    for (const LayerWeights& weights : weights_.layers) {
+        has_dense |= static_cast<bool>(weights.ffn_down);
+        has_post_norm |= weights.post_attn_norm || weights.post_ffn_norm;
+    }
+    if (has_dense) gated_ = alloc(rows, layer.d_ff);
+    if (has_post_norm) block_out_ = alloc(rows, spec_.d_model);
+    if (const ExpertSpec& experts = spec_.experts; experts.n > 0) {
+        router_ = alloc(rows, experts.n);
+        expert_gated_ = alloc(rows * experts.n_used, experts.d_ff > 0 ? experts.d_ff : layer.d_ff);
+        expert_down_ = alloc(rows * experts.n_used, spec_.d_model);
+        if (experts.d_ff_shared > 0) {
+            shared_gate_ = alloc(rows, 1);
+            shared_gated_ = alloc(rows, experts.d_ff_shared);
+        }
+    }
     last_ = alloc(limits_.max_logit_rows, spec_.d_model);
     last_normed_ = alloc(limits_.max_logit_rows, spec_.d_model);
     logits_ = alloc(limits_.max_logit_rows, spec_.n_vocab);
@@ -61,17 +72,23 @@ void Decoder::check(const Batch& batch) const {
                  "0 to " + std::to_string(spec_.n_vocab - 1));
 }
 
-void Decoder::run_layer(std::size_t index) {
+void Decoder::add_to_hidden(Weight norm) {
+    backend_->norm(
+        {.in = block_out_, .weight = norm, .out = hidden_, .eps = spec_.norm_eps, .residual = hidden_});
+}
+
+void Decoder::run_attention(std::size_t index) {
     const LayerSpec& layer = spec_.layers[index];
     const LayerWeights& weights = weights_.layers[index];
     const auto layer_index = static_cast<std::int64_t>(index);
+    const bool own_rope = layer.window > 0 && !spec_.window_rope.inv_freq.empty();
     Backend& backend = *backend_;
 
     backend.norm({.in = hidden_, .weight = weights.attn_norm, .out = normed_, .eps = spec_.norm_eps});
     const LinearOp qkv[] = {
-        {.in = normed_, .weight = weights.q, .bias = weights.q_bias, .up = {}, .residual = {}, .out = q_},
-        {.in = normed_, .weight = weights.k, .bias = weights.k_bias, .up = {}, .residual = {}, .out = k_},
-        {.in = normed_, .weight = weights.v, .bias = weights.v_bias, .up = {}, .residual = {}, .out = v_},
+        {.in = normed_, .weight = weights.q, .out = q_, .bias = weights.q_bias},
+        {.in = normed_, .weight = weights.k, .out = k_, .bias = weights.k_bias},
+        {.in = normed_, .weight = weights.v, .out = v_, .bias = weights.v_bias},
     };
     backend.linear(qkv);
     backend.rope_store({.q = q_,
@@ -81,7 +98,8 @@ void Decoder::run_layer(std::size_t index) {
                         .n_heads = layer.n_heads,
                         .style = spec_.rope_style,
                         .rope_dims = spec_.rope_dims,
-                        .inv_freq = weights_.inv_freq,
+                        .inv_freq = own_rope ? weights_.window_inv_freq : weights_.inv_freq,
+                        .magnitude = own_rope ? spec_.window_rope.magnitude : spec_.rope.magnitude,
                         .q_norm = weights.q_norm,
                         .k_norm = weights.k_norm,
                         .norm_eps = spec_.norm_eps});
@@ -90,36 +108,90 @@ void Decoder::run_layer(std::size_t index) {
                        .layer = layer_index,
                        .n_heads = layer.n_heads,
                        .scale = spec_.attention_scale,
-                       .sinks = {}});
-    const LinearOp attention_out[] = {{.in = attention_,
-                                       .weight = weights.attn_out,
-                                       .bias = weights.attn_out_bias,
-                                       .up = {},
-                                       .residual = hidden_,
-                                       .out = hidden_}};
-    backend.linear(attention_out);
+                       .softcap = spec_.attention_softcap,
+                       .window = layer.window,
+                       .sinks = weights.sinks});
+    const bool normed_after = static_cast<bool>(weights.post_attn_norm);
+    const LinearOp out[] = {{.in = attention_,
+                             .weight = weights.attn_out,
+                             .out = normed_after ? block_out_ : hidden_,
+                             .bias = weights.attn_out_bias,
+                             .residual = normed_after ? Buffer() : hidden_}};
+    backend.linear(out);
+    if (normed_after) add_to_hidden(weights.post_attn_norm);
+}
 
-    backend.norm({.in = hidden_, .weight = weights.ffn_norm, .out = normed_, .eps = spec_.norm_eps});
+void Decoder::run_experts(const ExpertWeights& weights, Buffer residual, Buffer out) {
+    const LinearOp router[] = {
+        {.in = normed_, .weight = weights.router, .out = router_, .bias = weights.router_bias}};
+    backend_->linear(router);
+    backend_->moe({.in = normed_,
+                   .router = router_,
+                   .gate = weights.gate,
+                   .up = weights.up,
+                   .down = weights.down,
+                   .gate_bias = weights.gate_bias,
+                   .up_bias = weights.up_bias,
+                   .down_bias = weights.down_bias,
+                   .gated = expert_gated_,
+                   .down_rows = expert_down_,
+                   .residual = residual,
+                   .out = out,
+                   .n_used = spec_.experts.n_used,
+                   .normalized = spec_.experts.normalized,
+                   .scale = spec_.experts.scale,
+                   .activation = spec_.activation});
+    if (!weights.shared_down) return;
+    if (weights.shared_router) {
+        const LinearOp gate[] = {{.in = normed_, .weight = weights.shared_router, .out = shared_gate_}};
+        backend_->linear(gate);
+    }
     const LinearOp gate_up[] = {{.in = normed_,
-                                 .weight = weights.ffn_gate,
-                                 .bias = {},
-                                 .up = weights.ffn_up,
-                                 .residual = {},
-                                 .out = gated_,
+                                 .weight = weights.shared_gate,
+                                 .out = shared_gated_,
+                                 .up = weights.shared_up,
                                  .activation = spec_.activation}};
-    backend.linear(gate_up);
-    const LinearOp down[] = {{.in = gated_,
-                              .weight = weights.ffn_down,
-                              .bias = {},
-                              .up = {},
-                              .residual = hidden_,
-                              .out = hidden_}};
-    backend.linear(down);
+    backend_->linear(gate_up);
+    const LinearOp down[] = {{.in = shared_gated_,
+                              .weight = weights.shared_down,
+                              .out = out,
+                              .residual = out,
+                              .gate = weights.shared_router ? shared_gate_ : Buffer()}};
+    backend_->linear(down);
+}
+
+void Decoder::run_feed_forward(const LayerWeights& weights) {
+    const bool normed_after = static_cast<bool>(weights.post_ffn_norm);
+    const Buffer out = normed_after ? block_out_ : hidden_;
+    const Buffer residual = normed_after ? Buffer() : hidden_;
+    backend_->norm({.in = hidden_, .weight = weights.ffn_norm, .out = normed_, .eps = spec_.norm_eps});
+    if (weights.ffn_down) {
+        const LinearOp gate_up[] = {{.in = normed_,
+                                     .weight = weights.ffn_gate,
+                                     .out = gated_,
+                                     .bias = weights.ffn_gate_bias,
+                                     .up = weights.ffn_up,
+                                     .up_bias = weights.ffn_up_bias,
+                                     .activation = spec_.activation}};
+        backend_->linear(gate_up);
+        const LinearOp down[] = {{.in = gated_,
+                                  .weight = weights.ffn_down,
+                                  .out = out,
+                                  .bias = weights.ffn_down_bias,
+                                  .residual = residual}};
+        backend_->linear(down);
+    } else {
+        run_experts(weights.experts, residual, out);
+    }
+    if (normed_after) add_to_hidden(weights.post_ffn_norm);
 }
 
 void Decoder::run_layers() {
-    backend_->embed({.table = weights_.embedding, .out = hidden_});
-    for (std::size_t i = 0; i < spec_.layers.size(); ++i) run_layer(i);
+    backend_->embed({.table = weights_.embedding, .out = hidden_, .scale = spec_.embedding_scale});
+    for (std::size_t i = 0; i < spec_.layers.size(); ++i) {
+        run_attention(i);
+        run_feed_forward(weights_.layers[i]);
+    }
     backend_->gather_logit_rows(hidden_, last_);
     backend_->norm({.in = last_, .weight = weights_.output_norm, .out = last_normed_, .eps = spec_.norm_eps});
 }
@@ -130,10 +202,9 @@ std::span<const float> Decoder::forward(const Batch& batch) {
     run_layers();
     const LinearOp head[] = {{.in = last_normed_,
                               .weight = weights_.output,
-                              .bias = {},
-                              .up = {},
-                              .residual = {},
-                              .out = logits_}};
+                              .out = logits_,
+                              .bias = weights_.output_bias,
+                              .softcap = spec_.logit_softcap}};
     backend_->linear(head);
     return backend_->end(logits_);
 }

@@ -20,10 +20,10 @@ struct DecoderLimits {
 
 class Decoder {
 public:
-    // Uploads every weight of `file`, which is not needed afterwards. Throws Error(model) for a missing
-    // tensor or a wrong shape.
-    Decoder(const gguf::File& file, const ModelSpec& spec, std::shared_ptr<Backend> backend,
-            const DecoderLimits& limits);
+    // Uploads every weight of `file`, which is not needed afterwards; those that `formats` names are
+    // converted. Throws Error(model) for a missing tensor or a wrong shape.
+    Decoder(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
+            std::shared_ptr<Backend> backend, const DecoderLimits& limits);
 
     // Lays out the cache: call once before forward.
     void alloc_kv(Format format, std::int64_t n_blocks);
@@ -45,15 +45,22 @@ private:
     Buffer alloc(std::int64_t rows, std::int64_t cols);
     void check(const Batch& batch) const;
     void run_layers();
-    void run_layer(std::size_t index);
+    void run_attention(std::size_t index);
+    void run_feed_forward(const LayerWeights& weights);
+    void run_experts(const ExpertWeights& weights, Buffer residual, Buffer out);
+    // Adds what a block made to the hidden state: through `norm`, if the model has one there.
+    void add_to_hidden(Weight norm);
 
     ModelSpec spec_;
     DecoderLimits limits_;
     std::shared_ptr<Backend> backend_;
     ModelWeights weights_;
     std::int64_t activation_bytes_ = 0;
-    Buffer hidden_, normed_, q_, k_, v_, attention_, gated_;  // [max_step_tokens][...]
-    Buffer last_, last_normed_, logits_;                      // [max_logit_rows][...]
+    // [max_step_tokens][...]; block_out_ where a norm follows a block, the others where there are experts.
+    Buffer hidden_, normed_, q_, k_, v_, attention_, gated_, block_out_;
+    Buffer router_, shared_gate_, shared_gated_;
+    Buffer expert_gated_, expert_down_;   // [max_step_tokens * experts used][...]
+    Buffer last_, last_normed_, logits_;  // [max_logit_rows][...]
 };
 
 }  // namespace llmcore

@@ -2,23 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
-#include <optional>
 
 #include "base/error.h"
 #include "gguf/printable.h"
 #include "model/architectures.h"
-#include "quant/format_table.h"
+#include "model/metadata.h"
 
 namespace llmcore {
 
 namespace {
 
-constexpr std::string_view kComponent = "model";
+constexpr const char* kComponent = "model";
 constexpr std::int64_t kMaxHeadDim = 1024;
+constexpr std::int64_t kMaxHeads = 1 << 16;
 constexpr std::int64_t kMaxLayers = 1024;  // each costs pages, however small its tensors
 constexpr std::int64_t kMaxContext = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxFeedForward = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxExperts = 1024;
 
 const Architecture& find_architecture(const std::string& name) {
     std::string known;
@@ -29,146 +30,119 @@ const Architecture& find_architecture(const std::string& name) {
     fail(ErrorCode::model, kComponent, "unsupported architecture", gguf::printable(name), "one of " + known);
 }
 
-// Reads the metadata of one architecture, whose keys begin with its name.
-class Metadata {
-public:
-    Metadata(const gguf::File& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
-
-    std::int64_t size(std::string_view key, std::int64_t largest) const {
-        return checked(key, file_.get_int(full(key)), largest);
-    }
-    std::int64_t size(std::string_view key, std::int64_t fallback, std::int64_t largest) const {
-        return checked(key, file_.get_int(full(key), fallback), largest);
-    }
-    double number(std::string_view key, double fallback) const {
-        return file_.get_float(full(key), fallback);
-    }
-    std::string text(std::string_view key, std::string_view fallback) const {
-        return file_.get_string(full(key), fallback);
-    }
-
-    // A number for all layers, or an array with one a layer.
-    std::vector<std::int64_t> per_layer(std::string_view key, std::int64_t n_layers, std::int64_t fallback,
-                                        std::int64_t largest) const {
-        const gguf::Value* value = file_.find(full(key));
-        std::vector<std::int64_t> numbers;
-        if (value != nullptr && value->is_array())
-            numbers = value->as_ints().value_or(std::vector<std::int64_t>());
-        else
-            numbers.assign(static_cast<std::size_t>(n_layers), file_.get_int(full(key), fallback));
-        if (static_cast<std::int64_t>(numbers.size()) != n_layers)
-            fail(ErrorCode::model, kComponent, "length of " + full(key), std::to_string(numbers.size()),
-                 "one number a layer, " + std::to_string(n_layers));
-        for (const std::int64_t number : numbers) checked(key, number, largest);
-        return numbers;
-    }
-
-    std::string full(std::string_view key) const { return prefix_ + "." + std::string(key); }
-
-private:
-    std::int64_t checked(std::string_view key, std::int64_t value, std::int64_t largest) const {
-        if (value < 1 || value > largest)
-            fail(ErrorCode::model, kComponent, "value of " + full(key), std::to_string(value),
-                 "1 to " + std::to_string(largest));
-        return value;
-    }
-
-    const gguf::File& file_;
-    std::string prefix_;
-};
-
-// Frequencies of RoPE: base^(-2i / dims), divided by the context's linear scale and by the file's own
-// factors.
-std::vector<float> read_inv_freq(const gguf::File& file, const Metadata& metadata, std::int64_t rope_dims) {
-    const std::string scaling = metadata.text("rope.scaling.type", "none");
-    if (scaling != "none" && scaling != "linear")
-        fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("rope.scaling.type"),
-             gguf::printable(scaling), "none or linear");
-    const double base = metadata.number("rope.freq_base", 10000.0);
-    const double scale = scaling == "linear" ? metadata.number("rope.scaling.factor", 1.0) : 1.0;
-    if (!(base > 0.0) || !(scale > 0.0) || !std::isfinite(base) || !std::isfinite(scale))
-        fail(ErrorCode::model, kComponent,
-             "values of " + metadata.full("rope.freq_base") + " and " + metadata.full("rope.scaling.factor"),
-             std::to_string(base) + " and " + std::to_string(scale), "positive numbers");
-
-    const std::int64_t count = rope_dims / 2;
-    const gguf::TensorInfo* factors = file.find_tensor("rope_freqs.weight");
-    if (factors != nullptr &&
-        (factors->format != Format::F32 || factors->cols() != count || factors->rows() != 1))
-        fail(ErrorCode::model, kComponent, "shape of rope_freqs.weight",
-             std::to_string(factors->rows()) + " x " + std::to_string(factors->cols()) + " of " +
-                 format_info(factors->format).name,
-             std::to_string(count) + " values of F32");
-    std::vector<float> inv_freq(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) {
-        double frequency =
-            std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(rope_dims)) / scale;
-        if (factors != nullptr) {
-            float factor = 1.0F;
-            std::memcpy(&factor, factors->data + i * 4, sizeof(factor));
-            frequency /= factor;
-        }
-        if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))
-            fail(ErrorCode::model, kComponent,
-                 "rope frequency " + std::to_string(i) + " of " + metadata.full("rope.freq_base") +
-                     (factors != nullptr ? " and rope_freqs.weight" : "") + " is no finite float");
-        inv_freq[static_cast<std::size_t>(i)] = static_cast<float>(frequency);
-    }
-    return inv_freq;
+// Numbers that would change what the model computes, and that no part of the decoder reads.
+void refuse_unread(const Metadata& metadata) {
+    for (const std::string_view key : {"logit_scale", "residual_scale", "embedding_scale"})
+        if (metadata.positive(key, 1.0) != 1.0)
+            fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full(key));
+    if (metadata.flag("use_parallel_residual", false))
+        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("use_parallel_residual"));
+    // Groups of experts and gates other than softmax belong to architectures that are not in the table.
+    if (metadata.optional_size("expert_group_count", kMaxExperts) > 1)
+        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("expert_group_count"));
+    constexpr std::int64_t kSoftmax = 1;
+    if (const std::int64_t gate = metadata.optional_size("expert_gating_func", 1 << 10);
+        gate != 0 && gate != kSoftmax)
+        fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("expert_gating_func"),
+             std::to_string(gate), "softmax, 1");
 }
 
-void read_layers(const Metadata& metadata, std::int64_t n_layers, ModelSpec& spec) {
-    constexpr std::int64_t kMaxHeads = 1 << 16;
+// Which layers see a window only: the file's own list or period, otherwise the architecture's.
+void read_windows(const Metadata& metadata, const Architecture& architecture, ModelSpec& spec) {
+    const std::int64_t window = metadata.optional_size("attention.sliding_window", kMaxContext);
+    if (window == 0) return;
+    constexpr std::string_view kPattern = "attention.sliding_window_pattern";
+    const gguf::Value* pattern = metadata.file().find(metadata.full(kPattern));
+    if (pattern != nullptr && pattern->is_array()) {
+        const auto flags = pattern->as_ints().value_or(std::vector<std::int64_t>());
+        if (flags.size() != spec.layers.size())
+            fail(ErrorCode::model, kComponent, "length of " + metadata.full(kPattern),
+                 std::to_string(flags.size()), "one flag a layer, " + std::to_string(spec.layers.size()));
+        for (std::size_t i = 0; i < flags.size(); ++i) spec.layers[i].window = flags[i] != 0 ? window : 0;
+        return;
+    }
+    const std::int64_t period =
+        pattern != nullptr ? metadata.optional_size(kPattern, kMaxLayers) : architecture.window_period;
+    for (std::size_t i = 0; i < spec.layers.size(); ++i)
+        if (period == 0 || (static_cast<std::int64_t>(i) + 1) % period != 0) spec.layers[i].window = window;
+}
+
+void read_layers(const Metadata& metadata, const Architecture& architecture, std::int64_t n_layers,
+                 ModelSpec& spec) {
     const auto heads = metadata.per_layer("attention.head_count", n_layers, 0, kMaxHeads);
-    const auto ff = metadata.per_layer("feed_forward_length", n_layers, 0, std::int64_t{1} << 30);
+    const auto kv_heads = metadata.per_layer("attention.head_count_kv", n_layers, heads.front(), kMaxHeads);
+    std::vector<std::int64_t> ff(heads.size(), 0);
+    if (spec.experts.d_ff == 0 || metadata.has("feed_forward_length"))
+        ff = metadata.per_layer("feed_forward_length", n_layers, 0, kMaxFeedForward);
     for (std::size_t i = 0; i < heads.size(); ++i) {
-        spec.layers.push_back({.n_heads = heads[i], .n_kv_heads = heads[i], .d_ff = ff[i]});
-    }
-    if (const auto kv_heads =
-            metadata.per_layer("attention.head_count_kv", n_layers, heads.front(), kMaxHeads);
-        !kv_heads.empty())
-        for (std::size_t i = 0; i < heads.size(); ++i) spec.layers[i].n_kv_heads = kv_heads[i];
-    for (const LayerSpec& layer : spec.layers) {
-        if (layer.n_heads % layer.n_kv_heads != 0)
+        if (heads[i] % kv_heads[i] != 0)
             fail(ErrorCode::model, kComponent, "heads are no multiple of key-value heads",
-                 std::to_string(layer.n_heads) + " and " + std::to_string(layer.n_kv_heads), "whole groups");
-        const LayerSpec& first = spec.layers.front();
-        if (layer.n_heads != first.n_heads || layer.n_kv_heads != first.n_kv_heads ||
-            layer.d_ff != first.d_ff)
+                 std::to_string(heads[i]) + " and " + std::to_string(kv_heads[i]), "whole groups");
+        if (heads[i] != heads.front() || kv_heads[i] != kv_heads.front() || ff[i] != ff.front())
             fail(ErrorCode::model, kComponent, "unsupported: layers of different widths");
+        spec.layers.push_back({.n_heads = heads[i],
+                               .n_kv_heads = kv_heads[i],
+                               .d_ff = architecture.counts_gate_and_up ? ff[i] / 2 : ff[i],
+                               .window = 0});
     }
+}
+
+ExpertSpec read_experts(const Metadata& metadata, const Architecture& architecture) {
+    ExpertSpec experts;
+    experts.n = metadata.optional_size("expert_count", kMaxExperts);
+    if (experts.n == 0) return experts;
+    experts.n_used = metadata.size("expert_used_count", experts.n);
+    experts.d_ff = metadata.optional_size("expert_feed_forward_length", kMaxFeedForward);
+    experts.d_ff_shared = metadata.optional_size("expert_shared_feed_forward_length", kMaxFeedForward);
+    experts.normalized = metadata.flag("expert_weights_norm", architecture.normalizes_experts);
+    const double scale = metadata.not_negative("expert_weights_scale", 1.0);
+    experts.scale = scale == 0.0 ? 1.0F : static_cast<float>(scale);  // writers put 0 for none
+    return experts;
+}
+
+double attention_scale(const Metadata& metadata, const Architecture& architecture, const ModelSpec& spec) {
+    const auto n_layers = static_cast<std::int64_t>(spec.layers.size());
+    const std::int64_t width = architecture.wide_scale_layers == n_layers
+                                   ? spec.d_model / spec.layers.front().n_heads
+                                   : spec.head_dim;
+    return metadata.positive("attention.scale",
+                             1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(width, 1))));
 }
 
 }  // namespace
 
-ModelSpec read_model_spec(const gguf::File& file) {
+ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
     ModelSpec spec;
     spec.architecture = file.get_string("general.architecture");
     spec.name = file.get_string("general.name", "");
     const Architecture& architecture = find_architecture(spec.architecture);
     const Metadata metadata(file, spec.architecture);
+    refuse_unread(metadata);
 
     const gguf::TensorInfo* embedding = file.find_tensor("token_embd.weight");
     if (embedding == nullptr) fail(ErrorCode::model, kComponent, "the file has no tensor token_embd.weight");
     spec.n_vocab = embedding->rows();
-    spec.d_model = metadata.size("embedding_length", std::int64_t{1} << 24);
+    spec.d_model = metadata.size("embedding_length", kMaxWidth);
     spec.n_ctx_train = metadata.size("context_length", kMaxContext);
+    spec.experts = read_experts(metadata, architecture);
     // Every layer has tensors, so the file bounds their number as well.
     const std::int64_t n_layers =
         metadata.size("block_count", std::min(kMaxLayers, static_cast<std::int64_t>(file.tensors().size())));
-    read_layers(metadata, n_layers, spec);
-    if (file.get_int(metadata.full("expert_count"), 0) > 0)
-        fail(ErrorCode::model, kComponent,
-             "unsupported: mixture of experts (" + metadata.full("expert_count") + ")");
+    read_layers(metadata, architecture, n_layers, spec);
+    read_windows(metadata, architecture, spec);
 
     const std::int64_t n_heads = spec.layers.front().n_heads;
     spec.head_dim = metadata.size("attention.key_length", spec.d_model / n_heads, kMaxHeadDim);
     if (metadata.size("attention.value_length", spec.head_dim, kMaxHeadDim) != spec.head_dim)
         fail(ErrorCode::model, kComponent, "unsupported: keys and values of different lengths");
-    spec.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.head_dim)));
+    spec.attention_scale = static_cast<float>(attention_scale(metadata, architecture, spec));
+    spec.attention_softcap = static_cast<float>(metadata.not_negative("attn_logit_softcapping", 0.0));
+    spec.logit_softcap = static_cast<float>(metadata.not_negative("final_logit_softcapping", 0.0));
+    if (architecture.scales_embedding)
+        spec.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(spec.d_model)));
 
-    const double norm_eps = metadata.number("attention.layer_norm_rms_epsilon", 1e-5);
-    if (!(norm_eps >= 0.0 && norm_eps < 1.0))
+    const double norm_eps = metadata.not_negative("attention.layer_norm_rms_epsilon", 1e-5);
+    if (norm_eps >= 1.0)
         fail(ErrorCode::model, kComponent, "value of " + metadata.full("attention.layer_norm_rms_epsilon"),
              std::to_string(norm_eps), "0 to 1");
     spec.norm_eps = static_cast<float>(norm_eps);
@@ -178,7 +152,13 @@ ModelSpec read_model_spec(const gguf::File& file) {
     if (spec.rope_dims % 2 != 0)
         fail(ErrorCode::model, kComponent, "value of " + metadata.full("rope.dimension_count"),
              std::to_string(spec.rope_dims), "an even number");
-    spec.inv_freq = read_inv_freq(file, metadata, spec.rope_dims);
+    if (metadata.has("rope.dimension_sections"))
+        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("rope.dimension_sections"));
+    spec.rope = read_rope(metadata, architecture, spec.rope_dims, spec.n_ctx_train,
+                          n_ctx > 0 ? n_ctx : spec.n_ctx_train);
+    if (metadata.has("rope.freq_base_swa") || architecture.window_rope_base > 0.0)
+        spec.window_rope = plain_rope(metadata.positive("rope.freq_base_swa", architecture.window_rope_base),
+                                      spec.rope_dims);
     return spec;
 }
 

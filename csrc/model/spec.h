@@ -7,13 +7,25 @@
 
 #include "gguf/reader.h"
 #include "kernels/kernel.h"
+#include "model/rope.h"
 
 namespace llmcore {
 
 struct LayerSpec {
     std::int64_t n_heads = 0;
     std::int64_t n_kv_heads = 0;
-    std::int64_t d_ff = 0;
+    std::int64_t d_ff = 0;    // of a dense feed-forward network; 0 where the file has experts only
+    std::int64_t window = 0;  // 0: the layer sees everything
+};
+
+// A mixture of experts; n == 0: there is none.
+struct ExpertSpec {
+    std::int64_t n = 0;
+    std::int64_t n_used = 0;       // experts a token goes to
+    std::int64_t d_ff = 0;         // 0: as dense layers
+    std::int64_t d_ff_shared = 0;  // 0: no expert is shared by all tokens
+    bool normalized = false;       // weights of the chosen ones sum to 1
+    float scale = 1.0F;            // then multiplied by this
 };
 
 struct ModelSpec {
@@ -24,19 +36,26 @@ struct ModelSpec {
     std::int64_t d_model = 0;
     std::int64_t head_dim = 0;
     std::vector<LayerSpec> layers;
+    ExpertSpec experts;
 
     float norm_eps = 0.0F;
     float attention_scale = 0.0F;
+    float attention_softcap = 0.0F;  // 0: none
+    float logit_softcap = 0.0F;      // 0: none
+    float embedding_scale = 1.0F;
     Activation activation = Activation::none;
+
     RopeStyle rope_style = RopeStyle::none;
     std::int64_t rope_dims = 0;
-    std::vector<float> inv_freq;  // rope_dims / 2: radians a position
+    RopeSpec rope;
+    RopeSpec window_rope;  // of the layers with a window; without frequencies: as the others
 
     std::int64_t n_kv_heads() const { return layers.front().n_kv_heads; }
 };
 
-// Reads the spec of a file. Throws Error(model) for an architecture that is not in the table, naming those
-// that are, and for numbers that contradict each other or ask for what is not supported.
-ModelSpec read_model_spec(const gguf::File& file);
+// Reads the spec of a file, for contexts of n_ctx tokens (0: those of its training). Throws Error(model) for
+// an architecture that is not in the table, naming those that are, and for numbers that contradict each other
+// or ask for what is not supported.
+ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx);
 
 }  // namespace llmcore

@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "gguf/printable.h"
+#include "model/rope.h"
 #include "quant/format_table.h"
+#include "quant/quantize.h"
 
 namespace llmcore {
 
@@ -13,43 +15,110 @@ namespace {
 
 constexpr std::string_view kComponent = "model";
 
-std::string shape_text(std::int64_t rows, std::int64_t cols) {
-    return std::to_string(cols) + " x " + std::to_string(rows);
+// Dimensions as people write them: the row's length first.
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+    std::string text;
+    for (const std::int64_t size : shape) text.append(text.empty() ? "" : " x ").append(std::to_string(size));
+    return text;
 }
 
 class WeightBinder {
 public:
-    WeightBinder(const gguf::File& file, Backend& backend) : file_(file), backend_(backend) {}
-
-    Weight matrix(const std::string& name, std::int64_t rows, std::int64_t cols) {
-        const gguf::TensorInfo* tensor = file_.find_tensor(name);
-        if (tensor == nullptr) fail(ErrorCode::model, kComponent, "missing tensor " + name);
-        if (tensor->rows() != rows || tensor->cols() != cols)
-            fail(ErrorCode::model, kComponent, "shape of tensor " + name,
-                 shape_text(tensor->rows(), tensor->cols()), shape_text(rows, cols));
-        if (!format_info(tensor->format).can_dequantize)
-            fail(ErrorCode::model, kComponent,
-                 "tensor " + name + " has the unsupported format " + format_info(tensor->format).name);
-        bound_.insert(name);
-        bytes_ += static_cast<std::int64_t>(tensor->n_bytes);
-        return backend_.upload({.format = tensor->format, .rows = rows, .cols = cols, .data = tensor->data});
+    WeightBinder(const gguf::File& file, const TensorFormats& formats, Backend& backend)
+        : file_(file), formats_(formats), backend_(backend) {
+        for (const auto& [name, format] : formats) {
+            const gguf::TensorInfo* tensor = file.find_tensor(name);
+            if (tensor == nullptr)
+                fail(ErrorCode::model, kComponent, "no tensor to convert: " + gguf::printable(name));
+            if (format != tensor->format && !can_quantize(format))
+                fail(ErrorCode::model, kComponent,
+                     "tensor " + name + " cannot be converted to " + format_info(format).name);
+        }
     }
 
-    Weight vector(const std::string& name, std::int64_t size) {
-        const gguf::TensorInfo* tensor = file_.find_tensor(name);
-        if (tensor != nullptr && tensor->format != Format::F32)
-            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(tensor->format).name,
+    bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
+    void mark_used(const std::string& name) { bound_.insert(name); }
+    std::int64_t bytes() const { return bytes_; }
+
+    // A tensor of exactly this shape, the row's length first; dimensions of 1 at the end may be missing.
+    const gguf::TensorInfo& tensor(const std::string& name, std::vector<std::int64_t> shape) {
+        const gguf::TensorInfo* found = file_.find_tensor(name);
+        if (found == nullptr) fail(ErrorCode::model, kComponent, "missing tensor " + name);
+        const auto trimmed = [](std::vector<std::int64_t> dims) {
+            while (dims.size() > 1 && dims.back() == 1) dims.pop_back();
+            return dims;
+        };
+        if (trimmed(found->shape) != trimmed(shape))
+            fail(ErrorCode::model, kComponent, "shape of tensor " + name, shape_text(found->shape),
+                 shape_text(shape));
+        if (!format_info(found->format).can_dequantize)
+            fail(ErrorCode::model, kComponent,
+                 "tensor " + name + " has the unsupported format " + format_info(found->format).name);
+        bound_.insert(name);
+        return *found;
+    }
+
+    // `count` rows of a tensor, from row `first` on.
+    Weight slice(const gguf::TensorInfo& tensor, std::int64_t first, std::int64_t count) {
+        WeightView view{.format = tensor.format,
+                        .stored = tensor.format,
+                        .rows = count,
+                        .cols = tensor.cols(),
+                        .data = tensor.data + first * row_bytes(tensor.format, tensor.cols())};
+        if (const auto wanted = formats_.find(tensor.name); wanted != formats_.end()) {
+            if (tensor.cols() % format_info(wanted->second).block_elements != 0)
+                fail(
+                    ErrorCode::model, kComponent,
+                    "rows of tensor " + std::string(tensor.name) + " for " + format_info(wanted->second).name,
+                    std::to_string(tensor.cols()), "whole blocks");
+            view.stored = wanted->second;
+        }
+        bytes_ += count * row_bytes(view.stored, view.cols);
+        try {
+            return backend_.upload(view);
+        } catch (const Error& error) {
+            fail(error.code(), kComponent, "tensor " + std::string(tensor.name) + ": " + error.what());
+        }
+    }
+
+    Weight matrix(const std::string& name, std::int64_t rows, std::int64_t cols) {
+        return slice(tensor(name, {cols, rows}), 0, rows);
+    }
+
+    // One matrix an expert, below one another.
+    Weight matrices(const std::string& name, std::int64_t count, std::int64_t rows, std::int64_t cols) {
+        return slice(tensor(name, {cols, rows, count}), 0, count * rows);
+    }
+
+    Weight vector(const std::string& name, std::int64_t size) { return vector_part(name, size, 0, size); }
+
+    // Elements [first, first + count) of a vector of `size`.
+    Weight vector_part(const std::string& name, std::int64_t size, std::int64_t first, std::int64_t count) {
+        const gguf::TensorInfo& found = tensor(name, {size});
+        if (found.format != Format::F32)
+            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(found.format).name,
                  "F32");
-        return matrix(name, 1, size);
+        bytes_ += count * static_cast<std::int64_t>(sizeof(float));
+        return backend_.upload({.format = Format::F32,
+                                .stored = Format::F32,
+                                .rows = 1,
+                                .cols = count,
+                                .data = found.data + first * static_cast<std::int64_t>(sizeof(float))});
     }
 
     Weight optional_vector(const std::string& name, std::int64_t size) {
         return has(name) ? vector(name, size) : Weight();
     }
 
-    bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
-    void mark_used(const std::string& name) { bound_.insert(name); }
-    std::int64_t bytes() const { return bytes_; }
+    // One vector an expert.
+    Weight optional_vectors(const std::string& name, std::int64_t count, std::int64_t size) {
+        if (!has(name)) return {};
+        const gguf::TensorInfo& found = tensor(name, {size, count});
+        if (found.format != Format::F32)
+            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(found.format).name,
+                 "F32");
+        return slice(found, 0, count);
+    }
 
     // A tensor nobody reads would be a model half understood.
     void refuse_unused() const {
@@ -62,51 +131,136 @@ public:
 
 private:
     const gguf::File& file_;
+    const TensorFormats& formats_;
     Backend& backend_;
     std::set<std::string> bound_;
     std::int64_t bytes_ = 0;
 };
 
-LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t index) {
-    const LayerSpec& layer = spec.layers[index];
-    const std::string prefix = "blk." + std::to_string(index) + ".";
+// Queries, keys and values: three matrices, or one above the other in one.
+void bind_qkv(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec, const LayerSpec& layer,
+              LayerWeights& weights) {
     const std::int64_t q_size = layer.n_heads * spec.head_dim;
     const std::int64_t kv_size = layer.n_kv_heads * spec.head_dim;
-    LayerWeights weights;
-    weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
+    if (const std::string fused = prefix + "attn_qkv.weight"; binder.has(fused)) {
+        const std::int64_t rows = q_size + 2 * kv_size;
+        const gguf::TensorInfo& tensor = binder.tensor(fused, {spec.d_model, rows});
+        weights.q = binder.slice(tensor, 0, q_size);
+        weights.k = binder.slice(tensor, q_size, kv_size);
+        weights.v = binder.slice(tensor, q_size + kv_size, kv_size);
+        if (const std::string bias = prefix + "attn_qkv.bias"; binder.has(bias)) {
+            weights.q_bias = binder.vector_part(bias, rows, 0, q_size);
+            weights.k_bias = binder.vector_part(bias, rows, q_size, kv_size);
+            weights.v_bias = binder.vector_part(bias, rows, q_size + kv_size, kv_size);
+        }
+        return;
+    }
     weights.q = binder.matrix(prefix + "attn_q.weight", q_size, spec.d_model);
     weights.k = binder.matrix(prefix + "attn_k.weight", kv_size, spec.d_model);
     weights.v = binder.matrix(prefix + "attn_v.weight", kv_size, spec.d_model);
     weights.q_bias = binder.optional_vector(prefix + "attn_q.bias", q_size);
     weights.k_bias = binder.optional_vector(prefix + "attn_k.bias", kv_size);
     weights.v_bias = binder.optional_vector(prefix + "attn_v.bias", kv_size);
+}
+
+void bind_attention(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
+                    const LayerSpec& layer, LayerWeights& weights) {
+    weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
+    bind_qkv(binder, prefix, spec, layer, weights);
     weights.q_norm = binder.optional_vector(prefix + "attn_q_norm.weight", spec.head_dim);
     weights.k_norm = binder.optional_vector(prefix + "attn_k_norm.weight", spec.head_dim);
-    weights.attn_out = binder.matrix(prefix + "attn_output.weight", spec.d_model, q_size);
+    weights.sinks = binder.optional_vector(prefix + "attn_sinks.weight", layer.n_heads);
+    weights.attn_out =
+        binder.matrix(prefix + "attn_output.weight", spec.d_model, layer.n_heads * spec.head_dim);
     weights.attn_out_bias = binder.optional_vector(prefix + "attn_output.bias", spec.d_model);
-    weights.ffn_norm = binder.vector(prefix + "ffn_norm.weight", spec.d_model);
-    weights.ffn_gate = binder.matrix(prefix + "ffn_gate.weight", layer.d_ff, spec.d_model);
-    weights.ffn_up = binder.matrix(prefix + "ffn_up.weight", layer.d_ff, spec.d_model);
-    weights.ffn_down = binder.matrix(prefix + "ffn_down.weight", spec.d_model, layer.d_ff);
+}
+
+void bind_dense(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec, std::int64_t d_ff,
+                LayerWeights& weights) {
+    if (binder.has(prefix + "ffn_gate.weight")) {
+        weights.ffn_gate = binder.matrix(prefix + "ffn_gate.weight", d_ff, spec.d_model);
+        weights.ffn_up = binder.matrix(prefix + "ffn_up.weight", d_ff, spec.d_model);
+        weights.ffn_gate_bias = binder.optional_vector(prefix + "ffn_gate.bias", d_ff);
+        weights.ffn_up_bias = binder.optional_vector(prefix + "ffn_up.bias", d_ff);
+    } else {
+        const gguf::TensorInfo& fused = binder.tensor(prefix + "ffn_up.weight", {spec.d_model, 2 * d_ff});
+        weights.ffn_gate = binder.slice(fused, 0, d_ff);
+        weights.ffn_up = binder.slice(fused, d_ff, d_ff);
+    }
+    weights.ffn_down = binder.matrix(prefix + "ffn_down.weight", spec.d_model, d_ff);
+    weights.ffn_down_bias = binder.optional_vector(prefix + "ffn_down.bias", spec.d_model);
+}
+
+ExpertWeights bind_experts(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
+                           std::int64_t dense_d_ff) {
+    const std::int64_t n = spec.experts.n;
+    const std::int64_t d_ff = spec.experts.d_ff > 0 ? spec.experts.d_ff : dense_d_ff;
+    ExpertWeights weights;
+    weights.router = binder.matrix(prefix + "ffn_gate_inp.weight", n, spec.d_model);
+    weights.router_bias = binder.optional_vector(prefix + "ffn_gate_inp.bias", n);
+    weights.gate = binder.matrices(prefix + "ffn_gate_exps.weight", n, d_ff, spec.d_model);
+    weights.up = binder.matrices(prefix + "ffn_up_exps.weight", n, d_ff, spec.d_model);
+    weights.down = binder.matrices(prefix + "ffn_down_exps.weight", n, spec.d_model, d_ff);
+    weights.gate_bias = binder.optional_vectors(prefix + "ffn_gate_exps.bias", n, d_ff);
+    weights.up_bias = binder.optional_vectors(prefix + "ffn_up_exps.bias", n, d_ff);
+    weights.down_bias = binder.optional_vectors(prefix + "ffn_down_exps.bias", n, spec.d_model);
+    if (const std::int64_t shared = spec.experts.d_ff_shared; shared > 0) {
+        if (binder.has(prefix + "ffn_gate_inp_shexp.weight"))
+            weights.shared_router = binder.vector(prefix + "ffn_gate_inp_shexp.weight", spec.d_model);
+        weights.shared_gate = binder.matrix(prefix + "ffn_gate_shexp.weight", shared, spec.d_model);
+        weights.shared_up = binder.matrix(prefix + "ffn_up_shexp.weight", shared, spec.d_model);
+        weights.shared_down = binder.matrix(prefix + "ffn_down_shexp.weight", spec.d_model, shared);
+    }
     return weights;
+}
+
+LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t index) {
+    const LayerSpec& layer = spec.layers[index];
+    const std::string prefix = "blk." + std::to_string(index) + ".";
+    const std::string after_attention = prefix + "post_attention_norm.weight";
+    LayerWeights weights;
+    bind_attention(binder, prefix, spec, layer, weights);
+    // Where there is no other norm before the feed-forward network, the one after attention is it.
+    if (binder.has(prefix + "ffn_norm.weight")) {
+        weights.ffn_norm = binder.vector(prefix + "ffn_norm.weight", spec.d_model);
+        weights.post_attn_norm = binder.optional_vector(after_attention, spec.d_model);
+    } else {
+        weights.ffn_norm = binder.vector(
+            binder.has(after_attention) ? after_attention : prefix + "ffn_norm.weight", spec.d_model);
+    }
+    weights.post_ffn_norm = binder.optional_vector(prefix + "post_ffw_norm.weight", spec.d_model);
+    if (spec.experts.n > 0 && !binder.has(prefix + "ffn_down.weight"))
+        weights.experts = bind_experts(binder, prefix, spec, layer.d_ff);
+    else
+        bind_dense(binder, prefix, spec, layer.d_ff, weights);
+    return weights;
+}
+
+Weight upload_frequencies(const RopeSpec& rope, Backend& backend) {
+    return backend.upload({.format = Format::F32,
+                           .stored = Format::F32,
+                           .rows = 1,
+                           .cols = static_cast<std::int64_t>(rope.inv_freq.size()),
+                           .data = rope.inv_freq.data()});
 }
 
 }  // namespace
 
-ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backend& backend) {
-    WeightBinder binder(file, backend);
+ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
+                            Backend& backend) {
+    WeightBinder binder(file, formats, backend);
     ModelWeights weights;
     weights.embedding = binder.matrix("token_embd.weight", spec.n_vocab, spec.d_model);
     weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
     weights.output = binder.has("output.weight") ? binder.matrix("output.weight", spec.n_vocab, spec.d_model)
                                                  : weights.embedding;
+    weights.output_bias = binder.optional_vector("output.bias", spec.n_vocab);
     for (std::size_t i = 0; i < spec.layers.size(); ++i)
         weights.layers.push_back(bind_layer(binder, spec, i));
-    weights.inv_freq = backend.upload({.format = Format::F32,
-                                       .rows = 1,
-                                       .cols = static_cast<std::int64_t>(spec.inv_freq.size()),
-                                       .data = spec.inv_freq.data()});
-    binder.mark_used("rope_freqs.weight");
+    weights.inv_freq = upload_frequencies(spec.rope, backend);
+    weights.window_inv_freq =
+        spec.window_rope.inv_freq.empty() ? weights.inv_freq : upload_frequencies(spec.window_rope, backend);
+    for (const char* name : {kRopeFactors, kRopeFactorsLong, kRopeFactorsShort}) binder.mark_used(name);
     binder.refuse_unused();
     weights.bytes = binder.bytes();
     return weights;

@@ -1,8 +1,10 @@
 // A model's weights on a backend, bound by the names GGUF gives them. What is present decides: biases,
-// q/k-norms, a tied output.
+// q/k-norms, norms after a block, fused matrices, experts, a tied output.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -11,28 +13,49 @@
 
 namespace llmcore {
 
+// Matrices that lie below one another, one an expert.
+struct ExpertWeights {
+    Weight router;
+    Weight router_bias;  // optional
+    Weight gate, up, down;
+    Weight gate_bias, up_bias, down_bias;  // optional
+    Weight shared_router;                  // optional: a sigmoid weighs the shared expert
+    Weight shared_gate, shared_up, shared_down;
+};
+
 struct LayerWeights {
     Weight attn_norm;
     Weight q, k, v;
     Weight q_bias, k_bias, v_bias;  // optional
     Weight q_norm, k_norm;          // optional
+    Weight sinks;                   // optional
     Weight attn_out;
-    Weight attn_out_bias;  // optional
+    Weight attn_out_bias;   // optional
+    Weight post_attn_norm;  // optional
     Weight ffn_norm;
-    Weight ffn_gate, ffn_up, ffn_down;
+    Weight ffn_gate, ffn_up, ffn_down;                 // of a dense layer
+    Weight ffn_gate_bias, ffn_up_bias, ffn_down_bias;  // optional
+    ExpertWeights experts;                             // of a layer without these
+    Weight post_ffn_norm;                              // optional
 };
 
 struct ModelWeights {
     Weight embedding;
     Weight output_norm;
-    Weight output;  // the embedding where the model ties them
+    Weight output;       // the embedding where the model ties them
+    Weight output_bias;  // optional
     Weight inv_freq;
+    Weight window_inv_freq;  // as inv_freq where layers do not differ
     std::vector<LayerWeights> layers;
     std::int64_t bytes = 0;  // of all tensors
 };
 
+// Formats that tensors are converted to as they are uploaded, by their names.
+using TensorFormats = std::map<std::string, Format, std::less<>>;
+
 // Uploads every tensor of the file. Throws Error(model) that names the tensor if one is missing, has another
 // shape than the spec says, or is not part of a supported model.
-ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, Backend& backend);
+ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
+                            Backend& backend);
 
 }  // namespace llmcore

@@ -1,4 +1,5 @@
 // Every registered kernel of the small operations against its formula in float64: norm, rope, glu.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -37,10 +38,18 @@ double activate(Activation activation, double x) {
             return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
         case Activation::relu:
             return x > 0.0 ? x : 0.0;
+        case Activation::tanh:
+            return std::tanh(x);
+        case Activation::swiglu_clamped:
+            return std::min(x, 7.0) / (1.0 + std::exp(-1.702 * std::min(x, 7.0)));
         case Activation::none:
             break;
     }
     return x;
+}
+
+double linear_part(Activation activation, double up) {
+    return activation == Activation::swiglu_clamped ? std::clamp(up, -7.0, 7.0) + 1.0 : up;
 }
 
 }  // namespace
@@ -54,6 +63,8 @@ LLMCORE_TEST(norm_kernels_match_float64) {
             std::vector<float> x = random_floats(3 * n, random);
             for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(n + i)] = 0.0F;  // a row of zeros
             const std::vector<float> weight = random_floats(n, random);
+            const std::vector<float> residual = random_floats(3 * n, random);
+            const bool adds = n % 2 == 1;
             std::vector<double> expected;
             for (std::int64_t row = 0; row < 3; ++row) {
                 double squares = 0.0;
@@ -62,13 +73,15 @@ LLMCORE_TEST(norm_kernels_match_float64) {
                 const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
                 for (std::int64_t i = 0; i < n; ++i)
                     expected.push_back(x[static_cast<std::size_t>(row * n + i)] * scale *
-                                       weight[static_cast<std::size_t>(i)]);
+                                           weight[static_cast<std::size_t>(i)] +
+                                       (adds ? residual[static_cast<std::size_t>(row * n + i)] : 0.0F));
             }
             std::vector<float> out(x.size(), NAN);
             NormArgs args;
             args.x = x.data();
             args.x_stride = n;
             args.weight = weight.data();
+            args.residual = adds ? residual.data() : nullptr;
             args.out = out.data();
             args.out_stride = n;
             args.n = n;
@@ -83,17 +96,20 @@ LLMCORE_TEST(norm_kernels_match_float64) {
 LLMCORE_TEST(glu_kernels_match_float64) {
     Random random(4);
     for (const Kernel* kernel : runnable(Op::glu))
-        for (const Activation activation : {Activation::none, Activation::silu, Activation::gelu_tanh,
-                                            Activation::gelu_erf, Activation::relu})
+        for (const Activation activation :
+             {Activation::none, Activation::silu, Activation::gelu_tanh, Activation::gelu_erf,
+              Activation::relu, Activation::tanh, Activation::swiglu_clamped})
             for (const std::int64_t n : {1, 7, 16, 50, 129})
                 for (const bool gated : {true, false}) {
                     std::vector<float> gate = random_floats(2 * n, random);
                     gate[0] = -100.0F;  // where a careless exp overflows
                     gate[static_cast<std::size_t>(n)] = 100.0F;
-                    const std::vector<float> up = random_floats(2 * n, random);
+                    std::vector<float> up = random_floats(2 * n, random);
+                    up[0] = -9.0F;  // outside what some activations clamp to
                     std::vector<double> expected;
                     for (std::size_t i = 0; i < gate.size(); ++i)
-                        expected.push_back(activate(activation, gate[i]) * (gated ? up[i] : 1.0));
+                        expected.push_back(activate(activation, gate[i]) *
+                                           (gated ? linear_part(activation, up[i]) : 1.0));
                     std::vector<float> out(gate.size(), NAN);
                     GluArgs args;
                     args.gate = gate.data();

@@ -24,10 +24,20 @@ double activate(Activation activation, double x) {
             return 0.5 * x * (1 + erf(x * kSqrtHalf));
         case Activation::relu:
             return x > 0 ? x : 0;
+        case Activation::tanh:
+            return tanh(x);
+        case Activation::swiglu_clamped:
+            x = x < 7 ? x : 7;
+            return x / (1 + exp(-1.702 * x));
         case Activation::none:
             break;
     }
     return x;
+}
+
+double linear_part(Activation activation, double up) {
+    if (activation != Activation::swiglu_clamped) return up;
+    return (up < -7 ? -7 : up < 7 ? up : 7) + 1;
 }
 
 void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
@@ -38,7 +48,8 @@ void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
         float* out = args.out + row * args.out_stride;
         for (int64_t i = 0; i < args.n; ++i) {
             const double activated = activate(args.activation, gate[i]);
-            out[i] = static_cast<float>(up != nullptr ? activated * up[i] : activated);
+            out[i] = static_cast<float>(up != nullptr ? activated * linear_part(args.activation, up[i])
+                                                      : activated);
         }
     }
 }

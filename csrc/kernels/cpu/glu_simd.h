@@ -21,7 +21,19 @@ LLMCORE_INLINE Vec activate(Vec x) {
         return Vec::set(0.5f) * x * (Vec::set(1.0f) + error_function(x * Vec::set(0.70710678f)));
     }
     if constexpr (kActivation == Activation::relu) return max(Vec::set(0), x);
+    if constexpr (kActivation == Activation::tanh) return hyperbolic_tangent(x);
+    if constexpr (kActivation == Activation::swiglu_clamped) {
+        const Vec gate = min(Vec::set(7), x);
+        return gate * sigmoid(gate * Vec::set(1.702f));
+    }
     return x;
+}
+
+template <Activation kActivation>
+LLMCORE_INLINE Vec linear_part(Vec up) {
+    if constexpr (kActivation == Activation::swiglu_clamped)
+        return min(Vec::set(7), max(Vec::set(-7), up)) + Vec::set(1);
+    return up;
 }
 
 template <Activation kActivation>
@@ -29,11 +41,12 @@ void glu_row(const float* gate, const float* up, float* out, int64_t n) {
     int64_t i = 0;
     for (; i + Vec::kLanes <= n; i += Vec::kLanes) {
         const Vec activated = activate<kActivation>(Vec::load(gate + i));
-        (up != nullptr ? activated * Vec::load(up + i) : activated).store(out + i);
+        (up != nullptr ? activated * linear_part<kActivation>(Vec::load(up + i)) : activated).store(out + i);
     }
     if (i < n) {
         const Vec activated = activate<kActivation>(Vec::load_first(gate + i, n - i));
-        (up != nullptr ? activated * Vec::load_first(up + i, n - i) : activated).store_first(out + i, n - i);
+        (up != nullptr ? activated * linear_part<kActivation>(Vec::load_first(up + i, n - i)) : activated)
+            .store_first(out + i, n - i);
     }
 }
 
@@ -55,6 +68,12 @@ void glu_run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
                 break;
             case Activation::relu:
                 glu_row<Activation::relu>(gate, up, out, args.n);
+                break;
+            case Activation::tanh:
+                glu_row<Activation::tanh>(gate, up, out, args.n);
+                break;
+            case Activation::swiglu_clamped:
+                glu_row<Activation::swiglu_clamped>(gate, up, out, args.n);
                 break;
             case Activation::none:
                 glu_row<Activation::none>(gate, up, out, args.n);

@@ -21,7 +21,11 @@ void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
         for (int64_t i = 0; i < args.n; ++i) squares += static_cast<double>(x[i]) * x[i];
         const double mean = squares / static_cast<double>(args.n) + args.eps;
         const double factor = mean == 0 ? 0 : 1 / sqrt(mean);
-        for (int64_t i = 0; i < args.n; ++i) out[i] = static_cast<float>(x[i] * factor * args.weight[i]);
+        const float* residual = args.residual != nullptr ? args.residual + row * args.out_stride : nullptr;
+        for (int64_t i = 0; i < args.n; ++i) {
+            const double scaled = x[i] * factor * args.weight[i];
+            out[i] = static_cast<float>(residual != nullptr ? scaled + residual[i] : scaled);
+        }
     }
 }
 

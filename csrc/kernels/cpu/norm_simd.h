@@ -33,13 +33,16 @@ void norm_run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
         float* out = args.out + row * args.out_stride;
         const float mean = sum_of_squares(x, args.n) / static_cast<float>(args.n) + args.eps;
         const Vec factor = Vec::set(mean == 0 ? 0 : 1 / sqrtf(mean));
+        const float* residual = args.residual != nullptr ? args.residual + row * args.out_stride : nullptr;
         int64_t i = 0;
         for (; i + Vec::kLanes <= args.n; i += Vec::kLanes) {
-            (Vec::load(x + i) * factor * Vec::load(args.weight + i)).store(out + i);
+            const Vec scaled = Vec::load(x + i) * factor * Vec::load(args.weight + i);
+            (residual != nullptr ? scaled + Vec::load(residual + i) : scaled).store(out + i);
         }
         if (i < args.n) {
             const int64_t left = args.n - i;
-            (Vec::load_first(x + i, left) * factor * Vec::load_first(args.weight + i, left))
+            const Vec scaled = Vec::load_first(x + i, left) * factor * Vec::load_first(args.weight + i, left);
+            (residual != nullptr ? scaled + Vec::load_first(residual + i, left) : scaled)
                 .store_first(out + i, left);
         }
     }
