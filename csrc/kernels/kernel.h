@@ -18,10 +18,9 @@ enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu };
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
     none,
-    f32,     // float rows
-    gguf,    // weight rows exactly as the file has them
-    q8_32,   // activations as int8, a scale per 32 (kernels/activation_layout.h)
-    q8_256,  // activations as int8, a scale per 256 (kernels/activation_layout.h)
+    f32,    // float rows
+    gguf,   // weight rows exactly as the file has them
+    q8_32,  // activations as int8, a scale per 32 (kernels/activation_layout.h)
 };
 
 // What a kernel is asked whether it supports, and at what cost. Fields an op does not use are 0.
@@ -57,11 +56,12 @@ struct PackArgs : Args {
     int64_t k;
 };
 
-// out = x / sqrt(mean(x^2) + eps) * weight, row by row (RMSNorm, Zhang and Sennrich 2019).
+// out = x / sqrt(mean(x^2) + eps) * weight + residual, row by row (RMSNorm, Zhang and Sennrich 2019).
 struct NormArgs : Args {
     const float* x;
     int64_t x_stride;
     const float* weight;
+    const float* residual;  // null, or rows as far apart as out's; may be out
     float* out;
     int64_t out_stride;
     int64_t n;
@@ -131,7 +131,16 @@ struct AttentionArgs : Args {
     const int32_t* kv_lens;  // cached tokens of each sequence
 };
 
-enum class Activation : uint8_t { none, silu, gelu_tanh, gelu_erf, relu };
+enum class Activation : uint8_t {
+    none,
+    silu,
+    gelu_tanh,
+    gelu_erf,
+    relu,
+    tanh,
+    // gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7): g * sigmoid(1.702 g) * (u + 1)
+    swiglu_clamped,
+};
 
 // out = activation(gate) * up, rows [row_begin, row_end); up may be null: out = activation(gate).
 struct GluArgs : Args {

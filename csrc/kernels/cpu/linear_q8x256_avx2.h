@@ -1,5 +1,5 @@
-// Dot products of super-blocks of 256 weights with activations in Layout::q8_256: integers within a
-// super-block, because the activations have one scale there too.
+// Dot products of super-blocks of 256 weights with activations in Layout::q8_32: integers within 32 columns,
+// floats across them.
 //
 // `Weights` opens one super-block:
 //     using Block; constexpr bool kSigned; constexpr Bias kBias; constexpr int kBiasShift;
@@ -26,7 +26,7 @@ struct Q8x256Dot {
 
     template <int T>
     static LLMCORE_INLINE void run(const DotInput& in, float* sums) {
-        const Q8x256Layout layout = q8x256_layout(in.k);
+        const Q8x32Layout layout = q8x32_layout(in.k);
         const int64_t blocks = in.k / 256;
         __m256 total[T];
         for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_ps();
@@ -34,58 +34,60 @@ struct Q8x256Dot {
             const char* raw = in.weight + block * static_cast<int64_t>(sizeof(Block));
             prefetch<static_cast<int>(sizeof(Block))>(raw + in.ahead);
             const Weights w(reinterpret_cast<const Block*>(raw));
-            __m256i dot[T];
+            __m256 part[T];
             unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
                 constexpr int kT = decltype(t)::value;
-                open(w, in.act + kT * in.act_row_bytes, layout, block, &dot[kT], &total[kT]);
+                open(w, in.act + kT * in.act_row_bytes, layout, block, &part[kT], &total[kT]);
             });
             unrolled<0, 8>([&](auto j) __attribute__((always_inline)) {
                 constexpr int kJ = decltype(j)::value;
-                multiply<T, kJ>(w, in.act + block * 256, in.act_row_bytes, dot);
+                multiply<T, kJ>(w, in, layout, block, part);
             });
             unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
                 constexpr int kT = decltype(t)::value;
-                const __m256 scale =
-                    _mm256_set1_ps(w.d * act_scale(in.act + kT * in.act_row_bytes, layout, block));
-                total[kT] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[kT]), scale, total[kT]);
+                total[kT] = _mm256_fmadd_ps(part[kT], _mm256_set1_ps(w.d), total[kT]);
             });
         }
         for (int t = 0; t < T; ++t) sums[t] = sum_of(total[t]);
     }
 
 private:
-    static LLMCORE_INLINE float act_scale(const char* act, const Q8x256Layout& layout, int64_t block) {
-        return reinterpret_cast<const float*>(act + layout.d_offset)[block];
+    // The activations' scales of a super-block, one for 32.
+    static LLMCORE_INLINE const float* scales(const char* act, const Q8x32Layout& layout, int64_t block) {
+        return reinterpret_cast<const float*>(act + layout.d_offset) + 8 * block;
     }
 
-    // What the super-block's bias adds, from the sums of the activations.
-    static LLMCORE_INLINE void open(const Weights& w, const char* act, const Q8x256Layout& layout,
-                                    int64_t block, __m256i* dot, __m256* total) {
-        *dot = _mm256_setzero_si256();
+    // What the super-block's bias adds, from the sums of the activations: a lane for 32 of them.
+    static LLMCORE_INLINE void open(const Weights& w, const char* act, const Q8x32Layout& layout,
+                                    int64_t block, __m256* part, __m256* total) {
+        *part = _mm256_setzero_ps();
         if constexpr (Weights::kBias != Bias::none) {
             const __m256i bias = _mm256_madd_epi16(w.bias, load_256(act + layout.sums_offset + block * 32));
+            const __m256 d = _mm256_loadu_ps(scales(act, layout, block));
             if constexpr (Weights::kBias == Bias::integer) {
-                *dot = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(bias, Weights::kBiasShift));
+                const __m256 shifted = _mm256_cvtepi32_ps(_mm256_slli_epi32(bias, Weights::kBiasShift));
+                *part = _mm256_fnmadd_ps(shifted, d, *part);
             } else {
-                const __m256 scale = _mm256_set1_ps(w.dmin * act_scale(act, layout, block));
-                *total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(bias), scale, *total);
+                const __m256 minimum = _mm256_mul_ps(d, _mm256_set1_ps(w.dmin));
+                *total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(bias), minimum, *total);
             }
         }
     }
 
     template <int T, int J>
-    static LLMCORE_INLINE void multiply(const Weights& w, const char* act, int64_t act_row_bytes,
-                                        __m256i* dot) {
+    static LLMCORE_INLINE void multiply(const Weights& w, const DotInput& in, const Q8x32Layout& layout,
+                                        int64_t block, __m256* part) {
         const __m256i q = w.template q<J>();
         const __m256i magnitudes = Weights::kSigned ? _mm256_abs_epi8(q) : q;
         const __m256i scale = w.template scale<J>();
         unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             constexpr int kT = decltype(t)::value;
-            const char* a = act + kT * act_row_bytes + 32 * J;
+            const char* row = in.act + kT * in.act_row_bytes;
+            const char* a = row + block * 256 + 32 * J;
             const __m256i pairs =
                 Weights::kSigned ? pair_products(magnitudes, q, a) : pair_products(magnitudes, a);
-            dot[kT] = _mm256_add_epi32(dot[kT], _mm256_madd_epi16(pairs, scale));
-            fix_order(dot[kT]);
+            const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, scale));
+            part[kT] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(scales(row, layout, block) + J), part[kT]);
         });
     }
 };

@@ -3,7 +3,9 @@
 //
 // `Weights` describes a format:
 //     using Block; constexpr bool kSigned; constexpr Offset kOffset; constexpr float kZero
-//     (Offset::zero_point); static __m256i q(const Block&): 32 bytes, int8 if kSigned, otherwise 0 to 127.
+//     (Offset::zero_point); static __m256i q(const Block&): 32 bytes, int8 if kSigned, otherwise 0 to 127;
+//     where the scale is not a half named d: static __m256 scales(const Block* blocks, int count), of
+//     `count` <= 8 blocks.
 #pragma once
 
 #include "kernels/activation_layout.h"
@@ -24,20 +26,33 @@ struct GroupScales {
     __m256 offset;  // multiplies the activations' sums
 };
 
+// Scales that the format brings itself.
 template <class Weights>
-LLMCORE_INLINE GroupScales open_group(const typename Weights::Block* blocks, int count) {
-    alignas(16) uint16_t d[8] = {};
-    alignas(16) uint16_t m[8] = {};
-    for (int j = 0; j < count; ++j) {
-        d[j] = blocks[j].d;
-        if constexpr (Weights::kOffset == Offset::minimum) m[j] = blocks[j].m;
-    }
-    const __m256 scale = _mm256_cvtph_ps(load_128(d));
-    if constexpr (Weights::kOffset == Offset::minimum) return {scale, _mm256_cvtph_ps(load_128(m))};
+concept OwnScales = requires(const typename Weights::Block* blocks) { Weights::scales(blocks, 8); };
+
+template <class Weights>
+LLMCORE_INLINE GroupScales with_offset(__m256 scale) {
     if constexpr (Weights::kOffset == Offset::zero_point) {
         return {scale, _mm256_mul_ps(scale, _mm256_set1_ps(-Weights::kZero))};
     }
     return {scale, scale};
+}
+
+template <class Weights>
+LLMCORE_INLINE GroupScales open_group(const typename Weights::Block* blocks, int count) {
+    if constexpr (OwnScales<Weights>) {
+        return with_offset<Weights>(Weights::scales(blocks, count));
+    } else {
+        alignas(16) uint16_t d[8] = {};
+        alignas(16) uint16_t m[8] = {};
+        for (int j = 0; j < count; ++j) {
+            d[j] = blocks[j].d;
+            if constexpr (Weights::kOffset == Offset::minimum) m[j] = blocks[j].m;
+        }
+        const __m256 scale = _mm256_cvtph_ps(load_128(d));
+        if constexpr (Weights::kOffset == Offset::minimum) return {scale, _mm256_cvtph_ps(load_128(m))};
+        return with_offset<Weights>(scale);
+    }
 }
 
 // Eight halves at distances of `stride` bytes. Inserted one by one: a load from eight small stores would wait
@@ -57,13 +72,14 @@ LLMCORE_INLINE __m256 gather_halves(const void* first) {
 
 template <class Weights>
 LLMCORE_INLINE GroupScales open_full_group(const typename Weights::Block* blocks) {
-    constexpr int kStride = static_cast<int>(sizeof(*blocks));
-    const __m256 scale = gather_halves<kStride>(&blocks->d);
-    if constexpr (Weights::kOffset == Offset::minimum) return {scale, gather_halves<kStride>(&blocks->m)};
-    if constexpr (Weights::kOffset == Offset::zero_point) {
-        return {scale, _mm256_mul_ps(scale, _mm256_set1_ps(-Weights::kZero))};
+    if constexpr (OwnScales<Weights>) {
+        return with_offset<Weights>(Weights::scales(blocks, 8));
+    } else {
+        constexpr int kStride = static_cast<int>(sizeof(*blocks));
+        const __m256 scale = gather_halves<kStride>(&blocks->d);
+        if constexpr (Weights::kOffset == Offset::minimum) return {scale, gather_halves<kStride>(&blocks->m)};
+        return with_offset<Weights>(scale);
     }
-    return {scale, scale};
 }
 
 template <class Weights>

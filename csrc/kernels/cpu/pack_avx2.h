@@ -1,16 +1,16 @@
 // Rounds 32 floats to int8.
 #pragma once
 
+#include "kernels/activation_layout.h"
 #include "kernels/cpu/simd_avx2.h"
 
 namespace llmcore {
 namespace {
 
-// The largest magnitude of n floats, a multiple of 8, as bits: NaN is above infinity, infinity above all
-// numbers.
-LLMCORE_INLINE uint32_t largest_magnitude_bits(const float* x, int n) {
+// The largest magnitude of 32 floats as bits: NaN is above infinity, infinity above all numbers.
+LLMCORE_INLINE uint32_t largest_magnitude_bits(const float* x) {
     __m256i largest = _mm256_setzero_si256();
-    for (int i = 0; i < n; i += 8) {
+    for (int i = 0; i < 32; i += 8) {
         const __m256i magnitude = _mm256_and_si256(load_256(x + i), _mm256_set1_epi32(0x7FFFFFFF));
         largest = _mm256_max_epu32(largest, magnitude);
     }
@@ -20,21 +20,44 @@ LLMCORE_INLINE uint32_t largest_magnitude_bits(const float* x, int n) {
     return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
 }
 
-struct PackScale {
-    float d;        // max|x| / 127
-    float inverse;  // 127 / max|x|
-};
+// The squared error of 32 floats, relative to the largest, at one of the scales.
+LLMCORE_INLINE float pack_error(const __m256 (&x)[4], float factor) {
+    const __m256 scale = _mm256_set1_ps(factor / 127);
+    const __m256 inverse = _mm256_set1_ps(127 / factor);
+    __m256 total = _mm256_setzero_ps();
+    for (const __m256 v : x) {
+        const __m256 rounded = _mm256_round_ps(_mm256_mul_ps(v, inverse), _MM_FROUND_TO_NEAREST_INT);
+        const __m256 off = _mm256_fnmadd_ps(rounded, scale, v);
+        total = _mm256_fmadd_ps(off, off, total);
+    }
+    return sum_of(total);
+}
+
+LLMCORE_INLINE float best_scale(const float* x, float largest) {
+    const __m256 relative = _mm256_set1_ps(1 / largest);
+    __m256 v[4];
+    for (int i = 0; i < 4; ++i) v[i] = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), relative);
+    float best = kPackFactors[0];
+    float least = pack_error(v, best);
+    for (int i = 1; i < kPackScales; ++i) {
+        const float error = pack_error(v, kPackFactors[i]);
+        best = error < least ? kPackFactors[i] : best;
+        least = error < least ? error : least;
+    }
+    return largest / 127 * best;
+}
 
 // Too small for a finite reciprocal: zeros. An infinity or a NaN among them: zeros with the scale NaN, so
 // that what they touch is visibly not a number.
-LLMCORE_INLINE PackScale pack_scale(uint32_t largest_bits) {
+LLMCORE_INLINE float pack_scale(const float* x) {
     constexpr uint32_t kSmallest = 0x03800000;  // 2^-120
     constexpr uint32_t kInfinity = 0x7F800000;
-    if (largest_bits < kSmallest) return {0, 0};
-    if (largest_bits >= kInfinity) return {__builtin_nanf(""), 0};
+    const uint32_t bits = largest_magnitude_bits(x);
+    if (bits < kSmallest) return 0;
+    if (bits >= kInfinity) return __builtin_nanf("");
     float largest;
-    memcpy(&largest, &largest_bits, 4);
-    return {largest / 127, 127 / largest};
+    memcpy(&largest, &bits, 4);
+    return best_scale(x, largest);
 }
 
 LLMCORE_INLINE __m256i rounded_epi32(const float* x, __m256 inverse) {

@@ -9,27 +9,31 @@ namespace {
 bool supports(const Shape* shape) { return shape->k > 0 && shape->k % 32 == 0; }
 
 double cost(const Shape* shape) {
-    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.2;
+    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.5;
 }
 
 void pack_row(const float* x, char* out, int64_t k) {
     const Q8x32Layout layout = q8x32_layout(k);
     float* d = reinterpret_cast<float*>(out + layout.d_offset);
     float* dsum = reinterpret_cast<float*>(out + layout.dsum_offset);
+    char* sums = out + layout.sums_offset;
     const int64_t blocks = k / 32;
     for (int64_t block = 0; block < blocks; ++block) {
-        const PackScale scale = pack_scale(largest_magnitude_bits(x + block * 32, 32));
-        const __m256i q = rounded_epi8(x + block * 32, scale.inverse);
+        const float scale = pack_scale(x + block * 32);
+        const __m256i q = rounded_epi8(x + block * 32, scale > 0 ? 1 / scale : 0);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + block * 32), q);
-        const __m256i sums = _mm256_madd_epi16(pair_sums(q), _mm256_set1_epi16(1));
-        const int32_t sum =
-            sum_of_epi32(_mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)));
-        d[block] = scale.d;
-        dsum[block] = d[block] * static_cast<float>(sum);
+        const __m256i fours = _mm256_madd_epi16(pair_sums(q), _mm256_set1_epi16(1));
+        const int32_t low = sum_of_epi32(_mm256_castsi256_si128(fours));
+        const int32_t high = sum_of_epi32(_mm256_extracti128_si256(fours, 1));
+        const uint32_t pair = static_cast<uint32_t>(high) << 16 | (static_cast<uint32_t>(low) & 0xFFFF);
+        memcpy(sums + 4 * block, &pair, 4);
+        d[block] = scale;
+        dsum[block] = scale * static_cast<float>(low + high);
     }
     clear(out + k, out + layout.d_offset);
     clear(reinterpret_cast<char*>(d + blocks), out + layout.dsum_offset);
-    clear(reinterpret_cast<char*>(dsum + blocks), out + layout.row_bytes);
+    clear(reinterpret_cast<char*>(dsum + blocks), sums);
+    clear(sums + k / 8, out + layout.row_bytes);
 }
 
 void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {

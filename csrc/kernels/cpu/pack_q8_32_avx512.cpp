@@ -8,16 +8,25 @@ void pack_row(const float* x, int64_t k, uint8_t* out) {
     __builtin_memset(out + k, 0, static_cast<size_t>(layout.row_bytes - k));
     float* d = reinterpret_cast<float*>(out + layout.d_offset);
     float* dsum = reinterpret_cast<float*>(out + layout.dsum_offset);
+    auto* sums = reinterpret_cast<int16_t*>(out + layout.sums_offset);
     for (int64_t group = 0; group < k / 32; ++group) {
-        const float* from = x + group * 32;
-        const PackScale scale = pack_scale(largest_magnitude_bits<32>(from));
-        const __m512 inverse = _mm512_set1_ps(scale.inverse);
-        const __m256i q = _mm256_set_m128i(quantize_16(from + 16, inverse), quantize_16(from, inverse));
+        const __m512 low = _mm512_loadu_ps(x + group * 32);
+        const __m512 high = _mm512_loadu_ps(x + group * 32 + 16);
+        const float scale = pack_scale(low, high);
+        const __m512 inverse = _mm512_set1_ps(scale > 0.0F ? 1.0F / scale : 0.0F);
+        const __m256i q = _mm256_set_m128i(quantize_16(high, inverse), quantize_16(low, inverse));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + group * 32), q);
-        const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
-        const int32_t sum = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(sums));
-        d[group] = scale.d;
-        dsum[group] = scale.d * static_cast<float>(sum);
+        const __m256i fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
+        const __m128i low_four = _mm256_castsi256_si128(fours);
+        const __m128i high_four = _mm256_extracti128_si256(fours, 1);
+        const __m128i twos = _mm_hadd_epi32(low_four, high_four);
+        const __m128i ones = _mm_hadd_epi32(twos, twos);
+        const int low_sum = _mm_cvtsi128_si32(ones);
+        const int high_sum = _mm_extract_epi32(ones, 1);
+        d[group] = scale;
+        dsum[group] = scale * static_cast<float>(low_sum + high_sum);
+        sums[2 * group] = static_cast<int16_t>(low_sum);
+        sums[2 * group + 1] = static_cast<int16_t>(high_sum);
     }
 }
 

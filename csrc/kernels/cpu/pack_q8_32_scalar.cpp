@@ -15,10 +15,12 @@ void run(const Args* args, int64_t row_begin, int64_t row_end, void*) {
         int8_t* q = reinterpret_cast<int8_t*>(out);
         float* d = reinterpret_cast<float*>(out + layout.d_offset);
         float* dsum = reinterpret_cast<float*>(out + layout.dsum_offset);
+        auto* sums = reinterpret_cast<int16_t*>(out + layout.sums_offset);
         for (int64_t group = 0; group < pack.k / 32; ++group) {
-            d[group] = pack_group(x + 32 * group, 32, q + 32 * group);
+            d[group] = pack_group(x + 32 * group, q + 32 * group);
             dsum[group] = d[group] * static_cast<float>(sum_of(q + 32 * group, 32));
         }
+        for (int64_t i = 0; i < pack.k / 16; ++i) sums[i] = static_cast<int16_t>(sum_of(q + 16 * i, 16));
     }
 }
 

@@ -14,6 +14,8 @@ namespace {
 LLMCORE_INLINE __m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 LLMCORE_INLINE __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 
+LLMCORE_INLINE void store_256(void* p, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+
 LLMCORE_INLINE uint32_t load_u32(const void* p) {
     uint32_t x;
     memcpy(&x, p, 4);
