@@ -265,5 +265,63 @@ struct ExpandIQ4_XS {
     }
 };
 
+// Twice the 16 values of a float of one sign, two exponent and one mantissa bits (OCP Microscaling
+// Formats 1.0).
+constexpr int8_t kTwiceE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// 2^(e - 128): half of what an E8M0 exponent stands for, because kTwiceE2M1 doubles. The format gives 255 no
+// meaning of its own; 0 and 1 are subnormal floats.
+inline float expand_half_e8m0(uint8_t e) {
+    return float_from_bits(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
+
+struct ExpandMXFP4 {
+    static constexpr Format kFormat = Format::MXFP4;
+    static constexpr int kElements = 32;
+    using Block = BlockMXFP4;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half_e8m0(block.e);
+        for (int i = 0; i < 16; ++i) {
+            out[i] = d * static_cast<float>(kTwiceE2M1[block.qs[i] & 0x0F]);
+            out[16 + i] = d * static_cast<float>(kTwiceE2M1[block.qs[i] >> 4]);
+        }
+    }
+};
+
+// The leading base-3 digit, minus 1, of a byte that holds the fraction byte / 256 after `digit` digits are
+// gone.
+inline int ternary_digit(uint8_t byte, int digit) {
+    constexpr uint8_t kPowers[5] = {1, 3, 9, 27, 81};
+    return (static_cast<uint8_t>(byte * kPowers[digit]) * 3 >> 8) - 1;
+}
+
+struct ExpandTQ1_0 {
+    static constexpr Format kFormat = Format::TQ1_0;
+    static constexpr int kElements = 256;
+    using Block = BlockTQ1_0;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int i = 0; i < 160; ++i)
+            out[i] = d * static_cast<float>(ternary_digit(block.qs[i % 32], i / 32));
+        for (int i = 0; i < 80; ++i)
+            out[160 + i] = d * static_cast<float>(ternary_digit(block.qs[32 + i % 16], i / 16));
+        for (int i = 0; i < 16; ++i)
+            out[240 + i] = d * static_cast<float>(ternary_digit(block.qh[i % 4], i / 4));
+    }
+};
+
+struct ExpandTQ2_0 {
+    static constexpr Format kFormat = Format::TQ2_0;
+    static constexpr int kElements = 256;
+    using Block = BlockTQ2_0;
+    static void expand(const Block& block, float* out) {
+        const float d = expand_half(block.d);
+        for (int sub = 0; sub < 8; ++sub)  // 32 elements each
+            for (int i = 0; i < 32; ++i)
+                out[sub * 32 + i] =
+                    d * static_cast<float>(((block.qs[sub / 4 * 32 + i] >> (sub % 4 * 2)) & 3) - 1);
+    }
+};
+
 }  // namespace
 }  // namespace llmcore

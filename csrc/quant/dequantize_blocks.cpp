@@ -1,4 +1,5 @@
 #include "quant/block_expand.h"
+#include "quant/block_expand_grid.h"
 #include "quant/dequantize.h"
 
 namespace llmcore {
@@ -44,6 +45,26 @@ void dequantize_blocks(Format format, const void* blocks, float* out, std::int64
             return expand_all<ExpandIQ4_NL>(blocks, out, n_blocks);
         case Format::IQ4_XS:
             return expand_all<ExpandIQ4_XS>(blocks, out, n_blocks);
+        case Format::IQ1_S:
+            return expand_all<ExpandIQ1_S>(blocks, out, n_blocks);
+        case Format::IQ1_M:
+            return expand_all<ExpandIQ1_M>(blocks, out, n_blocks);
+        case Format::IQ2_XXS:
+            return expand_all<ExpandIQ2_XXS>(blocks, out, n_blocks);
+        case Format::IQ2_XS:
+            return expand_all<ExpandIQ2_XS>(blocks, out, n_blocks);
+        case Format::IQ2_S:
+            return expand_all<ExpandIQ2_S>(blocks, out, n_blocks);
+        case Format::IQ3_XXS:
+            return expand_all<ExpandIQ3_XXS>(blocks, out, n_blocks);
+        case Format::IQ3_S:
+            return expand_all<ExpandIQ3_S>(blocks, out, n_blocks);
+        case Format::TQ1_0:
+            return expand_all<ExpandTQ1_0>(blocks, out, n_blocks);
+        case Format::TQ2_0:
+            return expand_all<ExpandTQ2_0>(blocks, out, n_blocks);
+        case Format::MXFP4:
+            return expand_all<ExpandMXFP4>(blocks, out, n_blocks);
         default:
             return;
     }

@@ -27,24 +27,24 @@ constexpr std::array kFormats = {
     FormatInfo{Format::Q5_K,      "Q5_K",    256, 176, true},
     FormatInfo{Format::Q6_K,      "Q6_K",    256, 210, true},
     FormatInfo{Format::Q8_K,      "Q8_K",    256, 292, false},
-    FormatInfo{Format::IQ2_XXS,   "IQ2_XXS", 256,  66, false},
-    FormatInfo{Format::IQ2_XS,    "IQ2_XS",  256,  74, false},
-    FormatInfo{Format::IQ3_XXS,   "IQ3_XXS", 256,  98, false},
-    FormatInfo{Format::IQ1_S,     "IQ1_S",   256,  50, false},
+    FormatInfo{Format::IQ2_XXS,   "IQ2_XXS", 256,  66, true},
+    FormatInfo{Format::IQ2_XS,    "IQ2_XS",  256,  74, true},
+    FormatInfo{Format::IQ3_XXS,   "IQ3_XXS", 256,  98, true},
+    FormatInfo{Format::IQ1_S,     "IQ1_S",   256,  50, true},
     FormatInfo{Format::IQ4_NL,    "IQ4_NL",   32,  18, true},
-    FormatInfo{Format::IQ3_S,     "IQ3_S",   256, 110, false},
-    FormatInfo{Format::IQ2_S,     "IQ2_S",   256,  82, false},
+    FormatInfo{Format::IQ3_S,     "IQ3_S",   256, 110, true},
+    FormatInfo{Format::IQ2_S,     "IQ2_S",   256,  82, true},
     FormatInfo{Format::IQ4_XS,    "IQ4_XS",  256, 136, true},
     FormatInfo{Format::I8,        "I8",        1,   1, false},
     FormatInfo{Format::I16,       "I16",       1,   2, false},
     FormatInfo{Format::I32,       "I32",       1,   4, false},
     FormatInfo{Format::I64,       "I64",       1,   8, false},
     FormatInfo{Format::F64,       "F64",       1,   8, false},
-    FormatInfo{Format::IQ1_M,     "IQ1_M",   256,  56, false},
+    FormatInfo{Format::IQ1_M,     "IQ1_M",   256,  56, true},
     FormatInfo{Format::BF16,      "BF16",      1,   2, true},
-    FormatInfo{Format::TQ1_0,     "TQ1_0",   256,  54, false},
-    FormatInfo{Format::TQ2_0,     "TQ2_0",   256,  66, false},
-    FormatInfo{Format::MXFP4,     "MXFP4",    32,  17, false},
+    FormatInfo{Format::TQ1_0,     "TQ1_0",   256,  54, true},
+    FormatInfo{Format::TQ2_0,     "TQ2_0",   256,  66, true},
+    FormatInfo{Format::MXFP4,     "MXFP4",    32,  17, true},
 };
 // clang-format on
 
@@ -93,7 +93,7 @@ void dequantize(Format format, const void* blocks, float* out, std::int64_t n) {
     const FormatInfo& info = format_info(format);
     if (!info.can_dequantize)
         fail(ErrorCode::model, "quant", "this build cannot dequantize the tensor format", info.name,
-             "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL or IQ4_XS");
+             "a floating point or quantized format of weights");
     if (n < 0 || n % info.block_elements != 0)
         fail(ErrorCode::internal, "quant", std::string("cannot expand a part of a block of ") + info.name,
              std::to_string(n) + " elements", "a multiple of " + std::to_string(info.block_elements));

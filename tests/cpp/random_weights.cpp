@@ -1,5 +1,6 @@
 #include "random_weights.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "quant/format_table.h"
@@ -16,6 +17,12 @@ std::vector<std::size_t> half_offsets(Format format) {
         case Format::Q8_0:
         case Format::IQ4_NL:
         case Format::IQ4_XS:
+        case Format::IQ1_S:
+        case Format::IQ2_XXS:
+        case Format::IQ2_XS:
+        case Format::IQ2_S:
+        case Format::IQ3_XXS:
+        case Format::IQ3_S:
             return {0};
         case Format::Q4_1:
         case Format::Q5_1:
@@ -28,8 +35,38 @@ std::vector<std::size_t> half_offsets(Format format) {
             return {108};
         case Format::Q6_K:
             return {208};
+        case Format::TQ1_0:
+            return {52};
+        case Format::TQ2_0:
+            return {64};
         default:
             return {};
+    }
+}
+
+// Scales that are no half in one place: MXFP4 has an exponent, IQ1_M a nibble of a half in each of four
+// words.
+void set_other_scale(Format format, float scale, Random& random, std::uint8_t* block) {
+    if (format == Format::MXFP4) {
+        block[0] = static_cast<std::uint8_t>(120 + random.below(10));
+    } else if (format == Format::IQ1_M) {
+        const std::uint16_t half = float_to_half(scale);
+        for (int i = 0; i < 4; ++i) {
+            std::uint8_t& top = block[offsetof(BlockIQ1_M, scales) + 2 * i + 1];
+            top = static_cast<std::uint8_t>((top & 0x0F) | ((half >> (4 * i)) << 4));
+        }
+    }
+}
+
+void set_scales(Format format, Random& random, std::vector<std::uint8_t>& bytes) {
+    const auto block = static_cast<std::size_t>(format_info(format).block_bytes);
+    const auto random_scale = [&] { return (static_cast<float>(random.below(2000)) - 1000.0F) / 20000.0F; };
+    for (std::size_t start = 0; start < bytes.size(); start += block) {
+        for (const std::size_t offset : half_offsets(format)) {
+            const std::uint16_t half = float_to_half(random_scale());
+            std::memcpy(bytes.data() + start + offset, &half, 2);
+        }
+        set_other_scale(format, random_scale(), random, bytes.data() + start);
     }
 }
 
@@ -65,13 +102,14 @@ std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::
         return bytes;
     }
     for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random.next());
-    const auto block = static_cast<std::size_t>(format_info(format).block_bytes);
-    for (std::size_t start = 0; start < bytes.size(); start += block)
-        for (const std::size_t offset : half_offsets(format)) {
-            const float scale = (static_cast<float>(random.below(2000)) - 1000.0F) / 20000.0F;
-            const std::uint16_t half = float_to_half(scale);
-            std::memcpy(bytes.data() + start + offset, &half, 2);
-        }
+    set_scales(format, random, bytes);
+    return bytes;
+}
+
+std::vector<std::uint8_t> filled_weights(Format format, std::int64_t rows, std::int64_t cols,
+                                         std::uint8_t byte, Random& random) {
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(row_bytes(format, cols) * rows), byte);
+    set_scales(format, random, bytes);
     return bytes;
 }
 

@@ -31,6 +31,8 @@ POD_HEADERS = {
     "quant/formats.h",
     "quant/half.h",
     "quant/block_expand.h",
+    "quant/block_expand_grid.h",
+    "quant/grids.h",
     "kernels/kernel.h",
     "kernels/activation_layout.h",
 }
