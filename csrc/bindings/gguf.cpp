@@ -123,6 +123,14 @@ py::object get(const PyFile& self, const std::string& key, py::object fallback) 
     return value == nullptr ? fallback : to_python(*value);
 }
 
+py::tuple value_type(const PyFile& self, const std::string& key) {
+    const Value* value = self.file->find(key);
+    if (value == nullptr)
+        llmcore::fail(llmcore::ErrorCode::model, "gguf",
+                      "there is no key " + llmcore::gguf::printable(key) + " in the file");
+    return py::make_tuple(static_cast<std::uint32_t>(value->type()), value->is_array());
+}
+
 py::list keys(const PyFile& self) {
     py::list result;
     for (const auto& pair : self.file->metadata()) result.append(decode(pair.key));
@@ -192,6 +200,9 @@ void bind_gguf(py::module_& m) {
             "are not UTF-8 become surrogates ('surrogateescape').")
         .def("get", &get, py::arg("key"), py::arg("default") = py::none(),
              "The value of one key, as in metadata.")
+        .def("value_type", &value_type, py::arg("key"),
+             "(type, is_array): GGUF's number for the type of a value or of an array's elements. Raises "
+             "ModelError if there is no such key.")
         .def("keys", &keys, "In file order.")
         .def_property_readonly("tensors", &tensors, "Of all parts, in file order.")
         .def("tensor_bytes", &tensor_bytes, py::arg("name"),

@@ -1,4 +1,4 @@
-// Vocabulary, text assembly, stop strings and merge rules.
+// Vocabulary, encoding, text assembly and stop strings.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -8,11 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "bindings/gguf_file.h"
 #include "tokenizer/merges.h"
+#include "tokenizer/piece_encoder.h"
 #include "tokenizer/stop_matcher.h"
 #include "tokenizer/utf8_assembler.h"
 #include "tokenizer/vocabulary.h"
+#include "tokenizer/vocabulary_fields.h"
 
 namespace py = pybind11;
 
@@ -20,49 +23,86 @@ namespace {
 
 py::bytes to_bytes(std::string_view bytes) { return py::bytes(bytes.data(), bytes.size()); }
 
-// Views into the strings of a list; they live as long as it does. A string with lone surrogates raises.
-std::vector<std::string_view> views(const py::list& strings) {
-    std::vector<std::string_view> result;
-    result.reserve(strings.size());
-    for (const py::handle item : strings) {
-        Py_ssize_t size = 0;
-        const char* data = PyUnicode_AsUTF8AndSize(item.ptr(), &size);
-        if (data == nullptr) throw py::error_already_set();
-        result.emplace_back(data, static_cast<std::size_t>(size));
-    }
-    return result;
-}
-
-// Pairs of the list's own string objects: a large vocabulary has half a million merges of the same few
-// strings.
-py::list as_pairs(const py::list& tokens, const std::vector<llmcore::Merge>& merges) {
-    py::list pairs(merges.size());
-    for (std::size_t i = 0; i < merges.size(); ++i) {
-        PyObject* pair = PyTuple_Pack(2, PyList_GET_ITEM(tokens.ptr(), merges[i].left),
-                                      PyList_GET_ITEM(tokens.ptr(), merges[i].right));
-        if (pair == nullptr) throw py::error_already_set();
-        PyList_SET_ITEM(pairs.ptr(), static_cast<Py_ssize_t>(i), pair);
-    }
-    return pairs;
-}
-
 template <class T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
-py::list spm_merges(const py::list& tokens, const Array<float>& scores, const Array<std::uint8_t>& types) {
-    const std::vector<std::string_view> texts = views(tokens);
-    std::vector<llmcore::TokenType> token_types;
-    token_types.reserve(static_cast<std::size_t>(types.size()));
-    for (py::ssize_t i = 0; i < types.size(); ++i) {
-        token_types.push_back(static_cast<llmcore::TokenType>(types.data()[i]));
-    }
-    const std::span<const float> score_span(scores.data(), static_cast<std::size_t>(scores.size()));
-    return as_pairs(tokens, llmcore::derive_spm_merges(texts, score_span, token_types));
+// Text as it is in a Python string; one with lone surrogates raises UnicodeEncodeError.
+std::string_view utf8(const py::handle& text) {
+    Py_ssize_t size = 0;
+    const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (data == nullptr) throw py::error_already_set();
+    return {data, static_cast<std::size_t>(size)};
 }
 
-py::list bpe_merges(const py::list& tokens, const py::list& rules) {
-    const std::vector<std::string_view> texts = views(tokens);
-    return as_pairs(tokens, llmcore::parse_bpe_merges(texts, views(rules)));
+// The strings that text can become, by token id; none for control and unused tokens, and what is no text.
+std::vector<py::object> reachable_strings(const llmcore::Vocabulary& vocabulary,
+                                          const std::vector<std::string_view>& tokens) {
+    std::vector<py::object> strings(tokens.size());
+    for (std::size_t id = 0; id < tokens.size(); ++id) {
+        const llmcore::TokenType type = vocabulary.type(static_cast<std::int32_t>(id));
+        if (type == llmcore::TokenType::control || type == llmcore::TokenType::unused) continue;
+        if (tokens[id].empty()) continue;
+        PyObject* text =
+            PyUnicode_DecodeUTF8(tokens[id].data(), static_cast<Py_ssize_t>(tokens[id].size()), nullptr);
+        if (text == nullptr) PyErr_Clear();
+        strings[id] = py::reinterpret_steal<py::object>(text);
+    }
+    return strings;
+}
+
+// What the `tokenizers` library makes a byte-pair model from: ids by text, and the merges. Pairs are of the
+// dictionary's own string objects: large vocabularies have half a million merges of the same few strings.
+py::tuple byte_pair_tables(const llmcore::bindings::PyFile& file, const llmcore::Vocabulary& vocabulary) {
+    const std::vector<std::string_view> tokens = llmcore::read_tokens(*file.file);
+    std::vector<llmcore::Merge> merges =
+        llmcore::parse_merges(llmcore::checked_index(tokens), llmcore::read_merges(*file.file));
+    if (tokens.size() != static_cast<std::size_t>(vocabulary.size())) {
+        llmcore::fail(llmcore::ErrorCode::invalid_argument, "tokenizer", "another file's vocabulary");
+    }
+    const std::vector<py::object> strings = reachable_strings(vocabulary, tokens);
+    py::dict ids;
+    for (std::size_t id = 0; id < strings.size(); ++id) {
+        if (strings[id]) ids[strings[id]] = id;
+    }
+    const auto reachable = [&](std::int32_t id) { return bool(strings[static_cast<std::size_t>(id)]); };
+    std::erase_if(merges, [&](const llmcore::Merge& merge) {
+        return !reachable(merge.left) || !reachable(merge.right) || !reachable(merge.merged);
+    });
+    py::list pairs(merges.size());
+    for (std::size_t i = 0; i < merges.size(); ++i) {
+        PyObject* pair = PyTuple_New(2);
+        if (pair == nullptr) throw py::error_already_set();
+        PyTuple_SET_ITEM(pair, 0,
+                         py::object(strings[static_cast<std::size_t>(merges[i].left)]).release().ptr());
+        PyTuple_SET_ITEM(pair, 1,
+                         py::object(strings[static_cast<std::size_t>(merges[i].right)]).release().ptr());
+        // Strings make no cycles: nothing for the collector to look at, half a million times.
+        PyObject_GC_UnTrack(pair);
+        PyList_SET_ITEM(pairs.ptr(), static_cast<Py_ssize_t>(i), pair);
+    }
+    return py::make_tuple(ids, pairs);
+}
+
+void bind_piece_encoder(py::module_& m) {
+    using llmcore::PieceEncoder;
+    py::class_<PieceEncoder>(m, "PieceEncoder", "Token ids for vocabularies of SentencePiece's kind.")
+        .def(py::init([](const llmcore::bindings::PyFile& file, const llmcore::Vocabulary& vocabulary) {
+                 return PieceEncoder(*file.file, vocabulary);
+             }),
+             py::arg("file"), py::arg("vocabulary"))
+        .def(
+            "encode_batch",
+            [](const PieceEncoder& encoder, const py::list& texts) {
+                std::vector<std::string_view> views;
+                for (const py::handle text : texts) views.push_back(utf8(text));
+                std::vector<std::vector<std::int32_t>> ids;
+                {
+                    const py::gil_scoped_release release;
+                    for (const std::string_view text : views) ids.push_back(encoder.encode(text));
+                }
+                return ids;
+            },
+            py::arg("texts"), "Ids of each text, without BOS or EOS; no text becomes a control token.");
 }
 
 void bind_vocabulary(py::module_& m) {
@@ -130,8 +170,11 @@ void bind_tokenizer(pybind11::module_& m) {
         .def("flush", &llmcore::StopMatcher::flush)
         .def_property_readonly("stopped", &llmcore::StopMatcher::stopped)
         .def_property_readonly("matched", &llmcore::StopMatcher::matched);
-    m.def("spm_merges", &spm_merges, py::arg("tokens"), py::arg("scores"), py::arg("types"),
-          "Merge rules a SentencePiece vocabulary implies, best first, as pairs of its strings.");
-    m.def("bpe_merges", &bpe_merges, py::arg("tokens"), py::arg("rules"),
-          "Pairs of vocabulary strings from rules written \"left right\"; unusable rules are left out.");
+    bind_piece_encoder(m);
+    m.def("byte_pair_tables", &byte_pair_tables, py::arg("file"), py::arg("vocabulary"),
+          "Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.");
+    m.def(
+        "tokenizer_kind",
+        [](const llmcore::bindings::PyFile& file) { return llmcore::tokenizer_kind(*file.file); },
+        py::arg("file"), "How a file's vocabulary writes text: tokenizer.ggml.model, but for a few names.");
 }

@@ -41,6 +41,7 @@ class AsyncEngine:
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
         lora: Sequence[str] = (),
+        quantization: str | None = None,
         max_queue: int | None = None,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError."""
@@ -52,6 +53,7 @@ class AsyncEngine:
             kv_cache_type=kv_cache_type,
             max_batch=max_batch,
             lora=lora,
+            quantization=quantization,
             max_queue=max_queue,
         )
         self._ids = itertools.count(1)

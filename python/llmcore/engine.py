@@ -80,9 +80,12 @@ def load_model(
     kv_cache_type: str,
     max_batch: int | None,
     lora: Sequence[str],
+    quantization: str | None = None,
     max_queue: int | None = None,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
+
+    quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -100,8 +103,22 @@ def load_model(
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given = {name: value for name, value in chosen.items() if value is not None}
-    core = _core.Engine(path, device=device, kv_cache_type=kv_cache_type, **given)
+    core = _core.Engine(
+        path,
+        device=device,
+        kv_cache_type=kv_cache_type,
+        tensor_formats=_tensor_formats(path, quantization),
+        **given,
+    )
     return LoadedModel(core, tokenizer, _model_info(core.info, path))
+
+
+def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
+    if quantization is None:
+        return {}
+    from llmcore.tools.quantize_plan import tensor_formats  # noqa: PLC0415 - loading a file as it is needs none of it
+
+    return tensor_formats(path, quantization)
 
 
 def _model_info(info: _core.ModelInfo, path: Path) -> ModelInfo:

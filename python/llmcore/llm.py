@@ -51,12 +51,15 @@ class LLM:
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
         lora: Sequence[str] = (),
+        quantization: str | None = None,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
-        sequences that run at once. Raises GGUFError, ModelError or InvalidArgumentError.
+        sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
+        as they are loaded; None leaves them as the file has them. Raises GGUFError, ModelError or
+        InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -66,6 +69,7 @@ class LLM:
             kv_cache_type=kv_cache_type,
             max_batch=max_batch,
             lora=lora,
+            quantization=quantization,
             # The caller waits for its own requests: nothing is gained by refusing them.
             max_queue=(1 << 31) - 1,
         )

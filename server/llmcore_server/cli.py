@@ -34,6 +34,7 @@ def _parse_aliases(
     help="Where the model runs.",
 )
 @click.option("--n-ctx", type=click.IntRange(1), help="Context length in tokens.  [default: the model's]")
+@click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
 @click.option(
     "--models-dir",
@@ -55,6 +56,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     threads: int | None,
     device: str,
     n_ctx: int | None,
+    quantization: str | None,
     max_batch: int | None,
     models_dir: Path | None,
     aliases: dict[str, str],
@@ -68,7 +70,9 @@ def serve(  # noqa: PLR0917 - click passes them by name
     from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
 
     socket = listen(host, port)
-    options = EngineOptions(device=device, threads=threads, n_ctx=n_ctx, max_batch=max_batch)
+    options = EngineOptions(
+        device=device, threads=threads, n_ctx=n_ctx, quantization=quantization, max_batch=max_batch
+    )
     raise SystemExit(
         run_server(
             socket,

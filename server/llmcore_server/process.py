@@ -31,6 +31,7 @@ class EngineOptions:
     device: str
     threads: int | None
     n_ctx: int | None
+    quantization: str | None
     max_batch: int | None
 
     def build(self, file: ModelFile) -> Engine:
@@ -42,6 +43,7 @@ class EngineOptions:
             device=self.device,
             threads=self.threads,
             n_ctx=self.n_ctx,
+            quantization=self.quantization,
             max_batch=self.max_batch,
         )
 

@@ -122,6 +122,7 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--stop", multiple=True, help="A text that ends the answer; may be repeated.")
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
+@click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="No statistics.")
@@ -132,6 +133,7 @@ def command(
     raw: bool,
     system: str | None,
     n_ctx: int | None,
+    quantization: str | None,
     threads: int | None,
     device: str,
     quiet: bool,
@@ -148,7 +150,9 @@ def command(
 
     params = SamplingParams(**sampling)
     messages = [{"role": "system", "content": system}] if system else []
-    with LLM(model, device=device, threads=threads, n_ctx=n_ctx, max_batch=1) as llm:
+    with LLM(
+        model, device=device, threads=threads, n_ctx=n_ctx, max_batch=1, quantization=quantization
+    ) as llm:
         session = _Session(llm, params, raw=raw, quiet=quiet)
         if interactive:
             _converse(session, messages, prompt)
