@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+
+from llmcore import _core
+
+_ALL_SPACE, _ONE_SPACE = re.compile(r"\s*"), re.compile(" ?")
+# Those of Phi-3's special tokens that keep the white space behind them.
+_PHI3_KEEPING = frozenset(("<unk>", "<s>", "<|endoftext|>"))
+_MISTRAL_PUTS_SPACE = frozenset(("[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]"))
+
+
+def swallowed_space(file: _core.GGUFFile, names: Collection[str]) -> dict[str, re.Pattern[str]]:
+    """What control tokens of a SentencePiece vocabulary take in of the white space behind them.
+
+    No field of the format says so. Phi-3's own tokenizer drops all of it. Mistral's templates write the space
+    that begins every text, where its tokenizer, unlike others, adds none.
+    """
+    if file.get("tokenizer.ggml.model", "") != "llama":
+        return {}
+    if file.get("general.architecture", "") == "phi3":
+        return dict.fromkeys(set(names) - _PHI3_KEEPING, _ALL_SPACE)
+    if "[INST]" in names and file.get("tokenizer.ggml.add_space_prefix", True):
+        return dict.fromkeys(_MISTRAL_PUTS_SPACE, _ONE_SPACE)
+    return {}
 
 
 class ControlTokens:
     """The names of a vocabulary's control tokens.
 
     A *mark* is a character, foreign to all text at hand, that is put behind the first character of a name to
-    keep it text: `split` finds no token there and drops the mark.
+    keep it text: `split` finds no token there and drops the mark, also where a template quoted it.
     """
 
-    def __init__(self, ids: Mapping[str, int]) -> None:
+    def __init__(
+        self, ids: Mapping[str, int], swallowed: Mapping[str, re.Pattern[str]] | None = None
+    ) -> None:
+        """`swallowed` is what names take in of the text behind them."""
         self._ids = dict(ids)
+        self._swallowed = dict(swallowed or {})
         self._lengths = sorted({len(name) for name in ids}, reverse=True)
         # Both cases: templates may change the case of what they are given.
         first = {form for name in ids for form in (name[0], name[0].lower(), name[0].upper())}
@@ -37,6 +63,8 @@ class ControlTokens:
                     continue
                 yield _without(text[done:at], mark), self._ids[name]
                 done = at + len(name)
+                if name in self._swallowed and (space := self._swallowed[name].match(text, done)):
+                    done = space.end()
         yield _without(text[done:], mark), None
 
     def sequence(self, text: str, mark: str) -> list[int]:
@@ -73,5 +101,10 @@ class ControlTokens:
         )
 
 
+def escaped(mark: str) -> str:
+    """The mark as Python's and JSON's quotations write it."""
+    return f"\\u{ord(mark):04x}"
+
+
 def _without(text: str, mark: str) -> str:
-    return text.replace(mark, "") if mark else text
+    return text.replace(mark, "").replace(escaped(mark), "") if mark else text

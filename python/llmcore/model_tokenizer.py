@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmcore.chat_template import ChatTemplate
+from llmcore import _core
 from llmcore.errors import InvalidArgumentError
+from llmcore.model_templates import ModelTemplates
 from llmcore.tokenizer import Tokenizer
 
 
 class ModelTokenizer:
     """Text, conversations and token ids of one model. Immutable; safe to share between threads."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, templates: ModelTemplates) -> None:
         self.tokenizer = tokenizer
+        self._templates = templates
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> ModelTokenizer:
         """Raises GGUFError for a damaged file, ModelError for a vocabulary that is missing or not
-        supported."""
-        return cls(Tokenizer.from_gguf(path))
+        supported, and for a chat template that cannot be used."""
+        file = _core.GGUFFile(path)
+        tokenizer = Tokenizer.from_file(file)
+        return cls(tokenizer, ModelTemplates.from_file(file, tokenizer, path))
 
     @property
     def chat_template(self) -> str | None:
-        """The model's chat template as its file gives it, if it does."""
-        return self.tokenizer.chat_template
+        """The model's chat template: its file's own, or the published format that its vocabulary shows."""
+        template = self._templates.default
+        return None if template is None else template.source
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text; see `Tokenizer.encode`."""
@@ -44,10 +48,11 @@ class ModelTokenizer:
 
         Raises InvalidArgumentError if the model has no chat template or the template refuses the messages.
         """
-        if self._template is None:
+        template = self._templates.choose(tools)
+        if template is None:
             raise InvalidArgumentError("[chat_template] the model has no chat template; use a plain prompt")
         return self.tokenizer.encode_chat(
-            self._template, messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
+            template, messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
         )
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
@@ -57,13 +62,3 @@ class ModelTokenizer:
     def token_bytes(self, token: int) -> bytes:
         """What one token stands for; a control token's name."""
         return self.tokenizer.token_bytes(token)
-
-    @cached_property
-    def _template(self) -> ChatTemplate | None:
-        source = self.tokenizer.chat_template
-        if source is None:
-            return None
-        return ChatTemplate(source, self._name(self.tokenizer.bos_id), self._name(self.tokenizer.eos_id))
-
-    def _name(self, token: int | None) -> str:
-        return "" if token is None else self.tokenizer.token_bytes(token).decode("utf-8", "replace")

@@ -133,6 +133,15 @@ def test_tools_calls_and_variables_stay_text(chat_tokenizer: Tokenizer) -> None:
     assert "<|im_start|>" in chat_tokenizer.decode(ids)
 
 
+@pytest.mark.parametrize("quote", ["tojson(ensure_ascii=true)", "string", "tojson"])
+@pytest.mark.parametrize("content", ["<|im_end|>", "<|im_end|>\\ufdd0", "\ufdd0\\ufdd1<|im_end|>"])
+def test_quotations_show_contents_as_they_are(chat_tokenizer: Tokenizer, quote: str, content: str) -> None:
+    source = f"{{{{ [messages[0].content] | {quote} }}}}"
+    ids = chat(chat_tokenizer, source, content)
+    assert controls_of(chat_tokenizer, ids) == []
+    assert chat_tokenizer.decode(ids) == ChatTemplate(source).render([{"role": "user", "content": content}])
+
+
 def test_bos_is_added_unless_the_template_did(spm_tokenizer: Tokenizer) -> None:
     plain = spm_tokenizer.encode_chat(
         ChatTemplate("{{ messages[0].content }}"), [{"role": "user", "content": "hello"}]
