@@ -7,17 +7,16 @@
 
 #include "base/error.h"
 #include "gguf/printable.h"
+#include "tokenizer/vocabulary_fields.h"
 
 namespace llmcore {
 namespace {
 
 constexpr std::string_view kComponent = "vocabulary";
-// Published tokens stay below a kilobyte. Work and memory for merges and control tokens grow with the
-// longest.
-constexpr std::size_t kMaxTokenBytes = std::size_t{1} << 14;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 
-// Texts of control or user-defined tokens that end a turn in the models that have them.
+// Texts of tokens that end a turn in the models that have them, whatever type a file gives them: older
+// conversions call some of them normal or user-defined.
 constexpr std::array<std::string_view, 18> kEndOfTurn = {
     "<|eot_id|>",
     "<|eom_id|>",
@@ -42,11 +41,43 @@ constexpr std::array<std::string_view, 18> kEndOfTurn = {
 constexpr std::array<std::string_view, 2> kEndOfTurnIfControl = {"</s>", "<eos>"};
 // GLM ends its turn by naming the next speaker.
 constexpr std::array<std::string_view, 2> kGlmNextSpeaker = {"<|user|>", "<|observation|>"};
+// Begins every prompt of the GLM family, and is in no other vocabulary.
+constexpr std::string_view kGlmMask = "[gMASK]";
+// Texts of tokens that only a chat format may write. Some files call them user-defined, and then any text
+// that spells one would become it.
+constexpr std::array<std::string_view, 25> kTurnMarkers = {"<|im_start|>",
+                                                           "<|im_sep|>",
+                                                           "<|start_header_id|>",
+                                                           "<|end_header_id|>",
+                                                           "<|python_tag|>",
+                                                           "<start_of_turn>",
+                                                           "<|system|>",
+                                                           "<|user|>",
+                                                           "<|assistant|>",
+                                                           "<|observation|>",
+                                                           "<|start|>",
+                                                           "<|message|>",
+                                                           "<|channel|>",
+                                                           "<|constrain|>",
+                                                           "<sop>",
+                                                           kGlmMask,
+                                                           "[INST]",
+                                                           "[/INST]",
+                                                           "[SYSTEM_PROMPT]",
+                                                           "[/SYSTEM_PROMPT]",
+                                                           "[AVAILABLE_TOOLS]",
+                                                           "[/AVAILABLE_TOOLS]",
+                                                           "[TOOL_CALLS]",
+                                                           "[TOOL_RESULTS]",
+                                                           "[/TOOL_RESULTS]"};
 
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
+
+// Kinds of vocabularies (tokenizer.ggml.model) that write text as it is, but for spaces.
+constexpr std::array<std::string_view, 5> kSpaceMarked = {"llama", "gemma4", "bert", "t5", "whitespace"};
 
 enum class Alphabet { byte_level, space_mark };
 
@@ -128,23 +159,6 @@ std::string piece_bytes(std::string_view piece, TokenType type, Alphabet alphabe
     return std::string(piece);
 }
 
-std::vector<std::string_view> read_tokens(const gguf::File& file) {
-    const gguf::Value* value = file.find("tokenizer.ggml.tokens");
-    if (value == nullptr) fail(ErrorCode::model, kComponent, "tokenizer.ggml.tokens is missing");
-    std::optional<std::vector<std::string_view>> tokens =
-        value->is_array() ? value->as_strings() : std::nullopt;
-    if (!tokens || tokens->empty()) {
-        fail(ErrorCode::model, kComponent, "tokenizer.ggml.tokens is not a list of strings, or empty");
-    }
-    for (const std::string_view token : *tokens) {
-        if (token.size() > kMaxTokenBytes) {
-            fail(ErrorCode::model, kComponent, "length of a text in tokenizer.ggml.tokens",
-                 std::to_string(token.size()), "at most " + std::to_string(kMaxTokenBytes) + " bytes");
-        }
-    }
-    return std::move(*tokens);
-}
-
 std::vector<TokenType> read_types(const gguf::File& file, std::size_t n_tokens) {
     const gguf::Value* value = file.find("tokenizer.ggml.token_type");
     if (value == nullptr) return std::vector<TokenType>(n_tokens, TokenType::normal);
@@ -186,14 +200,12 @@ std::vector<std::int32_t> find_end_tokens(const gguf::File& file, const std::vec
          {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
         if (const auto id = read_id(file, key, tokens.size())) ends.push_back(*id);
     }
-    const std::string pre = file.get_string("tokenizer.ggml.pre", "");
-    const bool is_glm = pre == "glm4" || pre == "chatglm-bpe";
+    const bool is_glm = std::find(tokens.begin(), tokens.end(), kGlmMask) != tokens.end();
     bool has_call = false;
     std::optional<std::int32_t> end_of_message;
     for (std::size_t id = 0; id < tokens.size(); ++id) {
-        const bool control = types[id] == TokenType::control;
-        if (!control && types[id] != TokenType::user_defined) continue;
         const std::string_view text = tokens[id];
+        const bool control = types[id] == TokenType::control;
         if (contains(kEndOfTurn, text) || (control && contains(kEndOfTurnIfControl, text)) ||
             (is_glm && contains(kGlmNextSpeaker, text))) {
             ends.push_back(static_cast<std::int32_t>(id));
@@ -211,6 +223,18 @@ void mark_control(std::vector<TokenType>& types, std::int32_t token) {
     types[static_cast<std::size_t>(token)] = TokenType::control;
 }
 
+// Text must not be able to write what ends or structures a turn, whatever type the file gives it.
+void mark_known_controls(const std::vector<std::string_view>& tokens, std::vector<TokenType>& types,
+                         const std::vector<std::int32_t>& ends) {
+    for (const std::int32_t end : ends) {
+        if (types[static_cast<std::size_t>(end)] == TokenType::user_defined) mark_control(types, end);
+    }
+    for (std::size_t id = 0; id < tokens.size(); ++id) {
+        if (contains(kEndOfTurn, tokens[id]) || contains(kTurnMarkers, tokens[id]))
+            types[id] = TokenType::control;
+    }
+}
+
 bool hidden(TokenType type) {
     return type == TokenType::control || type == TokenType::unknown || type == TokenType::unused;
 }
@@ -218,13 +242,14 @@ bool hidden(TokenType type) {
 }  // namespace
 
 Vocabulary Vocabulary::from_gguf(const gguf::File& file) {
-    const std::string model = file.get_string("tokenizer.ggml.model", "");
+    const std::string model = tokenizer_kind(file);
     Alphabet alphabet = Alphabet::space_mark;
     if (model == "gpt2") {
         alphabet = Alphabet::byte_level;
-    } else if (model != "llama" && model != "gemma4" && model != "bert") {
+    } else if (!contains(kSpaceMarked, model)) {
         fail(ErrorCode::model, kComponent, "tokenizer.ggml.model",
-             model.empty() ? "nothing" : gguf::printable(model), "gpt2, llama, gemma4 or bert");
+             model.empty() ? "nothing" : gguf::printable(model),
+             "gpt2, llama, gemma4, bert, t5 or whitespace");
     }
     const std::vector<std::string_view> tokens = read_tokens(file);
     std::vector<TokenType> types = read_types(file, tokens.size());
@@ -234,17 +259,15 @@ Vocabulary Vocabulary::from_gguf(const gguf::File& file) {
             mark_control(types, *bos);
         for (const std::int32_t end : ends) mark_control(types, end);
     }
-    // Some files call their end-of-turn token user-defined; text must not be able to write it.
-    for (const std::int32_t end : ends) {
-        if (types[static_cast<std::size_t>(end)] == TokenType::user_defined) mark_control(types, end);
-    }
+    mark_known_controls(tokens, types, ends);
     std::vector<std::string> bytes;
     bytes.reserve(tokens.size());
     for (std::size_t id = 0; id < tokens.size(); ++id) {
         bytes.push_back(piece_bytes(tokens[id], types[id], alphabet));
     }
     const bool strips =
-        model == "bert" || (model == "llama" && file.get_bool("tokenizer.ggml.add_space_prefix", true));
+        model == "bert" || ((model == "llama" || model == "t5") &&
+                            file.get_bool("tokenizer.ggml.add_space_prefix", model == "llama"));
     return Vocabulary(std::move(bytes), std::move(types), std::move(ends), strips);
 }
 

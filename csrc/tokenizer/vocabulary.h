@@ -32,10 +32,10 @@ public:
     // The bytes of a whole sequence, without the first word's leading space where strips_first_space(). With
     // `with_control`, control tokens appear by their names.
     std::string decode(std::span<const std::int32_t> tokens, bool with_control = false) const;
-    // The file's type; control as well for end-of-turn tokens that it calls user-defined.
+    // The file's type; control for known end-of-turn tokens and turn markers whatever the file calls them.
     TokenType type(std::int32_t token) const;
-    // Tokens that end a turn: eos, eot and eom of the file, and control tokens whose text is a known
-    // end-of-turn marker.
+    // Tokens that end a turn: eos, eot and eom of the file, and those whose text is a known end-of-turn
+    // marker.
     bool ends_generation(std::int32_t token) const;
     std::span<const std::int32_t> end_tokens() const;
     // SPM pieces write a leading space before the first word; decoding drops it once.

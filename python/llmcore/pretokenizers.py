@@ -1,7 +1,8 @@
 """How byte-level BPE vocabularies cut text into words: facts, by the name in `tokenizer.ggml.pre`.
 
 Each rule is a list of regular expressions (Oniguruma syntax) applied one after another; every match and every
-gap between matches becomes a piece. They are the models' own published expressions where those are known.
+gap between matches becomes a piece. They are the models' own published expressions where those are known;
+programs whose regular expressions know less adapt some of them, and then cut some texts otherwise.
 """
 
 from __future__ import annotations
@@ -57,6 +58,32 @@ _DEEPSEEK_LETTERS = (
 )
 _IDEOGRAPHS_AND_HANGUL = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
+# afmoe's ideographs (with the compatibility ones), kana, Thai, Lao, Khmer, Myanmar and Hangul.
+_UNSPACED = (
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"
+    "\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+)
+_YOUTU_BLOCKS = (
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+"
+    "|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+)
+
+
+def _without_han(letters: str) -> str:
+    return rf"[{letters[1:-1]}&&[^\p{{Han}}]]"
+
+
+# As the model's own code has it (tokenization_kimi.py): Chinese characters are words of their own.
+_KIMI = _cased_words(f"{_CONTRACTION}?", r"\p{N}{1,3}").replace("[\\r\\n/]*", "[\\r\\n]*")
+_KIMI = r"\p{Han}+|" + _KIMI.replace(_UPPER, _without_han(_UPPER)).replace(_LOWER, _without_han(_LOWER))
+# Runs of spaces are cut to lengths of powers of two.
+_JAIS2 = (
+    _LLAMA3.removesuffix(r"|\s+(?!\S)|\s+")
+    + "".join(rf"|\s{{{n}}}(?!\S)" for n in ("512", "256", "128", "64", "32", "16", "8", "4", "1,2"))
+    + r"|\s"
+)
+# Groups of three digits, counted from the right.
+_THOUSANDS = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
 
 
 @dataclass(frozen=True)
@@ -90,7 +117,9 @@ _RULES: dict[PreTokenizer, tuple[str, ...]] = {
         "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
         "jina-v5-nano",
     ),
-    PreTokenizer((_LLAMA3,)): ("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"),
+    PreTokenizer((_LLAMA3,)): ("dbrx", "smaug-bpe", "chatglm-bpe"),
+    PreTokenizer((_LLAMA3,), ignore_merges=True): ("glm4", "glm5"),
+    PreTokenizer((_JAIS2,)): ("jais-2",),
     _QWEN2_RULE: (
         "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan",
         "solar-open", "grok-2",
@@ -115,12 +144,18 @@ _RULES: dict[PreTokenizer, tuple[str, ...]] = {
     PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _IDEOGRAPHS_AND_HANGUL, _DIGIT)): (
         "deepseek-coder",
     ),
+    PreTokenizer(
+        (r"\p{N}{1,3}", _CJK, _PUNCTUATED.replace(r"[\r\n]*|\s*[\r\n]+", r"|[\r\n]"), _DIGIT)
+    ): ("spark2_5",),
+    PreTokenizer((_THOUSANDS, _UNSPACED, _PUNCTUATED)): ("afmoe",),
     _DEEPSEEK3_RULE: ("deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"),
     PreTokenizer((_BLOOM,)): ("bloom", "poro-chat", "gpt3-finnish"),
     PreTokenizer((_BLOOM, _DIGIT)): ("viking",),
     PreTokenizer((_TEKKEN,), ignore_merges=True, add_bos=True): ("tekken",),
     _GPT4O_RULE: ("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"),
     PreTokenizer((_GPT4O,), ignore_merges=True): ("granite-embed-multi-97m",),
+    PreTokenizer((_YOUTU_BLOCKS, _cased_words(f"{_CONTRACTION}?", _DIGIT)), ignore_merges=True): ("youtu",),
+    PreTokenizer((_KIMI,)): ("kimi-k2",),
     PreTokenizer((r"\d{1,3}(?=(?:\d{3})*\b)", _GPT4O)): ("tiny_aya", "cohere2moe"),
     _BAILING: ("bailingmoe", "bailingmoe2", "llada-moe"),
     PreTokenizer(
@@ -128,6 +163,22 @@ _RULES: dict[PreTokenizer, tuple[str, ...]] = {
             rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",
         )
     ): ("seed-coder",),
+    PreTokenizer((_QWEN2.removeprefix(f"{_CONTRACTION}|"),)): ("ufakzeka",),
+    PreTokenizer((r"[^\n]+|\n+", _QWEN2)): ("laguna",),
+    PreTokenizer(
+        (
+            rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
+            r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
+        )
+    ): ("exaone-moe",),
+    PreTokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")): ("superbpe",),
+    PreTokenizer(
+        (
+            "<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", r"[\t\n]|    |  ", _DIGIT,
+            r"[\p{P}!-/:-@\[-`{-~]", _GPT2,
+        ),
+        add_bos=True,
+    ): ("chameleon",),
     PreTokenizer(
         (r"\p{N}{1,3}", _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")), ignore_merges=True
     ): ("minicpm5",),

@@ -8,9 +8,9 @@ from typing import Any
 
 from llmcore import _core
 from llmcore.chat_template import ChatTemplate
-from llmcore.control_tokens import ControlTokens
+from llmcore.control_tokens import ControlTokens, swallowed_space
 from llmcore.errors import InvalidArgumentError
-from llmcore.tokenizer_backend import build_backend
+from llmcore.tokenizer_backend import build_encoder
 from llmcore.tokenizer_metadata import read_metadata
 
 
@@ -25,11 +25,11 @@ class Tokenizer:
         """Use `from_gguf` or `from_file`."""
         self.vocabulary = _core.Vocabulary(file)
         data = read_metadata(file, self.vocabulary)
-        self._backend = build_backend(data)
-        self._controls = ControlTokens(data.controls)
+        self._encoder = build_encoder(file, self.vocabulary, data)
+        self._controls = ControlTokens(data.controls, swallowed_space(file, data.controls))
         self._prefix = [data.bos_id] if data.add_bos and data.bos_id is not None else []
         suffix = data.eos_id if data.add_eos else None
-        if data.model == "bert":
+        if data.kind == "bert":
             suffix = data.separator_id if data.separator_id is not None else data.eos_id
         self._suffix = [suffix] if suffix is not None else []
         self.bos_id: int | None = data.bos_id
@@ -118,13 +118,11 @@ class Tokenizer:
 
     def _encode_texts(self, texts: list[str]) -> list[list[int]]:
         try:
-            # The batch call releases the interpreter's lock; `encode` holds it.
-            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+            return self._encoder.encode_batch(texts)
         except (TypeError, UnicodeEncodeError) as error:
             if all(isinstance(text, str) for text in texts):
                 raise InvalidArgumentError("[tokenizer] text with lone surrogates is not Unicode") from error
             raise TypeError("text must be str") from error
-        return [encoding.ids for encoding in encodings]
 
     def _encode_fragments(self, fragments: Iterable[tuple[str, int | None]]) -> list[int]:
         parts = list(fragments)

@@ -1,9 +1,10 @@
-"""Builds the `tokenizers` library's encoder from a GGUF file's vocabulary."""
+"""What turns text into ids: the core's own encoder, or the `tokenizers` library's, by kind of vocabulary."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,95 +12,94 @@ import numpy as np
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
-from tokenizers import Tokenizer as Backend
+from tokenizers import Tokenizer as Library
 from tokenizers.models import BPE, WordPiece
 
 from llmcore import _core
 from llmcore.errors import ModelError
-from llmcore.tokenizer_metadata import BYTE, CONTROL, UNUSED, USER_DEFINED, TokenizerMetadata
+from llmcore.tokenizer_metadata import BYTE, USER_DEFINED, TokenizerMetadata
 
 _SPACE_MARK = "\u2581"
+_NO_TEXT = " unknown "  # texts are cut at spaces before words are looked up
 
 
-def build_backend(data: TokenizerMetadata) -> Backend:
-    """An encoder without control tokens: no text can produce one. User-defined ones are always split off."""
-    backend: Backend = _BUILDERS[data.model](data)
-    user_defined = np.flatnonzero(data.types == USER_DEFINED).tolist()
-    added = [AddedToken(data.pieces[token], normalized=False) for token in user_defined]
-    if added:
-        backend.add_tokens(added)
-    return backend
+class Encoder(Protocol):
+    """Ids of plain text: no text can produce a control token, and user-defined tokens are split off first.
+
+    Encoding does not hold the interpreter's lock. A text with lone surrogates raises TypeError or
+    UnicodeEncodeError.
+    """
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]: ...
 
 
-def _ids(data: TokenizerMetadata) -> dict[str, int]:
-    return dict(zip(data.pieces, range(len(data.pieces)), strict=True))
+class LibraryEncoder:
+    """The library's encoder for a model without control tokens."""
+
+    def __init__(self, library: Library, user_defined: Iterable[str]) -> None:
+        added = [AddedToken(text, normalized=False) for text in user_defined]
+        if added:
+            library.add_tokens(added)
+        self._library = library
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        # The batch call releases the interpreter's lock; `encode` holds it.
+        return [found.ids for found in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def _listed_merges(data: TokenizerMetadata) -> list[tuple[str, str]]:
-    return _core.bpe_merges(data.pieces, data.merges)
+def build_encoder(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Encoder:
+    """The encoder for a file's vocabulary; ModelError where its lists are broken."""
+    if data.kind in ("llama", "gemma4", "t5"):
+        return _core.PieceEncoder(file, vocabulary)
+    library = _BUILDERS[data.kind](file, vocabulary, data)
+    user_defined = np.flatnonzero(vocabulary.token_types == USER_DEFINED).tolist()
+    names = [vocabulary.token_bytes(token).decode("utf-8", "ignore") for token in user_defined]
+    return LibraryEncoder(library, [name for name in names if name])
 
 
-def _has_byte_fallback(data: TokenizerMetadata) -> bool:
-    return int(np.count_nonzero(data.types == BYTE)) == 256
-
-
-def _byte_level(data: TokenizerMetadata) -> Backend:
-    model = BPE(_ids(data), _listed_merges(data), ignore_merges=data.pre.ignore_merges)
-    backend = Backend(model)
+def _byte_level(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Library:
+    ids, merges = _core.byte_pair_tables(file, vocabulary)
+    library = Library(BPE(ids, merges, ignore_merges=data.pre.ignore_merges))
     splits: list[Any] = [pre_tokenizers.Split(Regex(rule), "isolated") for rule in data.pre.patterns]
     splits.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    return backend
+    library.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    return library
 
 
-def _sentencepiece(data: TokenizerMetadata) -> Backend:
-    if data.unknown_id is None:
-        raise ModelError("[tokenizer] a SentencePiece vocabulary has no unknown token")
-    types = np.where(np.isin(data.types, (CONTROL, UNUSED)), UNUSED, data.types).astype(np.uint8)
-    model = BPE(
-        _ids(data),
-        _core.spm_merges(data.pieces, data.scores, types),
-        byte_fallback=_has_byte_fallback(data),
-        unk_token=data.pieces[data.unknown_id],
-        fuse_unk=True,
-    )
-    backend = Backend(model)
-    steps: list[Any] = [normalizers.Prepend(_SPACE_MARK)] if data.add_space_prefix else []
-    backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", _SPACE_MARK)])
-    return backend
+def _whitespace(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Library:
+    """Byte pairs of characters within words; spaces are dropped (jina-embeddings-v2-base-zh)."""
+    ids, merges = _core.byte_pair_tables(file, vocabulary)
+    unknown = None
+    if data.unknown_id is not None:
+        unknown = _NO_TEXT
+        ids[unknown] = data.unknown_id
+    has_bytes = int(np.count_nonzero(vocabulary.token_types == BYTE)) == 256
+    library = Library(BPE(ids, merges, unk_token=unknown, byte_fallback=has_bytes))
+    if data.lowercase:
+        library.normalizer = normalizers.Lowercase()
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return library
 
 
-def _gemma4(data: TokenizerMetadata) -> Backend:
-    unknown = None if data.unknown_id is None else data.pieces[data.unknown_id]
-    model = BPE(
-        _ids(data),
-        _listed_merges(data),
-        byte_fallback=_has_byte_fallback(data),
-        unk_token=unknown,
-        fuse_unk=True,
-    )
-    backend = Backend(model)
-    backend.normalizer = normalizers.Replace(" ", _SPACE_MARK)
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n+"), "isolated")
-    return backend
-
-
-def _wordpiece(data: TokenizerMetadata) -> Backend:
-    # GGUF marks the beginning of a word, the library its continuation.
-    def piece(text: str) -> str:
-        if text.startswith(_SPACE_MARK):
-            return text[len(_SPACE_MARK) :]
-        return text if text.startswith(("[", " ")) else f"##{text}"
-
+def _wordpiece(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Library:
+    """GGUF marks the beginning of a word, the library its continuation."""
     if data.unknown_id is None:
         raise ModelError("[tokenizer] a WordPiece vocabulary has no unknown token")
-    pieces = [piece(text) for text in data.pieces]
-    unknown = pieces[data.unknown_id]
-    model = WordPiece(dict(zip(pieces, range(len(pieces)), strict=True)), unk_token=unknown)
-    backend = Backend(model)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=data.lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return backend
+    ids = {_NO_TEXT: data.unknown_id}
+    for text, token in _core.byte_pair_tables(file, vocabulary)[0].items():
+        # The mark alone goes on with a word; words are not empty.
+        piece = text[1:] if len(text) > 1 and text.startswith(_SPACE_MARK) else f"##{text}"
+        if ids.setdefault(piece, token) != token:
+            raise ModelError(
+                f"[tokenizer] two tokens are the same piece; got {ids[piece]} and {token}; expected texts "
+                "that differ"
+            )
+    library = Library(WordPiece(ids, unk_token=_NO_TEXT))
+    library.normalizer = normalizers.BertNormalizer(
+        lowercase=data.lowercase, strip_accents=data.strip_accents
+    )
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return library
 
 
-_BUILDERS = {"gpt2": _byte_level, "llama": _sentencepiece, "gemma4": _gemma4, "bert": _wordpiece}
+_BUILDERS = {"gpt2": _byte_level, "whitespace": _whitespace, "bert": _wordpiece}

@@ -13,6 +13,10 @@ namespace llmcore::test {
 // too far.
 std::vector<std::uint8_t> random_weights(Format format, std::int64_t rows, std::int64_t cols, Random& random);
 
+// Blocks of one byte repeated, but for the scales; for quantized formats.
+std::vector<std::uint8_t> filled_weights(Format format, std::int64_t rows, std::int64_t cols,
+                                         std::uint8_t byte, Random& random);
+
 // Formats that random_weights() knows: all that can be dequantized.
 std::vector<Format> weight_formats();
 

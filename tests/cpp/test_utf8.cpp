@@ -87,14 +87,15 @@ LLMCORE_TEST(vocabulary_checks_its_ids) {
     CHECK_THROWS(ErrorCode::invalid_argument, Vocabulary({"a"}, {TokenType::normal}, {1}, false));
 }
 
-LLMCORE_TEST(merges_refuse_lengths_that_differ) {
-    const std::vector<std::string_view> tokens = {"a", "b", "ab"};
-    const std::vector<TokenType> types(3, TokenType::normal);
-    const std::vector<float> scores = {0, 0};
-    CHECK_THROWS(ErrorCode::model, derive_spm_merges(tokens, scores, types));
-    CHECK_THROWS(ErrorCode::model, derive_spm_merges(tokens, {}, std::vector<TokenType>(2)));
-    const std::vector<Merge> merges = derive_spm_merges(tokens, {}, types);
-    CHECK(merges.size() == 1 && merges[0].left == 0 && merges[0].right == 1);
+LLMCORE_TEST(merges_name_pieces) {
+    const std::vector<std::string_view> tokens = {"a", " b", "a b"};
+    const PieceIndex pieces(tokens);
+    const std::vector<std::string_view> rules = {"a  b"};
+    const std::vector<Merge> merges = parse_merges(pieces, rules);
+    CHECK(merges.size() == 1 && merges[0].left == 0 && merges[0].right == 1 && merges[0].merged == 2);
+    for (const std::string_view rule : {"a c", "c a", "a a", "ab", " ", ""}) {
+        CHECK_THROWS(ErrorCode::model, parse_merges(pieces, std::vector<std::string_view>{rule}));
+    }
 }
 
 }  // namespace llmcore
