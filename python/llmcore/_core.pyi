@@ -8,7 +8,17 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'bpe_merges', 'dequantize', 'formats', 'kernels', 'machine', 'spm_merges']
+__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
+class PieceEncoder:
+    """
+    Token ids for vocabularies of SentencePiece's kind.
+    """
+    def __init__(self, file: GGUFFile, vocabulary: Vocabulary) -> None:
+        ...
+    def encode_batch(self, texts: list) -> list[list[int]]:
+        """
+        Ids of each text, without BOS or EOS; no text becomes a control token.
+        """
 class Output:
     """
     What one step brought for one sequence.
@@ -243,6 +253,10 @@ class GGUFFile:
         """
         The tensor's bytes as stored: a read-only uint8 array of shape (n_bytes,), a view that keeps the file open. Raises ModelError if there is no such tensor.
         """
+    def value_type(self, key: str) -> tuple:
+        """
+        (type, is_array): GGUF's number for the type of a value or of an array's elements. Raises ModelError if there is no such key.
+        """
     @property
     def file_bytes(self) -> int:
         """
@@ -392,9 +406,9 @@ class StopMatcher:
     @property
     def stopped(self) -> bool:
         ...
-def bpe_merges(tokens: list, rules: list) -> list:
+def byte_pair_tables(file: GGUFFile, vocabulary: Vocabulary) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """
-    Pairs of vocabulary strings from rules written "left right"; unusable rules are left out.
+    Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.
     """
 def dequantize(type_name: str, data: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], n: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """
@@ -402,7 +416,7 @@ def dequantize(type_name: str, data: typing.Annotated[numpy.typing.ArrayLike, nu
     """
 def formats() -> list:
     """
-    Every tensor format of GGUF: a list of dicts with type (int), name, block_elements, block_bytes and can_dequantize.
+    Every tensor format of GGUF: a list of dicts with type (int), name, block_elements, block_bytes, can_dequantize and can_quantize.
     """
 def kernels() -> list:
     """
@@ -412,8 +426,12 @@ def machine() -> dict:
     """
     The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable processors.
     """
-def spm_merges(tokens: list, scores: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], types: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> list:
+def quantize(type_name: str, values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.uint8]:
     """
-    Merge rules a SentencePiece vocabulary implies, best first, as pairs of its strings.
+    Writes a float32 matrix (rows, columns) in the format, with scales that minimise the squared error; returns uint8 of shape (rows, bytes of a row). Other threads run meanwhile. Raises InvalidArgumentError for an unknown name, columns that are not whole blocks, a NaN or an infinity, ModelError for a format that cannot be written.
+    """
+def tokenizer_kind(file: GGUFFile) -> str:
+    """
+    How a file's vocabulary writes text: tokenizer.ggml.model, but for a few names.
     """
 __version__: str = '0.1.0'

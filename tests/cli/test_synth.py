@@ -18,13 +18,21 @@ from llmcore.tools.shapes import SHAPES, Role, Shape, TensorSpec, rope_factors
 from llmcore.tools.synthesize import synthesize
 from llmcore.tools.synthetic_vocab import made_up_vocabulary, vocabulary_of
 
+_BLOCK_TYPES = (
+    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS",
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "TQ1_0", "TQ2_0", "MXFP4",
+)  # fmt: skip
 TINY = Shape("llama", 256, 2, 8, 4, 32, 512, 512, 256)
 
 # Weights in billions, as published (embeddings counted once).
 PARAMETERS = {
-    "llama-2-7b": 6.738, "llama-3-8b": 8.030, "llama-3.2-1b": 1.236, "tinyllama-1.1b": 1.100,
-    "qwen-7b": 7.721, "qwen-14b": 14.167, "qwen2-0.5b": 0.494, "qwen2-7b": 7.616, "qwen3-0.6b": 0.596,
-    "gemma-2b": 2.506, "gemma-7b": 8.538, "chatglm3-6b": 6.244,
+    "llama-2-7b": 6.738, "llama-3-8b": 8.030, "llama-3.1-8b": 8.030, "llama-3.2-1b": 1.236,
+    "llama-3.2-3b": 3.213, "tinyllama-1.1b": 1.100, "mistral-7b": 7.248, "mixtral-8x7b": 46.703,
+    "qwen-7b": 7.721, "qwen-14b": 14.167, "qwen1.5-moe-a2.7b": 14.316, "qwen2-0.5b": 0.494,
+    "qwen2-7b": 7.616, "qwen3-0.6b": 0.596, "qwen3-8b": 8.191, "qwen3-30b-a3b": 30.532,
+    "gemma-2b": 2.506, "gemma-7b": 8.538, "gemma-2-2b": 2.614, "gemma-2-9b": 9.242, "gemma-3-1b": 1.000,
+    "gemma-3-4b": 3.880, "phi-3-mini-4k": 3.821, "phi-4-mini": 3.836, "chatglm3-6b": 6.244,
+    "glm-4-9b": 9.400, "glm-4-9b-0414": 9.400, "gpt-oss-20b": 20.915,
 }  # fmt: skip
 
 
@@ -63,6 +71,24 @@ def test_no_two_blocks_are_alike(quant: str) -> None:
     data = np.concatenate(list(random_weights(rng, Type[quant], 256 * 64, 1.0)))
     blocks = data.reshape(64, -1)
     assert len(np.unique(blocks, axis=0)) == 64
+
+
+@pytest.mark.parametrize("name", _BLOCK_TYPES)
+def test_random_blocks_are_valid_and_spread_as_asked(name: str) -> None:
+    rng = np.random.Generator(np.random.SFC64(3))
+    data = np.concatenate(list(random_weights(rng, Type[name], 1 << 19, 0.03)))
+    values = gguf.quants.dequantize(data, Type[name])
+    assert np.isfinite(values).all()
+    assert values.std() == pytest.approx(0.03, rel=0.02)
+    assert abs(values.mean()) < 0.01 * 0.03
+    assert abs(values).max() < 6 * 0.03
+
+
+def test_two_bit_codes_of_tq2_0_are_ternary() -> None:
+    rng = np.random.Generator(np.random.SFC64(3))
+    data = np.concatenate(list(random_weights(rng, Type.TQ2_0, 256 * 64, 1.0))).reshape(64, -1)
+    codes = data[:, :64, None] >> np.array([0, 2, 4, 6], np.uint8) & 3
+    assert set(np.unique(codes).tolist()) == {0, 1, 2}
 
 
 def test_weights_come_in_bounded_chunks() -> None:
@@ -122,6 +148,16 @@ def test_rows_that_do_not_fit_a_block_fall_back(quant: str, row: int, expected: 
     assert tensor_type(quant, TINY, TensorSpec("blk.0.ffn_up.weight", (8, row), Role.UP, 0)) is expected
 
 
+def test_routers_and_biases_of_experts_stay_float32() -> None:
+    shape = SHAPES["gpt-oss-20b"]
+    types = {tensor.name: tensor_type("MXFP4_MOE", shape, tensor) for tensor in shape.tensors()}
+    assert types["blk.3.ffn_gate_inp.weight"] is Type.F32
+    assert types["blk.3.ffn_down_exps.bias"] is Type.F32
+    assert types["blk.3.ffn_down_exps.weight"] is Type.MXFP4
+    assert types["blk.3.attn_q.weight"] is Type.Q8_0
+    assert types["output.weight"] is Type.Q8_0
+
+
 def test_the_head_of_a_narrow_model_is_q8_0() -> None:
     shape = SHAPES["qwen2-0.5b"]  # 896 wide, embeddings tied
     embedding = next(shape.tensors())
@@ -166,6 +202,54 @@ def test_rope_factors_of_llama_3_2() -> None:
     assert factors[-1] == pytest.approx(32.0)
     assert (np.diff(factors) >= 0).all()
     assert ((factors > 1) & (factors < 31.9)).any()
+
+
+def test_rope_factors_of_a_long_context_grow_to_its_factor() -> None:
+    shape = SHAPES["phi-4-mini"]
+    long = rope_factors(shape, "rope_factors_long.weight")
+    assert long.shape == (48,)
+    assert long[0] == 1.0
+    assert long[1] == pytest.approx(1.1183, rel=1e-3)  # the published one
+    assert long[31:] == pytest.approx(32.0)
+    assert (rope_factors(shape, "rope_factors_short.weight") == 1.0).all()
+
+
+def test_a_name_that_other_programs_know_is_not_spelt_so(tmp_path) -> None:
+    """llama.cpp asks for certain tokens in a model that is called phi-3."""
+    synthesize(tmp_path / "model.gguf", TINY, "Q4_0", name="phi-3-mini")
+    assert _core.GGUFFile(tmp_path / "model.gguf").get("general.name") == "phi 3 mini Q4_0 (random weights)"
+
+
+@pytest.mark.parametrize(
+    "name", ["gemma-2-2b", "gemma-3-4b", "gpt-oss-20b", "phi-4-mini", "qwen1.5-moe-a2.7b"]
+)
+def test_metadata_of_newer_architectures(tmp_path, name: str) -> None:
+    narrow = replace(SHAPES[name], d_model=256, n_layers=1, d_ff=256, n_vocab=300)
+    experts = narrow.experts
+    if experts is not None:
+        narrow = replace(narrow, experts=replace(experts, d_ff=128))
+    synthesize(tmp_path / "model.gguf", narrow, "Q8_0")
+    file = _core.GGUFFile(tmp_path / "model.gguf")
+    keys = {
+        "gemma-2-2b": {
+            "attention.sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0
+        },
+        "gemma-3-4b": {
+            "rope.scaling.type": "linear", "rope.scaling.factor": 8.0, "attention.key_length": 256
+        },
+        "gpt-oss-20b": {
+            "rope.scaling.type": "yarn", "rope.scaling.factor": 32.0, "expert_count": 32,
+            "expert_used_count": 4, "expert_feed_forward_length": 128, "attention.sliding_window": 128,
+            "rope.scaling.original_context_length": 4096,
+        },
+        "phi-4-mini": {
+            "rope.scaling.attn_factor": pytest.approx(1.190238), "rope.scaling.original_context_length": 4096
+        },
+        "qwen1.5-moe-a2.7b": {
+            "expert_feed_forward_length": 128, "expert_shared_feed_forward_length": 5632, "expert_count": 60
+        },
+    }[name]  # fmt: skip
+    assert {key: file.get(f"{narrow.architecture}.{key}") for key in keys} == keys
 
 
 def test_nothing_is_left_when_it_fails(tmp_path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from llmcore import _core
 from llmcore.tools.quant_mix import UNIFORM_TYPES
-from llmcore.tools.shapes import Shape
+from llmcore.tools.shapes import Experts, LinearRope, Llama3Rope, LongRope, Shape, YarnRope
 from llmcore.tools.synthesize import synthesize
 
 WORKER = Path(__file__).with_name("logits_worker.py")
@@ -24,10 +24,58 @@ N_GREEDY = 6
 
 _LLAMA = Shape("llama", 256, 2, 8, 4, 32, 512, 512, 256)
 _QWEN2 = Shape("qwen2", 256, 2, 4, 2, 64, 768, 512, 256, rope_base=1e6, norm_eps=1e-6, qkv_bias=True)
-SHAPES = {"llama": _LLAMA, "qwen2": _QWEN2, "tied": replace(_QWEN2, tied_embeddings=True)}
+_GEMMA = Shape("gemma", 256, 2, 4, 1, 128, 768, 512, 256, norm_eps=1e-6, tied_embeddings=True)
+_GEMMA2 = replace(
+    _GEMMA, architecture="gemma2", post_norms=True, sliding_window=24, attention_cap=50.0, logit_cap=30.0
+)
+_GEMMA3 = replace(
+    _GEMMA, architecture="gemma3", n_layers=6, post_norms=True, qk_norm=True, sliding_window=24,
+    rope_base=1e6, rope_scaling=LinearRope(8.0),
+)  # fmt: skip
+_CHATGLM = replace(
+    _LLAMA, architecture="chatglm", rope_dims=16, qkv_bias=True, fused_qkv=True, fused_gate_up=True
+)
+_EXPERTS = Experts(6, 2, 256)
+SHAPES = {
+    "llama": _LLAMA,
+    "qwen2": _QWEN2,
+    "tied": replace(_QWEN2, tied_embeddings=True),
+    "llama3": replace(_LLAMA, rope_base=500000.0, rope_scaling=Llama3Rope(8.0, 1.0, 4.0, 64)),
+    "mistral": replace(_LLAMA, sliding_window=20),
+    "mixtral": replace(_LLAMA, experts=replace(_EXPERTS, d_ff=_LLAMA.d_ff)),
+    "qwen": replace(_QWEN2, architecture="qwen", n_kv_heads=4, fused_qkv=True, feed_forward_key_scale=2),
+    "qwen2moe": replace(_QWEN2, architecture="qwen2moe", experts=replace(_EXPERTS, shared_d_ff=512)),
+    "qwen3": replace(_QWEN2, architecture="qwen3", qkv_bias=False, qk_norm=True, head_dim=128),
+    "qwen3moe": replace(
+        _QWEN2, architecture="qwen3moe", qkv_bias=False, qk_norm=True, experts=replace(_EXPERTS, n_used=3)
+    ),
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA2,
+    "gemma3": _GEMMA3,
+    "phi3": replace(_LLAMA, architecture="phi3", fused_qkv=True, fused_gate_up=True, sliding_window=50),
+    "phi4": replace(
+        _LLAMA, architecture="phi3", n_kv_heads=8, rope_dims=24, fused_qkv=True, fused_gate_up=True,
+        tied_embeddings=True, rope_scaling=LongRope(32.0, 64),
+    ),
+    "chatglm": _CHATGLM,
+    "glm4": replace(_CHATGLM, architecture="glm4", fused_qkv=False, post_norms=True),
+    "gpt-oss": replace(
+        _LLAMA, architecture="gpt-oss", n_ctx=2048, rope_base=150000.0, all_biases=True,
+        attention_sinks=True, sliding_window=20, rope_scaling=YarnRope(32.0, 64),
+        feed_forward_norm="post_attention_norm", experts=_EXPERTS,
+    ),
+}  # fmt: skip
+_EVERY_FORMAT = ("llama", "qwen2")
 MODELS = [
-    *(f"{variant}-{quant}" for variant in ("llama", "qwen2") for quant in UNIFORM_TYPES),
-    *(f"tied-{quant}" for quant in ("F32", "Q8_0")),
+    *(f"{variant}-{quant}" for variant in _EVERY_FORMAT for quant in UNIFORM_TYPES),
+    *(
+        f"{variant}-{quant}"
+        for variant in SHAPES
+        if variant not in _EVERY_FORMAT
+        for quant in ("Q8_0", "Q4_K_M")
+    ),
+    "tied-F32",
+    "gpt-oss-MXFP4_MOE",
 ]
 
 _ISAS = ["scalar", "avx2", "avx512", "amx"]
@@ -65,6 +113,10 @@ class ModelRuns:
         self._reference = reference
         self.expected = lru_cache(None)(self._expected)
         self.runs = lru_cache(None)(self._runs)
+
+    def shape(self, name: str) -> Shape:
+        """The shape of the model of that name."""
+        return SHAPES[name.rsplit("-", 1)[0]]
 
     def _expected(self, name: str) -> np.ndarray:
         return self._reference.ReferenceDecoder(self._models[name]).logits(prompt_ids())

@@ -4,6 +4,7 @@ Block layouts: the GGUF format (ggml's `ggml-common.h`). Values have zero mean a
 for.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,8 @@ class _Recipe:
     """Where a block keeps its scale `d` and offset `m`; everything else is random bytes.
 
     `m_per_d`: the ratio that centres the values on zero. `signed`: codes are lopsided, so half the scales are
-    negative. `sub_scales`: offset of the packed sub-block scales and what makes `n` of them.
+    negative. `sub_scales`: offset of the packed sub-block scales and what makes `n` of them. `codes` makes
+    random blocks valid, in place, where not every byte is.
     """
 
     d_at: int
@@ -34,7 +36,7 @@ class _Recipe:
     m_per_d: float = 0.0
     signed: bool = False
     sub_scales: tuple[int, Callable[[np.random.Generator, int], Bytes]] | None = None
-    forbid_min_code: bool = False
+    codes: Callable[[Bytes], None] | None = None
 
 
 def _pack_six_bit_scales_and_mins(rng: np.random.Generator, n: int) -> Bytes:
@@ -62,12 +64,24 @@ def _signed_scales(rng: np.random.Generator, n: int) -> Bytes:
     return signed.view(np.uint8)
 
 
+def _no_lowest_code(blocks: Bytes) -> None:
+    """Q8_0 codes are -127 to 127."""
+    codes = blocks[:, 2:].view(np.int8)
+    np.maximum(codes, -127, out=codes)
+
+
+def _only_trits(blocks: Bytes) -> None:
+    """TQ2_0's two bits are 0, 1 or 2: a 3 becomes 1."""
+    threes = blocks & (blocks >> np.uint8(1)) & np.uint8(0x55)
+    blocks &= ~(threes << np.uint8(1))
+
+
 _RECIPES = {
     Type.Q4_0: _Recipe(0, signed=True),
     Type.Q4_1: _Recipe(0, 2, -7.5),
     Type.Q5_0: _Recipe(0, signed=True),
     Type.Q5_1: _Recipe(0, 2, -15.5),
-    Type.Q8_0: _Recipe(0, forbid_min_code=True),
+    Type.Q8_0: _Recipe(0, codes=_no_lowest_code),
     Type.Q2_K: _Recipe(80, 82, 1.5, sub_scales=(0, _pack_four_bit_scales_and_mins)),
     Type.Q3_K: _Recipe(108, signed=True),
     Type.Q4_K: _Recipe(0, 2, 7.5, sub_scales=(4, _pack_six_bit_scales_and_mins)),
@@ -75,6 +89,14 @@ _RECIPES = {
     Type.Q6_K: _Recipe(208, signed=True, sub_scales=(192, _signed_scales)),
     Type.IQ4_NL: _Recipe(0, signed=True),
     Type.IQ4_XS: _Recipe(0, signed=True),
+    Type.IQ1_S: _Recipe(0, signed=True),
+    Type.IQ2_XXS: _Recipe(0),
+    Type.IQ2_XS: _Recipe(0),
+    Type.IQ2_S: _Recipe(0),
+    Type.IQ3_XXS: _Recipe(0),
+    Type.IQ3_S: _Recipe(0),
+    Type.TQ1_0: _Recipe(52),
+    Type.TQ2_0: _Recipe(64, codes=_only_trits),
 }
 
 
@@ -105,13 +127,34 @@ def _scales(rng: np.random.Generator, n: int, unit: float, signed: bool) -> npt.
     return scales
 
 
+def _set_powers_of_two(rng: np.random.Generator, blocks: Bytes, unit: float) -> None:
+    """MXFP4's first byte is an exponent: the two powers around `unit`, mixed to its mean square."""
+    exponent = math.floor(math.log2(unit))
+    share = ((unit / 2.0**exponent) ** 2 - 1.0) / 3.0
+    blocks[:, 0] = 127 + exponent + (rng.random(len(blocks)) < share)
+
+
+def _scatter_scales(halves: npt.NDArray[np.float16], blocks: Bytes) -> None:
+    """IQ1_M keeps its scale in the upper four bits of the last four 16-bit words."""
+    nibbles = halves.view(np.uint16)[:, None] >> np.array([0, 4, 8, 12], np.uint16) & np.uint16(15)
+    words = blocks[:, 48:].view("<u2")
+    words &= np.uint16(0x0FFF)
+    words |= nibbles << np.uint16(12)
+
+
 def _blocks(rng: np.random.Generator, qtype: Type, n: int, unit: float) -> Bytes:
     """`n` blocks whose scales are around `unit`, (n, block bytes)."""
-    recipe, size = _RECIPES[qtype], GGML_QUANT_SIZES[qtype][1]
+    size = GGML_QUANT_SIZES[qtype][1]
     blocks = _random_bytes(rng, n * size).reshape(n, size)
-    if recipe.forbid_min_code:
-        codes = blocks[:, recipe.d_at + 2 :].view(np.int8)
-        np.maximum(codes, -127, out=codes)
+    if qtype is Type.MXFP4:
+        _set_powers_of_two(rng, blocks, unit)
+        return blocks
+    if qtype is Type.IQ1_M:
+        _scatter_scales(_scales(rng, n, unit, signed=True).astype("<f2"), blocks)
+        return blocks
+    recipe = _RECIPES[qtype]
+    if recipe.codes is not None:
+        recipe.codes(blocks)
     if recipe.sub_scales is not None:
         pool, at = _scale_pool(qtype), recipe.sub_scales[0]
         blocks[:, at : at + pool.shape[1]] = pool[rng.integers(0, _POOL, n, dtype=np.uint16)]
@@ -150,7 +193,7 @@ def random_weights(rng: np.random.Generator, qtype: Type, n: int, deviation: flo
     remaining, per_chunk = n // elements, _CHUNK_BYTES // size
     while remaining > 0:
         count = min(remaining, per_chunk)
-        if qtype in _RECIPES:
+        if elements > 1:
             yield _blocks(rng, qtype, count, deviation / _deviation_of_unit_scale(qtype)).reshape(-1)
         else:
             yield _plain_values(rng, qtype, count, deviation)

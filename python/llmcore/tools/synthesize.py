@@ -7,24 +7,22 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGUFWriter
+from gguf import GGML_QUANT_SIZES, GGUFWriter, RopeScalingType
 from gguf import GGMLQuantizationType as Type
 
 from llmcore.errors import InvalidArgumentError
 from llmcore.tools.quant_mix import file_type, tensor_type
 from llmcore.tools.random_blocks import random_weights
-from llmcore.tools.shapes import SHAPES, Role, Shape, TensorSpec, rope_factors
+from llmcore.tools.shapes import SHAPES, LinearRope, LongRope, Role, Shape, TensorSpec, YarnRope, rope_factors
 from llmcore.tools.synthetic_vocab import Vocabulary, made_up_vocabulary
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of weights written so far and in all."""
-
-_LOGIT_DEVIATION = 2.0
 
 
 def find_shape(name: str, n_layers: int | None = None) -> Shape:
@@ -50,14 +48,16 @@ def synthesize(
     n_ctx: int | None = None,
     seed: int = 1,
     vocabulary: Vocabulary | None = None,
+    logit_deviation: float = 2.0,
     progress: Progress | None = None,
 ) -> int:
     """Writes a model of `shape` quantized to `quant`, a name of QUANT_NAMES; returns its weights' bytes.
 
     The same arguments give the same bytes: each tensor's values depend on `seed` and its own name alone.
     `n_ctx` is the context length the file states, the shape's by default. A `vocabulary` sets the number of
-    tokens. Memory use stays at a few megabytes; `out` appears when it is complete. Raises
-    InvalidArgumentError for an unknown quantization.
+    tokens. `logit_deviation` is about the spread of the logits: the greater, the surer the model. Memory use
+    stays at a few megabytes; `out` appears when it is complete. Raises InvalidArgumentError for an unknown
+    quantization.
     """
     vocabulary = vocabulary or made_up_vocabulary(shape.n_vocab)
     shape = replace(shape, n_vocab=vocabulary.n_tokens, n_ctx=n_ctx or shape.n_ctx)
@@ -65,7 +65,8 @@ def synthesize(
     out = Path(out)
     partial = out.with_name(out.name + ".part")
     writer = GGUFWriter(partial, shape.architecture)
-    _add_metadata(writer, shape, f"{name} {quant} (random weights)", quant)
+    # Some programs expect the tokens of the model that a name contains, so it must not be spelt as usual.
+    _add_metadata(writer, shape, f"{name} {quant} (random weights)".replace("-", " "), quant)
     vocabulary.write(writer)
     for tensor, qtype in tensors:
         byte_shape = (*tensor.shape[:-1], _row_bytes(tensor, qtype))
@@ -73,7 +74,7 @@ def synthesize(
             tensor.name, byte_shape, np.dtype(np.uint8), _tensor_bytes(tensor, qtype), qtype
         )
     try:
-        written = _write(writer, shape, tensors, seed, progress)
+        written = _write(writer, tensors, _RandomTensors(shape, seed, logit_deviation), progress)
         os.replace(partial, out)
     finally:
         writer.close()
@@ -83,9 +84,8 @@ def synthesize(
 
 def _write(
     writer: GGUFWriter,
-    shape: Shape,
     tensors: list[tuple[TensorSpec, Type]],
-    seed: int,
+    values: "_RandomTensors",
     progress: Progress | None,
 ) -> int:
     writer.write_header_to_file()
@@ -98,7 +98,7 @@ def _write(
     written = 0
     for tensor, qtype in tensors:
         start = written
-        for chunk in _values(shape, tensor, qtype, seed):
+        for chunk in values.of(tensor, qtype):
             file.write(chunk.data)
             written += chunk.nbytes
             if progress is not None:
@@ -119,13 +119,47 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, name: str, quant: str) -> No
     writer.add_feed_forward_length(shape.d_ff * shape.feed_forward_key_scale)
     writer.add_head_count(shape.n_heads)
     writer.add_head_count_kv(shape.n_kv_heads)
-    if shape.head_dim * shape.n_heads != shape.d_model or shape.architecture in ("gemma", "qwen3"):
+    if shape.head_dim * shape.n_heads != shape.d_model or shape.architecture.startswith(("gemma", "qwen3")):
         writer.add_key_length(shape.head_dim)
         writer.add_value_length(shape.head_dim)
     writer.add_layer_norm_rms_eps(shape.norm_eps)
     writer.add_rope_dimension_count(shape.rope_dimensions)
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_vocab_size(shape.n_vocab)
+    if shape.sliding_window:
+        writer.add_sliding_window(shape.sliding_window)
+    if shape.attention_cap:
+        writer.add_attn_logit_softcapping(shape.attention_cap)
+    if shape.logit_cap:
+        writer.add_final_logit_softcapping(shape.logit_cap)
+    _add_rope_scaling(writer, shape)
+    _add_experts(writer, shape)
+
+
+def _add_rope_scaling(writer: GGUFWriter, shape: Shape) -> None:
+    """What is no tensor of it."""
+    scaling = shape.rope_scaling
+    if isinstance(scaling, LinearRope):
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling.factor)
+    elif isinstance(scaling, YarnRope):
+        writer.add_rope_scaling_type(RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling.factor)
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_context)
+    elif isinstance(scaling, LongRope):
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_context)
+        writer.add_rope_scaling_attn_factors(scaling.amplitude)
+
+
+def _add_experts(writer: GGUFWriter, shape: Shape) -> None:
+    if shape.experts is None:
+        return
+    writer.add_expert_count(shape.experts.n)
+    writer.add_expert_used_count(shape.experts.n_used)
+    if shape.experts.d_ff != shape.d_ff or shape.architecture == "gpt-oss":
+        writer.add_expert_feed_forward_length(shape.experts.d_ff)
+    if shape.experts.shared_d_ff:
+        writer.add_expert_shared_feed_forward_length(shape.experts.shared_d_ff)
 
 
 def _row_bytes(tensor: TensorSpec, qtype: Type) -> int:
@@ -137,23 +171,44 @@ def _tensor_bytes(tensor: TensorSpec, qtype: Type) -> int:
     return int(np.prod(tensor.shape[:-1], dtype=np.int64)) * _row_bytes(tensor, qtype)
 
 
-def _values(shape: Shape, tensor: TensorSpec, qtype: Type, seed: int) -> Iterator[npt.NDArray[np.uint8]]:
-    key = int.from_bytes(hashlib.sha256(f"{seed}/{tensor.name}".encode()).digest(), "little")
-    rng = np.random.Generator(np.random.SFC64(key))
-    n = int(np.prod(tensor.shape, dtype=np.int64))
-    if tensor.role is Role.ROPE_FACTORS:
-        yield rope_factors(shape).view(np.uint8)
-    elif tensor.role is Role.NORM:
-        yield rng.uniform(0.8, 1.2, n).astype("<f4").view(np.uint8)
-    elif tensor.role is Role.BIAS:
-        yield rng.normal(0.0, 0.2, n).astype("<f4").view(np.uint8)
-    else:
-        yield from random_weights(rng, qtype, n, _deviation(shape, tensor))
+@dataclass(frozen=True)
+class _RandomTensors:
+    """Values of a model's tensors, each from a random stream of its own."""
 
+    shape: Shape
+    seed: int
+    logit_deviation: float
 
-def _deviation(shape: Shape, tensor: TensorSpec) -> float:
-    """Keeps activations near 1 at every layer and logits spread over a few units."""
-    if tensor.role is Role.EMBEDDING and not shape.tied_embeddings:
-        return 1.0
-    is_head = tensor.role in (Role.EMBEDDING, Role.OUTPUT)
-    return (_LOGIT_DEVIATION if is_head else 1.0) / math.sqrt(tensor.shape[-1])
+    def of(self, tensor: TensorSpec, qtype: Type) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yields the tensor's bytes in chunks."""
+        key = int.from_bytes(hashlib.sha256(f"{self.seed}/{tensor.name}".encode()).digest(), "little")
+        rng = np.random.Generator(np.random.SFC64(key))
+        n = int(np.prod(tensor.shape, dtype=np.int64))
+        if tensor.role is Role.ROPE_FACTORS:
+            yield rope_factors(self.shape, tensor.name).view(np.uint8)
+        elif tensor.role in (Role.NORM, Role.POST_NORM):
+            gain = self._branch_gain() if tensor.role is Role.POST_NORM else 1.0
+            yield (gain * rng.uniform(0.8, 1.2, n)).astype("<f4").view(np.uint8)
+        elif tensor.role is Role.BIAS:
+            yield rng.normal(0.0, 0.2, n).astype("<f4").view(np.uint8)
+        elif tensor.role is Role.SINKS:
+            yield rng.normal(0.0, 1.0, n).astype("<f4").view(np.uint8)
+        else:
+            yield from random_weights(rng, qtype, n, self._deviation(tensor))
+
+    def _deviation(self, tensor: TensorSpec) -> float:
+        """Keeps activations near 1 at every layer and logits as spread as was asked for."""
+        if tensor.role is Role.EMBEDDING and not self.shape.tied_embeddings:
+            return 1.0
+        gain = 1.0
+        if tensor.role in (Role.EMBEDDING, Role.OUTPUT):
+            gain = self.logit_deviation
+        elif tensor.role in (Role.ATTENTION_OUT, Role.DOWN) and not self.shape.post_norms:
+            gain = self._branch_gain()
+        return gain / math.sqrt(tensor.shape[-1])
+
+    def _branch_gain(self) -> float:
+        """Of what a layer adds, where embeddings are scaled: they would outweigh it, and a model whose head
+        is its embedding would be sure to repeat its input.
+        """
+        return math.sqrt(self.shape.d_model) if self.shape.scales_embeddings else 1.0
