@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "bindings/gguf_file.h"
+#include "tokenizer/merge_pruning.h"
 #include "tokenizer/merges.h"
 #include "tokenizer/piece_encoder.h"
 #include "tokenizer/stop_matcher.h"
@@ -54,8 +55,9 @@ std::vector<py::object> reachable_strings(const llmcore::Vocabulary& vocabulary,
 // dictionary's own string objects: large vocabularies have half a million merges of the same few strings.
 py::tuple byte_pair_tables(const llmcore::bindings::PyFile& file, const llmcore::Vocabulary& vocabulary) {
     const std::vector<std::string_view> tokens = llmcore::read_tokens(*file.file);
-    std::vector<llmcore::Merge> merges =
-        llmcore::parse_merges(llmcore::checked_index(tokens), llmcore::read_merges(*file.file));
+    const llmcore::PieceIndex pieces = llmcore::checked_index(tokens);
+    std::vector<llmcore::Merge> merges = llmcore::without_unused_merges(
+        llmcore::parse_merges(pieces, llmcore::read_merges(*file.file)), pieces);
     if (tokens.size() != static_cast<std::size_t>(vocabulary.size())) {
         llmcore::fail(llmcore::ErrorCode::invalid_argument, "tokenizer", "another file's vocabulary");
     }

@@ -44,7 +44,7 @@ PieceIndex::PieceIndex(std::span<const std::string_view> pieces)
 }
 
 std::int32_t PieceIndex::find(std::string_view text, const PolynomialHash& hash) const {
-    return slots_.empty() ? -1 : slots_[slot_of(text, hash.value)].id;
+    return slots_[slot_of(text, hash.value)].id;
 }
 
 std::size_t PieceIndex::slot_of(std::string_view text, std::uint64_t hash) const {

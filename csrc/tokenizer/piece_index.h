@@ -24,11 +24,10 @@ struct PolynomialHash {
 
 class PieceIndex {
 public:
-    PieceIndex() = default;
     // `pieces` by id; the texts are copied. Empty pieces are not found. Of equal texts the first counts.
     explicit PieceIndex(std::span<const std::string_view> pieces);
 
-    std::size_t size() const { return starts_.empty() ? 0 : starts_.size() - 1; }
+    std::size_t size() const { return starts_.size() - 1; }
     std::string_view piece(std::int32_t id) const {
         const auto at = static_cast<std::size_t>(id);
         return {texts_.data() + starts_[at], starts_[at + 1] - starts_[at]};
@@ -51,7 +50,7 @@ private:
     std::vector<char> texts_;
     std::vector<std::size_t> starts_;
     std::vector<Slot> slots_;
-    int shift_ = 63;
+    int shift_;
     std::optional<std::pair<std::int32_t, std::int32_t>> repeated_;
 };
 

@@ -9,16 +9,6 @@ import os
 import pathlib
 import typing
 __all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
-class PieceEncoder:
-    """
-    Token ids for vocabularies of SentencePiece's kind.
-    """
-    def __init__(self, file: GGUFFile, vocabulary: Vocabulary) -> None:
-        ...
-    def encode_batch(self, texts: list) -> list[list[int]]:
-        """
-        Ids of each text, without BOS or EOS; no text becomes a control token.
-        """
 class Output:
     """
     What one step brought for one sequence.
@@ -168,7 +158,7 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, tensor_formats: collections.abc.Mapping[str, str] = {}) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
@@ -406,7 +396,17 @@ class StopMatcher:
     @property
     def stopped(self) -> bool:
         ...
-def byte_pair_tables(file: GGUFFile, vocabulary: Vocabulary) -> tuple[dict[str, int], list[tuple[str, str]]]:
+class PieceEncoder:
+    """
+    Token ids for vocabularies of SentencePiece's kind.
+    """
+    def __init__(self, file: GGUFFile, vocabulary: Vocabulary) -> None:
+        ...
+    def encode_batch(self, texts: list) -> list[list[int]]:
+        """
+        Ids of each text, without BOS or EOS; no text becomes a control token.
+        """
+def byte_pair_tables(file: GGUFFile, vocabulary: Vocabulary) -> tuple:
     """
     Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.
     """

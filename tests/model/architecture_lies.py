@@ -161,7 +161,7 @@ def _cap_lies() -> Iterator[Case]:
 def _rope_lies() -> Iterator[Case]:
     for model in ("llama-rope-yarn", "gpt-oss", "llama-rope-linear", "gemma3-scaled"):
         yield from float_lies(model, "rope.scaling.factor", NAN, INF, -INF, 0.0, -4.0)
-    for name in ("yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow", "attn_factor"):
+    for name in ("yarn_beta_fast", "yarn_beta_slow", "attn_factor"):
         yield from float_lies("llama-rope-yarn", f"rope.scaling.{name}", NAN, INF, -1.0)
     for name in ("yarn_beta_fast", "yarn_beta_slow", "attn_factor"):
         zero = key(f"llama.rope.scaling.{name}", F32, 0.0)

@@ -157,6 +157,9 @@ def _odd_ropes() -> Iterator[OddCase]:
         for value in (1e-30, 32.0, 1e30):
             beta = key(f"llama.rope.scaling.yarn_beta_{part}", F32, value)
             yield "llama-rope-yarn", f"{part} borders at {value}", beta
+    for value in (-1.0, 0.5, 2.0, NAN, INF):  # beyond 0 to 1 stands for none
+        strength = key("llama.rope.scaling.yarn_ext_factor", F32, value)
+        yield "llama-rope-yarn", f"a strength of {value}", strength
     yield "llama-rope-llama3", "negative factors", tensor("rope_freqs.weight", [8], fill=-2.0)
     factors = [tensor(f"rope_factors_{part}.weight", [1]) for part in ("long", "short")]
     yield "phi4-mini", "rotary of 2", all_of(key("phi3.rope.dimension_count", U32, 2), *factors)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-DEFAULT_TOLERANCE = 2.5e-2  # int8 activations, float16 cache
-TIED_TOLERANCE = 4e-2  # an embedding that is the head as well is small beside what the layers add
+DEFAULT_TOLERANCE = 2e-2  # int8 activations, float16 cache
+TIED_TOLERANCE = 3e-2  # an embedding that is the head as well is small beside what the layers add
 REFERENCE_TOLERANCE = 1e-5  # scalar kernels, float32 cache
 
 

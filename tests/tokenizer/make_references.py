@@ -17,6 +17,7 @@ import json
 import lzma
 import struct
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -215,19 +216,32 @@ def byte_level_models() -> None:
     write_model("byte_level", model)
 
 
+def wordpiece_vocabulary(tokenizer: Tokenizer, special: list[str], size: int) -> list[str]:
+    """The most useful beginnings and insides of words; training proper comes out otherwise each time."""
+    counts: Counter[str] = Counter()
+    for line in corpus():
+        # U+2581 marks words in GGUF files; pieces that hold one cannot be written clearly there.
+        normal = tokenizer.normalizer.normalize_str(line.replace(SPACE_MARK, " "))
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+            counts.update(word[:end] for end in range(1, min(len(word), 8) + 1))
+            counts.update(f"##{word[at : at + n]}" for at in range(1, len(word)) for n in range(1, 5))
+
+    def rank(piece: str) -> tuple[bool, int, str]:
+        length = len(piece.removeprefix("##"))
+        return length > 1 or counts[piece] < 2, -counts[piece] * length, piece
+
+    useful = sorted(counts, key=rank)  # characters first, so that few words are unknown
+    return [*special, *(piece for piece in useful if piece not in special)][:size]
+
+
 def wordpiece_model(name: str, *, lowercase: bool) -> None:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=1600, special_tokens=special, limit_alphabet=900, show_progress=False
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
-    # Names of special tokens in a text are text.
-    plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
-    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
-    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    tokens = wordpiece_vocabulary(tokenizer, special, 4500)
+    ids = {token: i for i, token in enumerate(tokens)}
+    tokenizer.model = models.WordPiece(ids, unk_token="[UNK]")
 
     def written(token: str) -> str:
         if token in special:
@@ -242,7 +256,7 @@ def wordpiece_model(name: str, *, lowercase: bool) -> None:
         "lowercase": lowercase,
     }
     write_model(name, model)
-    write_ids(name, [plain.encode(text).ids for text in texts(TEXT_SEED, TEXTS_PER_SCRIPT)])
+    write_ids(name, [tokenizer.encode(text).ids for text in texts(TEXT_SEED, TEXTS_PER_SCRIPT)])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ struct Scales {
     }
 };
 
-constexpr int64_t kExpandTokens = 2 * kTokenTile + 1;  // fewer would not pay the way through memory
+constexpr int64_t kExpandTokens = kTokenTile + 1;  // those that would unpack a row twice
 
 struct ExpandedBlock {
     uint8_t q[256];

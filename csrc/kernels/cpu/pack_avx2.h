@@ -33,7 +33,27 @@ LLMCORE_INLINE float pack_error(const __m256 (&x)[4], float factor) {
     return sum_of(total);
 }
 
-LLMCORE_INLINE float best_scale(const float* x, float largest) {
+// 32 whole numbers within int8, in order.
+LLMCORE_INLINE __m256i to_epi8(const __m256 (&steps)[4]) {
+    const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32(steps[0]), _mm256_cvtps_epi32(steps[1]));
+    const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32(steps[2]), _mm256_cvtps_epi32(steps[3]));
+    // Packing works within 128-bit halves: put the groups of four back in order.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd), order);
+}
+
+struct PackedGroup {
+    __m256i q;
+    float d;
+};
+
+LLMCORE_INLINE PackedGroup pack_group(const float* x) {
+    const uint32_t bits = largest_magnitude_bits(x);
+    if (bits < kPackSmallest) return {_mm256_setzero_si256(), 0};
+    if (bits >= kPackInfinity) return {_mm256_setzero_si256(), __builtin_nanf("")};
+    float largest;
+    memcpy(&largest, &bits, 4);
+    // Relative to the largest, no square leaves the range of floats.
     const __m256 relative = _mm256_set1_ps(1 / largest);
     __m256 v[4];
     for (int i = 0; i < 4; ++i) v[i] = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), relative);
@@ -44,36 +64,16 @@ LLMCORE_INLINE float best_scale(const float* x, float largest) {
         best = error < least ? kPackFactors[i] : best;
         least = error < least ? error : least;
     }
-    return largest / 127 * best;
-}
-
-// Too small for a finite reciprocal: zeros. An infinity or a NaN among them: zeros with the scale NaN, so
-// that what they touch is visibly not a number.
-LLMCORE_INLINE float pack_scale(const float* x) {
-    constexpr uint32_t kSmallest = 0x03800000;  // 2^-120
-    constexpr uint32_t kInfinity = 0x7F800000;
-    const uint32_t bits = largest_magnitude_bits(x);
-    if (bits < kSmallest) return 0;
-    if (bits >= kInfinity) return __builtin_nanf("");
-    float largest;
-    memcpy(&largest, &bits, 4);
-    return best_scale(x, largest);
-}
-
-LLMCORE_INLINE __m256i rounded_epi32(const float* x, __m256 inverse) {
-    const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x), inverse);
-    const __m256 number = _mm256_and_ps(scaled, _mm256_cmp_ps(scaled, scaled, _CMP_ORD_Q));
-    return _mm256_cvtps_epi32(number);  // nearest, ties to even
-}
-
-// 32 floats as int8, in order.
-LLMCORE_INLINE __m256i rounded_epi8(const float* x, float inverse_of_scale) {
-    const __m256 inverse = _mm256_set1_ps(inverse_of_scale);
-    const __m256i ab = _mm256_packs_epi32(rounded_epi32(x, inverse), rounded_epi32(x + 8, inverse));
-    const __m256i cd = _mm256_packs_epi32(rounded_epi32(x + 16, inverse), rounded_epi32(x + 24, inverse));
-    // Packing works within 128-bit halves: put the groups of four back in order.
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd), order);
+    const __m256 inverse = _mm256_set1_ps(127 / best);
+    __m256 steps[4];
+    __m256 products = _mm256_setzero_ps();
+    __m256 squares = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) {
+        steps[i] = _mm256_round_ps(_mm256_mul_ps(v[i], inverse), _MM_FROUND_TO_NEAREST_INT);
+        products = _mm256_fmadd_ps(v[i], steps[i], products);
+        squares = _mm256_fmadd_ps(steps[i], steps[i], squares);
+    }
+    return {to_epi8(steps), largest * (sum_of(products) / sum_of(squares))};
 }
 
 // Sums of pairs of int8 as int16.

@@ -25,50 +25,56 @@ inline __m128 four_sums(const __m512 (&e)[4]) {
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-// The scale of 32 finite floats with the largest magnitude `largest`.
-inline float best_scale(__m512 low, __m512 high, float largest) {
-    // Relative to the largest, so that no square leaves the range of floats.
-    const __m512 relative = _mm512_set1_ps(1.0F / largest);
-    low = _mm512_mul_ps(low, relative);
-    high = _mm512_mul_ps(high, relative);
-    __m512 errors[kPackScales];
-#pragma GCC unroll 4
+// The factor that leaves 32 floats, given relative to the largest magnitude, with the least squared error.
+inline int best_factor(__m512 low, __m512 high) {
+    __m512 errors[2][4];
+#pragma GCC unroll 8
     for (int i = 0; i < kPackScales; ++i) {
         const __m512 scale = _mm512_set1_ps(kPackFactors[i] / 127.0F);
         const __m512 inverse = _mm512_set1_ps(127.0F / kPackFactors[i]);
         const __m512 a = _mm512_fnmadd_ps(_mm512_roundscale_ps(_mm512_mul_ps(low, inverse), 0), scale, low);
         const __m512 b = _mm512_fnmadd_ps(_mm512_roundscale_ps(_mm512_mul_ps(high, inverse), 0), scale, high);
-        errors[i] = _mm512_fmadd_ps(a, a, _mm512_mul_ps(b, b));
+        errors[i / 4][i % 4] = _mm512_fmadd_ps(a, a, _mm512_mul_ps(b, b));
     }
-    const __m128 sums = four_sums(errors);
-    __m128 least = _mm_min_ps(sums, _mm_shuffle_ps(sums, sums, 0xB1));
-    least = _mm_min_ps(least, _mm_shuffle_ps(least, least, 0x4E));
-    const int best = __builtin_ctz(static_cast<unsigned>(_mm_movemask_ps(_mm_cmpeq_ps(sums, least))) | 8U);
-    return largest / 127.0F * kPackFactors[best];
+    const __m256 sums = _mm256_set_m128(four_sums(errors[1]), four_sums(errors[0]));
+    __m256 least = _mm256_min_ps(sums, _mm256_permute2f128_ps(sums, sums, 1));
+    least = _mm256_min_ps(least, _mm256_shuffle_ps(least, least, 0x4E));
+    least = _mm256_min_ps(least, _mm256_shuffle_ps(least, least, 0xB1));
+    return __builtin_ctz(static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sums, least, _CMP_EQ_OQ))) |
+                         0x80U);
 }
 
-// A group of zeros, or too small for 127 / max|x| to be finite, becomes zeros; one that holds an infinity or
-// a NaN gets the scale NaN and zeros, so that what it touches is visibly not a number.
-inline float pack_scale(__m512 low, __m512 high) {
-    constexpr uint32_t kSmallest = 0x03800000;  // 2^-120
-    constexpr uint32_t kInfinity = 0x7F800000;
+struct PackedGroup {
+    __m256i q;
+    float d;
+};
+
+inline PackedGroup pack_group(const float* x) {
+    __m512 low = _mm512_loadu_ps(x);
+    __m512 high = _mm512_loadu_ps(x + 16);
     const uint32_t bits = largest_magnitude_bits(low, high);
-    if (bits < kSmallest) return 0.0F;
-    if (bits >= kInfinity) return __builtin_nanf("");
+    if (bits < kPackSmallest) return {_mm256_setzero_si256(), 0.0F};
+    if (bits >= kPackInfinity) return {_mm256_setzero_si256(), __builtin_nanf("")};
     float largest;
     __builtin_memcpy(&largest, &bits, sizeof largest);
-    return best_scale(low, high, largest);
-}
-
-// 16 floats to 16 bytes, to nearest, ties to even. Lanes that are not a number become 0.
-inline __m128i quantize_16(__m512 x, __m512 inverse) {
-    const __m512 scaled = _mm512_mul_ps(x, inverse);
-    const __mmask16 number = _mm512_cmp_ps_mask(scaled, scaled, _CMP_ORD_Q);
-    return _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(number, scaled));
+    // Relative to the largest, no square leaves the range of floats.
+    const __m512 relative = _mm512_set1_ps(1.0F / largest);
+    low = _mm512_mul_ps(low, relative);
+    high = _mm512_mul_ps(high, relative);
+    const __m512 inverse = _mm512_set1_ps(127.0F / kPackFactors[best_factor(low, high)]);
+    const __m512 low_steps = _mm512_roundscale_ps(_mm512_mul_ps(low, inverse), 0);
+    const __m512 high_steps = _mm512_roundscale_ps(_mm512_mul_ps(high, inverse), 0);
+    const float products =
+        _mm512_reduce_add_ps(_mm512_fmadd_ps(low, low_steps, _mm512_mul_ps(high, high_steps)));
+    const float squares =
+        _mm512_reduce_add_ps(_mm512_fmadd_ps(low_steps, low_steps, _mm512_mul_ps(high_steps, high_steps)));
+    const __m128i low_q = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(low_steps));
+    const __m128i high_q = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(high_steps));
+    return {_mm256_set_m128i(high_q, low_q), largest * (products / squares)};
 }
 
 inline double pack_cost_avx512(const Shape* shape) {
-    return 0.2 * static_cast<double>(shape->m) * static_cast<double>(shape->k);
+    return 0.35 * static_cast<double>(shape->m) * static_cast<double>(shape->k);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace {
 bool supports(const Shape* shape) { return shape->k > 0 && shape->k % 32 == 0; }
 
 double cost(const Shape* shape) {
-    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.5;
+    return 10 + static_cast<double>(shape->m) * static_cast<double>(shape->k) * 0.8;
 }
 
 void pack_row(const float* x, char* out, int64_t k) {
@@ -19,16 +19,16 @@ void pack_row(const float* x, char* out, int64_t k) {
     char* sums = out + layout.sums_offset;
     const int64_t blocks = k / 32;
     for (int64_t block = 0; block < blocks; ++block) {
-        const float scale = pack_scale(x + block * 32);
-        const __m256i q = rounded_epi8(x + block * 32, scale > 0 ? 1 / scale : 0);
+        const PackedGroup packed = pack_group(x + block * 32);
+        const __m256i q = packed.q;
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + block * 32), q);
         const __m256i fours = _mm256_madd_epi16(pair_sums(q), _mm256_set1_epi16(1));
         const int32_t low = sum_of_epi32(_mm256_castsi256_si128(fours));
         const int32_t high = sum_of_epi32(_mm256_extracti128_si256(fours, 1));
         const uint32_t pair = static_cast<uint32_t>(high) << 16 | (static_cast<uint32_t>(low) & 0xFFFF);
         memcpy(sums + 4 * block, &pair, 4);
-        d[block] = scale;
-        dsum[block] = scale * static_cast<float>(low + high);
+        d[block] = packed.d;
+        dsum[block] = packed.d * static_cast<float>(low + high);
     }
     clear(out + k, out + layout.d_offset);
     clear(reinterpret_cast<char*>(d + blocks), out + layout.dsum_offset);

@@ -10,11 +10,8 @@ void pack_row(const float* x, int64_t k, uint8_t* out) {
     float* dsum = reinterpret_cast<float*>(out + layout.dsum_offset);
     auto* sums = reinterpret_cast<int16_t*>(out + layout.sums_offset);
     for (int64_t group = 0; group < k / 32; ++group) {
-        const __m512 low = _mm512_loadu_ps(x + group * 32);
-        const __m512 high = _mm512_loadu_ps(x + group * 32 + 16);
-        const float scale = pack_scale(low, high);
-        const __m512 inverse = _mm512_set1_ps(scale > 0.0F ? 1.0F / scale : 0.0F);
-        const __m256i q = _mm256_set_m128i(quantize_16(high, inverse), quantize_16(low, inverse));
+        const PackedGroup packed = pack_group(x + group * 32);
+        const __m256i q = packed.q;
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + group * 32), q);
         const __m256i fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
         const __m128i low_four = _mm256_castsi256_si128(fours);
@@ -23,8 +20,8 @@ void pack_row(const float* x, int64_t k, uint8_t* out) {
         const __m128i ones = _mm_hadd_epi32(twos, twos);
         const int low_sum = _mm_cvtsi128_si32(ones);
         const int high_sum = _mm_extract_epi32(ones, 1);
-        d[group] = scale;
-        dsum[group] = scale * static_cast<float>(low_sum + high_sum);
+        d[group] = packed.d;
+        dsum[group] = packed.d * static_cast<float>(low_sum + high_sum);
         sums[2 * group] = static_cast<int16_t>(low_sum);
         sums[2 * group + 1] = static_cast<int16_t>(high_sum);
     }

@@ -1,7 +1,6 @@
 // Packs float rows to int8 with a scale per 32 (kernels/activation_layout.h).
 #pragma once
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,43 +10,44 @@
 namespace llmcore {
 namespace {
 
-inline void round_group(const float* x, float inverse, int8_t* q) {
-    for (int i = 0; i < 32; ++i) q[i] = static_cast<int8_t>(nearbyintf(x[i] * inverse));
-}
-
-// Quantizes 32 values, ties to even; returns d. A group of zeros, or too small for 127 / max|x| to be finite,
-// becomes zeros; one that holds an infinity or a NaN gets the scale NaN and zeros, so that what it touches is
-// visibly not a number.
+// Quantizes 32 values, ties to even; returns d.
 inline float pack_group(const float* x, int8_t* q) {
-    constexpr float kSmallest = 0x1p-120F;
-    float largest = 0.0F;
-    bool finite = true;
+    uint32_t largest_bits = 0;
     for (int i = 0; i < 32; ++i) {
-        const float magnitude = fabsf(x[i]);
-        finite &= magnitude <= FLT_MAX;
-        if (magnitude > largest) largest = magnitude;
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7FFFFFFF;
+        if (bits > largest_bits) largest_bits = bits;
     }
-    if (!finite || largest < kSmallest) {
+    if (largest_bits < kPackSmallest || largest_bits >= kPackInfinity) {
         memset(q, 0, 32);
-        return finite ? 0.0F : NAN;
+        return largest_bits < kPackSmallest ? 0.0F : NAN;
     }
-    float best = 0.0F;
+    float largest;
+    memcpy(&largest, &largest_bits, sizeof largest);
+    double best = 0;
     double least = HUGE_VAL;
     for (const float factor : kPackFactors) {
-        const float d = largest / 127.0F * factor;
-        round_group(x, 1.0F / d, q);
-        double error = 0.0;
+        const double steps = 127.0 / static_cast<double>(factor) / static_cast<double>(largest);
+        double error = 0;
         for (int i = 0; i < 32; ++i) {
-            const double off = (static_cast<double>(x[i]) - static_cast<double>(d) * q[i]) / largest;
+            const double scaled = static_cast<double>(x[i]) * steps;
+            const double off = (scaled - nearbyint(scaled)) / steps / static_cast<double>(largest);
             error += off * off;
         }
         if (error < least) {
             least = error;
-            best = d;
+            best = steps;
         }
     }
-    round_group(x, 1.0F / best, q);
-    return best;
+    double products = 0;
+    double squares = 0;
+    for (int i = 0; i < 32; ++i) {
+        q[i] = static_cast<int8_t>(nearbyint(static_cast<double>(x[i]) * best));
+        products += static_cast<double>(x[i]) * q[i];
+        squares += static_cast<double>(q[i]) * q[i];
+    }
+    return static_cast<float>(products / squares);
 }
 
 inline int sum_of(const int8_t* q, int64_t count) {
@@ -57,7 +57,7 @@ inline int sum_of(const int8_t* q, int64_t count) {
 }
 
 inline double pack_cost_scalar(const Shape* shape) {
-    return 12.0 * static_cast<double>(shape->m) * static_cast<double>(shape->k);
+    return 20.0 * static_cast<double>(shape->m) * static_cast<double>(shape->k);
 }
 
 }  // namespace

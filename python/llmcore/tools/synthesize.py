@@ -171,6 +171,10 @@ def _tensor_bytes(tensor: TensorSpec, qtype: Type) -> int:
     return int(np.prod(tensor.shape[:-1], dtype=np.int64)) * _row_bytes(tensor, qtype)
 
 
+# Routers are sure of their first choices, as trained ones are: among close ones rounding would decide.
+_ROUTER_GAIN = 4.0
+
+
 @dataclass(frozen=True)
 class _RandomTensors:
     """Values of a model's tensors, each from a random stream of its own."""
@@ -203,6 +207,8 @@ class _RandomTensors:
         gain = 1.0
         if tensor.role in (Role.EMBEDDING, Role.OUTPUT):
             gain = self.logit_deviation
+        elif tensor.role is Role.ROUTER:
+            gain = _ROUTER_GAIN
         elif tensor.role in (Role.ATTENTION_OUT, Role.DOWN) and not self.shape.post_norms:
             gain = self._branch_gain()
         return gain / math.sqrt(tensor.shape[-1])
