@@ -185,13 +185,17 @@ def markdown(rows: list[Row]) -> str:
     for row in rows:
         types = ", ".join(f"{count} {name}" for name, count in row.types.items())
         loss = row.divergence
-        kl = f"{1e3 * loss.kl_mean.value:.2g} ± {1e3 * loss.kl_mean.error:.1g}"
-        peer = "" if row.llama_cpp is None else f"{1e3 * row.llama_cpp.kl_mean.value:.2g}"
+        kl = f"{_thousandths(loss.kl_mean.value)} ± {1e3 * loss.kl_mean.error:.1g}"
+        peer = "" if row.llama_cpp is None else _thousandths(row.llama_cpp.kl_mean.value)
         lines.append(
             f"| {row.quant} | {row.bits_per_weight:.2f} | {types} | {_shown(row.spoken.perplexity_ratio)} "
-            f"| {100 * loss.same_top.value:.2f} % | {kl} | {1e3 * loss.kl_p99:.2g} | {peer} |"
+            f"| {100 * loss.same_top.value:.2f} % | {kl} | {_thousandths(loss.kl_p99)} | {peer} |"
         )
     return "\n".join(lines)
+
+
+def _thousandths(value: float) -> str:
+    return f"{1e3 * value:.0f}" if value >= 0.01 else f"{1e3 * value:.2g}"
 
 
 def _shown(estimate: Estimate) -> str:

@@ -26,6 +26,10 @@ struct Architecture {
     bool counts_gate_and_up = false;
     // Weights of the chosen experts are made to sum to 1.
     bool normalizes_experts = false;
+    // Tensors that the file must have; where a row does not say so, they are read if they are there.
+    bool has_head_norms = false;
+    bool has_post_norms = false;
+    bool has_sinks = false;
     // The borders of YaRN's ramp are whole dimensions.
     bool rounds_yarn = true;
 };

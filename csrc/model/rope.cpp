@@ -25,32 +25,39 @@ std::vector<double> plain_frequencies(double base, std::int64_t dims) {
     return frequencies;
 }
 
-std::vector<float> to_float(const std::vector<double>& frequencies) {
+// `origin`: what the frequencies were made from.
+std::vector<float> to_float(const std::vector<double>& frequencies, const std::string& origin) {
     std::vector<float> result;
     for (const double frequency : frequencies) {
         if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))
             fail(ErrorCode::model, kComponent,
-                 "rope frequency " + std::to_string(result.size()) + " is no finite float");
+                 "rope frequency " + std::to_string(result.size()) + ", made from " + origin +
+                     ", is no finite float");
         result.push_back(static_cast<float>(frequency));
     }
     return result;
 }
 
-void divide_by_factors(const gguf::TensorInfo& tensor, std::vector<double>& frequencies) {
-    const auto count = static_cast<std::int64_t>(frequencies.size());
-    if (tensor.format != Format::F32 || tensor.cols() != count || tensor.rows() != 1)
-        fail(ErrorCode::model, kComponent, "shape of " + std::string(tensor.name),
-             std::to_string(tensor.rows()) + " x " + std::to_string(tensor.cols()) + " of " +
-                 format_info(tensor.format).name,
+// Checked, or none if the file has no such tensor.
+std::vector<double> read_factors(const gguf::File& file, const char* name, std::size_t count) {
+    std::vector<double> factors;
+    const gguf::TensorInfo* tensor = file.find_tensor(name);
+    if (tensor == nullptr) return factors;
+    if (tensor->format != Format::F32 || tensor->cols() != static_cast<std::int64_t>(count) ||
+        tensor->rows() != 1)
+        fail(ErrorCode::model, kComponent, std::string("shape of ") + name,
+             std::to_string(tensor->rows()) + " x " + std::to_string(tensor->cols()) + " of " +
+                 format_info(tensor->format).name,
              std::to_string(count) + " values of F32");
-    for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
         float factor = 1.0F;
-        std::memcpy(&factor, tensor.data + i * sizeof(factor), sizeof(factor));
+        std::memcpy(&factor, tensor->data + i * sizeof(factor), sizeof(factor));
         if (!std::isfinite(factor) || factor == 0.0F)
-            fail(ErrorCode::model, kComponent, "value of " + std::string(tensor.name), std::to_string(factor),
+            fail(ErrorCode::model, kComponent, std::string("value of ") + name, std::to_string(factor),
                  "finite numbers that are not 0");
-        frequencies[i] /= static_cast<double>(factor);
+        factors.push_back(static_cast<double>(factor));
     }
+    return factors;
 }
 
 // The dimension that turns `turns` times within the original context.
@@ -91,8 +98,9 @@ double read_factor(const Metadata& metadata) {
 
 }  // namespace
 
-RopeSpec plain_rope(double base, std::int64_t dims) {
-    return {.inv_freq = to_float(plain_frequencies(base, dims))};
+RopeSpec plain_rope(const Metadata& metadata, std::string_view base_key, double fallback, std::int64_t dims) {
+    const double base = metadata.positive(base_key, fallback);
+    return {.inv_freq = to_float(plain_frequencies(base, dims), metadata.full(base_key))};
 }
 
 RopeSpec read_rope(const Metadata& metadata, const Architecture& architecture, std::int64_t dims,
@@ -120,13 +128,17 @@ RopeSpec read_rope(const Metadata& metadata, const Architecture& architecture, s
              gguf::printable(scaling), "none, linear, yarn or longrope");
     }
 
-    const gguf::TensorInfo* factors = file.find_tensor(kRopeFactors);
-    if (factors == nullptr)
-        factors = file.find_tensor(n_ctx > original ? kRopeFactorsLong : kRopeFactorsShort);
-    if (factors != nullptr) divide_by_factors(*factors, frequencies);
-    if (scaling == "longrope" && factors == nullptr)
-        fail(ErrorCode::model, kComponent, std::string("longrope without the tensor ") + kRopeFactorsShort);
-    return {.inv_freq = to_float(frequencies), .magnitude = static_cast<float>(magnitude)};
+    const std::vector<double> fixed = read_factors(file, kRopeFactors, frequencies.size());
+    const std::vector<double> far = read_factors(file, kRopeFactorsLong, frequencies.size());
+    const std::vector<double> near = read_factors(file, kRopeFactorsShort, frequencies.size());
+    const std::vector<double>& factors = !fixed.empty() ? fixed : n_ctx > original ? far : near;
+    if (scaling == "longrope" && factors.empty())
+        fail(ErrorCode::model, kComponent,
+             std::string("longrope without the tensor ") +
+                 (n_ctx > original ? kRopeFactorsLong : kRopeFactorsShort));
+    for (std::size_t i = 0; i < factors.size(); ++i) frequencies[i] /= factors[i];
+    return {.inv_freq = to_float(frequencies, metadata.full("rope.freq_base") + ", its scaling and factors"),
+            .magnitude = static_cast<float>(magnitude)};
 }
 
 }  // namespace llmcore

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "model/architectures.h"
@@ -14,8 +15,8 @@ struct RopeSpec {
     float magnitude = 1.0F;       // of the rotated vectors
 };
 
-// base^(-2i / dims) (Su et al. 2021), and nothing else.
-RopeSpec plain_rope(double base, std::int64_t dims);
+// base^(-2i / dims) (Su et al. 2021) with the base of that key, and nothing else.
+RopeSpec plain_rope(const Metadata& metadata, std::string_view base_key, double fallback, std::int64_t dims);
 
 // The file's: its base, its scaling (linear; YaRN, Peng et al. 2023; the factors of Llama 3 and LongRoPE,
 // Ding et al. 2024, which the file has as tensors). n_ctx chooses between LongRoPE's two sets of factors: the

@@ -156,9 +156,12 @@ ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
         fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("rope.dimension_sections"));
     spec.rope = read_rope(metadata, architecture, spec.rope_dims, spec.n_ctx_train,
                           n_ctx > 0 ? n_ctx : spec.n_ctx_train);
-    if (metadata.has("rope.freq_base_swa") || architecture.window_rope_base > 0.0)
-        spec.window_rope = plain_rope(metadata.positive("rope.freq_base_swa", architecture.window_rope_base),
-                                      spec.rope_dims);
+    constexpr std::string_view kWindowBase = "rope.freq_base_swa";
+    if (metadata.has(kWindowBase) || architecture.window_rope_base > 0.0)
+        spec.window_rope = plain_rope(metadata, kWindowBase, architecture.window_rope_base, spec.rope_dims);
+    spec.has_head_norms = architecture.has_head_norms;
+    spec.has_post_norms = architecture.has_post_norms;
+    spec.has_sinks = architecture.has_sinks;
     return spec;
 }
 

@@ -45,6 +45,12 @@ struct ModelSpec {
     float embedding_scale = 1.0F;
     Activation activation = Activation::none;
 
+    // Tensors without which the model would be another: a norm of each head's queries and keys, norms after
+    // both blocks, attention sinks.
+    bool has_head_norms = false;
+    bool has_post_norms = false;
+    bool has_sinks = false;
+
     RopeStyle rope_style = RopeStyle::none;
     std::int64_t rope_dims = 0;
     RopeSpec rope;

@@ -106,8 +106,8 @@ public:
                                 .data = found.data + first * static_cast<std::int64_t>(sizeof(float))});
     }
 
-    Weight optional_vector(const std::string& name, std::int64_t size) {
-        return has(name) ? vector(name, size) : Weight();
+    Weight optional_vector(const std::string& name, std::int64_t size, bool required = false) {
+        return required || has(name) ? vector(name, size) : Weight();
     }
 
     // One vector an expert.
@@ -167,9 +167,11 @@ void bind_attention(WeightBinder& binder, const std::string& prefix, const Model
                     const LayerSpec& layer, LayerWeights& weights) {
     weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
     bind_qkv(binder, prefix, spec, layer, weights);
-    weights.q_norm = binder.optional_vector(prefix + "attn_q_norm.weight", spec.head_dim);
-    weights.k_norm = binder.optional_vector(prefix + "attn_k_norm.weight", spec.head_dim);
-    weights.sinks = binder.optional_vector(prefix + "attn_sinks.weight", layer.n_heads);
+    weights.q_norm =
+        binder.optional_vector(prefix + "attn_q_norm.weight", spec.head_dim, spec.has_head_norms);
+    weights.k_norm =
+        binder.optional_vector(prefix + "attn_k_norm.weight", spec.head_dim, spec.has_head_norms);
+    weights.sinks = binder.optional_vector(prefix + "attn_sinks.weight", layer.n_heads, spec.has_sinks);
     weights.attn_out =
         binder.matrix(prefix + "attn_output.weight", spec.d_model, layer.n_heads * spec.head_dim);
     weights.attn_out_bias = binder.optional_vector(prefix + "attn_output.bias", spec.d_model);
@@ -221,14 +223,15 @@ LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t
     LayerWeights weights;
     bind_attention(binder, prefix, spec, layer, weights);
     // Where there is no other norm before the feed-forward network, the one after attention is it.
-    if (binder.has(prefix + "ffn_norm.weight")) {
+    if (spec.has_post_norms || binder.has(prefix + "ffn_norm.weight")) {
         weights.ffn_norm = binder.vector(prefix + "ffn_norm.weight", spec.d_model);
-        weights.post_attn_norm = binder.optional_vector(after_attention, spec.d_model);
+        weights.post_attn_norm = binder.optional_vector(after_attention, spec.d_model, spec.has_post_norms);
     } else {
         weights.ffn_norm = binder.vector(
             binder.has(after_attention) ? after_attention : prefix + "ffn_norm.weight", spec.d_model);
     }
-    weights.post_ffn_norm = binder.optional_vector(prefix + "post_ffw_norm.weight", spec.d_model);
+    weights.post_ffn_norm =
+        binder.optional_vector(prefix + "post_ffw_norm.weight", spec.d_model, spec.has_post_norms);
     if (spec.experts.n > 0 && !binder.has(prefix + "ffn_down.weight"))
         weights.experts = bind_experts(binder, prefix, spec, layer.d_ff);
     else

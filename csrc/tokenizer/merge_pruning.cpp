@@ -77,6 +77,10 @@ public:
         return std::move(used_);
     }
 
+    bool is_repeated(std::size_t rank) const {
+        return table_.rank(merges_[rank].left, merges_[rank].right) != static_cast<std::int32_t>(rank);
+    }
+
 private:
     // A character is there from the beginning (rank -1).
     struct Way {
@@ -207,12 +211,13 @@ bool makes_a_piece_twice(std::span<const Merge> merges, std::size_t n_pieces) {
 
 std::vector<Merge> without_unused_merges(std::vector<Merge> merges, const PieceIndex& pieces) {
     if (!makes_a_piece_twice(merges, pieces.size())) return merges;
-    const std::optional<std::vector<bool>> used = Derivations(merges, pieces).used();
-    if (!used) return merges;
+    Derivations derivations(merges, pieces);
+    const std::optional<std::vector<bool>> used = derivations.used();
     std::vector<Merge> kept;
     kept.reserve(pieces.size());
     for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-        if ((*used)[rank]) kept.push_back(merges[rank]);
+        if (derivations.is_repeated(rank)) continue;  // the first of equal rules counts, for every library
+        if (!used || (*used)[rank]) kept.push_back(merges[rank]);
     }
     return kept;
 }

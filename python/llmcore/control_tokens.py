@@ -19,11 +19,15 @@ def swallowed_space(file: _core.GGUFFile, names: Collection[str]) -> dict[str, r
     No field of the format says so. Phi-3's own tokenizer drops all of it. Mistral's templates write the space
     that begins every text, where its tokenizer, unlike others, adds none.
     """
-    if file.get("tokenizer.ggml.model", "") != "llama":
+    kind = file.get("tokenizer.ggml.model")
+    architecture = file.get("general.architecture")
+    adds_space = file.get("tokenizer.ggml.add_space_prefix")
+    # An array in the file is an array here, which does not compare to a truth value.
+    if not isinstance(kind, str) or kind != "llama":
         return {}
-    if file.get("general.architecture", "") == "phi3":
+    if isinstance(architecture, str) and architecture == "phi3":
         return dict.fromkeys(set(names) - _PHI3_KEEPING, _ALL_SPACE)
-    if "[INST]" in names and file.get("tokenizer.ggml.add_space_prefix", True):
+    if "[INST]" in names and adds_space is not False:
         return dict.fromkeys(_MISTRAL_PUTS_SPACE, _ONE_SPACE)
     return {}
 

@@ -65,6 +65,11 @@ def float_lies(model: str, name: str, *values: float) -> Iterator[Case]:
     yield model, f"{name} is a list", array(full, F32, [1.0]), re.escape(full)
 
 
+def without(model: str, name: str) -> Iterator[Case]:
+    """A tensor that the model is not itself without."""
+    yield model, f"no {name}", no_tensor(name), re.escape(name)
+
+
 def tensor_lies(model: str, name: str, *shapes: list[int]) -> Iterator[Case]:
     """A tensor of the wrong shape (a row's length first), of no usable format, or none."""
     for shape in shapes:
@@ -219,10 +224,13 @@ def _shape_lies() -> Iterator[Case]:
     for model in ("qwen3", "gemma3"):
         for part in ("attn_q_norm", "attn_k_norm"):
             yield from tensor_lies(model, f"blk.1.{part}.weight", [64], [15], [1, 32])
+            yield from without(model, f"blk.1.{part}.weight")
     for model in ("gemma2", "gemma3", "glm4"):
         for part in ("post_attention_norm", "post_ffw_norm"):
             yield from tensor_lies(model, f"blk.1.{part}.weight", [63], [64, 2], [1, 64])
+            yield from without(model, f"blk.1.{part}.weight")
     yield from tensor_lies("gpt-oss", "blk.1.attn_sinks.weight", [3], [8], [4, 2], [1])
+    yield from without("gpt-oss", "blk.1.attn_sinks.weight")
     yield from tensor_lies("gpt-oss", "blk.1.attn_output.bias", [63])
     norm = "blk.1.post_attention_norm.weight"
     yield "gpt-oss", f"no {norm}", no_tensor(norm), r"blk\.1\.(ffn_norm|post_attention_norm)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 from tokenizers import pre_tokenizers
@@ -39,7 +39,8 @@ def merged(text: str, ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 @settings(max_examples=150)
-@given(st.lists(st.sampled_from(ALL_RULES), max_size=60))
+@example(rules=[("a", "bb"), ("bb", "a"), ("b", "b"), ("a", "bb")])
+@given(rules=st.lists(st.sampled_from(ALL_RULES), max_size=60))
 def test_any_list_of_merges(
     tmp_path_factory: pytest.TempPathFactory, write_vocabulary: Write, rules: list[tuple[str, str]]
 ) -> None:
