@@ -41,7 +41,7 @@ def main() -> int:
         pause=float(given.get("pause", "0")),
         first_pause=float(given.get("first_pause", "0")),
     )
-    options = FakeOptions("cpu", None, None, None, engine, float(given.get("load_seconds", "0")))
+    options = FakeOptions("cpu", None, None, None, None, engine, float(given.get("load_seconds", "0")))
     config = ServerConfig(drain_timeout=float(given.get("drain_timeout", "30")))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
