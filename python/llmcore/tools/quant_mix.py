@@ -16,7 +16,8 @@ from llmcore.tools.shapes import Role, Shape, TensorSpec
 
 UNIFORM_TYPES = (
     "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
-    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS",
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S",
+    "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0",
 )  # fmt: skip
 """Synthetic models have all layers in one of these, or a mix of `_SYNTHETIC_MIXES`."""
 
@@ -74,7 +75,9 @@ _NARROW_ROW = {
     Type.Q4_K: Type.Q5_0,
     Type.Q5_K: Type.Q5_1,
     Type.Q6_K: Type.Q8_0,
-    Type.IQ4_XS: Type.IQ4_NL,
+    **dict.fromkeys((Type.IQ1_S, Type.IQ1_M, Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S), Type.IQ4_NL),
+    **dict.fromkeys((Type.IQ3_XXS, Type.IQ3_S, Type.IQ4_XS), Type.IQ4_NL),
+    **dict.fromkeys((Type.TQ1_0, Type.TQ2_0), Type.Q4_0),
 }
 
 _UNQUANTIZED = (Type.F32, Type.F16, Type.BF16)
@@ -246,7 +249,10 @@ def _down_type(mix: str, base: Type, layer: int, n_layers: int) -> Type:
 def file_type(quant: str) -> LlamaFileType:
     """The value of `general.file_type` for a synthetic model quantized to `quant`, a name of QUANT_NAMES."""
     if quant in UNIFORM_TYPES:
-        return _UNIFORM_FILE_TYPES.get(quant) or MIXES[quant].file_type
+        return (
+            _UNIFORM_FILE_TYPES.get(quant)
+            or LlamaFileType[f"{'ALL' if quant == 'F32' else 'MOSTLY'}_{quant}"]
+        )
     return _synthetic_mix(quant).file_type
 
 
