@@ -38,6 +38,8 @@ struct BackendInfo {
     std::string name;
     std::int64_t kv_block_tokens = 0;
     int threads = 0;
+    std::int64_t memory_bytes = 0;  // free on a device with memory of its own; 0: it uses the host's
+    std::int64_t step_tokens = 0;   // rows of a step that suit it; 0: as the size of the model allows
 };
 
 // How the cache of every layer is laid out. `format` is F32 or F16 (more as kernels for them arrive).

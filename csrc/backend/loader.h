@@ -1,15 +1,36 @@
 // Finds the backend for a device name.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "backend/backend.h"
 
 namespace llmcore {
 
-// device: "auto" or "cpu" (more as backends are found). threads: 0 for one a processor.
+struct LoadedBackend {
+    std::shared_ptr<Backend> backend;
+    std::string note;  // one line for people, where "auto" had to pass over what looked like a device
+};
+
+// device: "cpu", "cuda", or "auto": CUDA where its library is there and finds a device, otherwise the CPU.
+// threads: the CPU's, 0 for one a processor.
 // Throws Error(invalid_argument) for an unknown device, Error(model) for one that is not there.
-std::shared_ptr<Backend> load_backend(std::string_view device, int threads);
+LoadedBackend load_backend(std::string_view device, int threads);
+
+struct CudaStatus {
+    std::string library;  // its path; empty: there is none
+    std::string reason;   // why the device cannot be used; empty: it can
+    std::string name;
+    std::int64_t total_bytes = 0;
+    std::int64_t free_bytes = 0;
+    int compute_capability = 0;  // 90 for 9.0
+    int multiprocessors = 0;
+};
+
+// What load_backend("cuda") would find.
+CudaStatus cuda_status();
 
 }  // namespace llmcore

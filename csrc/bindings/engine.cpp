@@ -162,6 +162,7 @@ void bind_model_info(py::module_& m) {
         .def_readonly("architecture", &ModelInfo::architecture)
         .def_readonly("quantization", &ModelInfo::quantization)
         .def_readonly("device", &ModelInfo::device)
+        .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
         .def_readonly("threads", &ModelInfo::threads)
         .def_readonly("n_vocab", &ModelInfo::n_vocab)

@@ -67,7 +67,7 @@ KvPlan plan_kv(const KvSizingInputs& in) {
     KvPlan plan;
     plan.block_tokens = in.block_tokens;
     plan.block_bytes = in.block_tokens * in.bytes_per_token;
-    plan.budget_bytes = in.available_bytes / 4;
+    plan.budget_bytes = in.budget_bytes > 0 ? in.budget_bytes : in.available_bytes / 4;
     plan.n_ctx = in.n_ctx;
     if (in.n_ctx == 0) {
         const std::int64_t fitting = plan.budget_bytes / plan.block_bytes * plan.block_tokens;

@@ -13,6 +13,7 @@ struct KvSizingInputs {
     std::int64_t block_tokens = 1;
     std::int64_t bytes_per_token = 1;  // keys and values of every layer
     std::int64_t available_bytes = 0;  // memory free for use
+    std::int64_t budget_bytes = 0;     // of those, for the cache; 0: a quarter
 };
 
 struct KvPlan {
@@ -27,8 +28,8 @@ struct KvPlan {
     std::string describe() const;
 };
 
-// Enough blocks for max_batch full contexts, within a quarter of the available memory; never fewer than one
-// full context. Pages are touched as tokens arrive, so an idle cache costs address space only. A context
+// Enough blocks for max_batch full contexts, within the budget; never fewer than one full context. In the
+// host's memory pages are touched as tokens arrive, so an idle cache costs address space only. A context
 // asked for by number may take up to nine tenths of the available memory. Throws Error(invalid_argument),
 // with the figures, when n_ctx is negative, exceeds the model's or does not fit.
 KvPlan plan_kv(const KvSizingInputs& inputs);

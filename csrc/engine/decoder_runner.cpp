@@ -85,6 +85,70 @@ std::string display_name(const ModelSpec& spec, const std::filesystem::path& pat
     return gguf::is_utf8(name) ? name : gguf::printable(name);
 }
 
+// Of a device's memory that is free once weights and buffers are there, what the cache may take: the rest is
+// for what the backend allocates as it runs.
+constexpr std::int64_t kDeviceKvPercent = 80;
+
+KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format format,
+                  const BackendInfo& backend, const Decoder& decoder) {
+    const bool own_memory = backend.memory_bytes > 0;
+    const std::int64_t available =
+        own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
+    return plan_kv({.n_ctx = options.n_ctx,
+                    .n_ctx_train = spec.n_ctx_train,
+                    .max_batch = options.max_batch,
+                    .block_tokens = backend.kv_block_tokens,
+                    .bytes_per_token = kv_bytes_per_token(spec, format),
+                    .available_bytes = std::max<std::int64_t>(0, available),
+                    .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : 0});
+}
+
+struct PlacedModel {
+    std::unique_ptr<DecoderRunner> runner;
+    BackendInfo backend;
+    KvPlan plan;
+    std::int64_t weight_bytes = 0;
+};
+
+PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
+                        std::shared_ptr<Backend> backend) {
+    const Format format = kv_format(options.kv_cache_type);
+    const std::int64_t suitable = backend->info().step_tokens;
+    const DecoderLimits limits{
+        .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
+        .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
+    const BackendInfo info = backend->info();  // with the memory that is left
+    const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
+    decoder->alloc_kv(format, plan.n_blocks);
+    const std::int64_t weight_bytes = decoder->weight_bytes();
+    const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
+                                     .d_model = spec.d_model,
+                                     .n_ctx = plan.n_ctx,
+                                     .kv_block_tokens = plan.block_tokens,
+                                     .kv_blocks = plan.n_blocks,
+                                     .max_step_tokens = limits.max_step_tokens,
+                                     .max_logit_rows = limits.max_logit_rows};
+    auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
+    return {std::move(runner), info, plan, weight_bytes};
+}
+
+// As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
+// is the model's comes again there.
+PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
+                            std::string& note) {
+    LoadedBackend loaded = load_backend(options.device, options.threads);
+    note = std::move(loaded.note);
+    const bool may_move = options.device == "auto" && loaded.backend->info().memory_bytes > 0;
+    if (!may_move) return place_model(file, spec, options, std::move(loaded.backend));
+    try {
+        return place_model(file, spec, options, std::move(loaded.backend));
+    } catch (const Error& error) {
+        note = std::string("using the CPU: ") + error.what();
+    }
+    return place_model(file, spec, options, load_backend("cpu", options.threads).backend);
+}
+
 }  // namespace
 
 DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
@@ -100,50 +164,31 @@ LoadedModel load_model(const LoadOptions& options) {
         fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads),
              "1 to " + std::to_string(kMostThreads));
     }
-    const Format format = kv_format(options.kv_cache_type);
+    kv_format(options.kv_cache_type);
     const gguf::File file = gguf::File::open(options.path);
     const ModelSpec spec = read_model_spec(file, options.n_ctx);
     Vocabulary vocabulary = Vocabulary::from_gguf(file);
     check_vocabulary(vocabulary, spec);
-    std::shared_ptr<Backend> backend = load_backend(options.device, options.threads);
-    const BackendInfo backend_info = backend->info();
-
-    const DecoderLimits limits{.max_step_tokens = step_tokens(active_parameter_count(file, spec)),
-                               .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
-    auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
-    const KvPlan plan = plan_kv({.n_ctx = options.n_ctx,
-                                 .n_ctx_train = spec.n_ctx_train,
-                                 .max_batch = options.max_batch,
-                                 .block_tokens = backend_info.kv_block_tokens,
-                                 .bytes_per_token = kv_bytes_per_token(spec, format),
-                                 .available_bytes = std::max<std::int64_t>(
-                                     0, available_memory_bytes() - decoder->activation_bytes())});
-    decoder->alloc_kv(format, plan.n_blocks);
+    std::string note;
+    PlacedModel placed = place_somewhere(file, spec, options, note);
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
                    .quantization = main_format(file, options.tensor_formats),
-                   .device = backend_info.name,
-                   .kv_plan = plan.describe(),
-                   .threads = backend_info.threads,
+                   .device = placed.backend.name,
+                   .device_note = std::move(note),
+                   .kv_plan = placed.plan.describe(),
+                   .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
                    .n_layers = static_cast<std::int64_t>(spec.layers.size()),
-                   .n_ctx = plan.n_ctx,
+                   .n_ctx = placed.plan.n_ctx,
                    .n_ctx_train = spec.n_ctx_train,
                    .parameters = parameter_count(file),
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
-                   .weight_bytes = decoder->weight_bytes(),
-                   .kv_bytes = plan.total_bytes()};
-    const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
-                                     .d_model = spec.d_model,
-                                     .n_ctx = plan.n_ctx,
-                                     .kv_block_tokens = plan.block_tokens,
-                                     .kv_blocks = plan.n_blocks,
-                                     .max_step_tokens = limits.max_step_tokens,
-                                     .max_logit_rows = limits.max_logit_rows};
-    auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
-    return {std::move(runner), std::move(vocabulary), std::move(info)};
+                   .weight_bytes = placed.weight_bytes,
+                   .kv_bytes = placed.plan.total_bytes()};
+    return {std::move(placed.runner), std::move(vocabulary), std::move(info)};
 }
 
 }  // namespace llmcore

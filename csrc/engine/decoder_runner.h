@@ -29,6 +29,7 @@ struct ModelInfo {
     std::string architecture;
     std::string quantization;  // the format that holds most of the weights' bytes
     std::string device;
+    std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
     int threads = 0;
     std::int64_t n_vocab = 0;
@@ -65,7 +66,8 @@ struct LoadedModel {
     ModelInfo info;
 };
 
-// Opens, checks and uploads a model. Throws Error(gguf), Error(model) or Error(invalid_argument).
+// Opens, checks and uploads a model; with device "auto", to the CPU if it does not fit the device. Throws
+// Error(gguf), Error(model) or Error(invalid_argument).
 LoadedModel load_model(const LoadOptions& options);
 
 }  // namespace llmcore

@@ -12,12 +12,14 @@ namespace llmcore {
 namespace {
 
 SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig& config) {
+    const std::int64_t mixed = std::max(SchedulerConfig{}.mixed_prompt_tokens, limits.max_step_tokens / 2);
     return {.n_ctx = limits.n_ctx,
             .block_tokens = limits.kv_block_tokens,
             .n_blocks = limits.kv_blocks,
             .max_batch = config.max_batch,
             .max_step_tokens = limits.max_step_tokens,
-            .max_logit_rows = limits.max_logit_rows};
+            .max_logit_rows = limits.max_logit_rows,
+            .mixed_prompt_tokens = mixed};
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
+__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
 class Output:
     """
     What one step brought for one sequence.
@@ -77,6 +77,9 @@ class ModelInfo:
         ...
     @property
     def device(self) -> str:
+        ...
+    @property
+    def device_note(self) -> str:
         ...
     @property
     def file_bytes(self) -> int:
@@ -409,6 +412,10 @@ class PieceEncoder:
 def byte_pair_tables(file: GGUFFile, vocabulary: Vocabulary) -> tuple:
     """
     Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.
+    """
+def cuda_status() -> dict:
+    """
+    The CUDA backend as this process finds it: library (its path, empty without one), usable, reason (if not usable), name, total_bytes, free_bytes, compute_capability (such as 9.0) and multiprocessors.
     """
 def dequantize(type_name: str, data: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], n: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """

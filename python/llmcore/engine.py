@@ -23,6 +23,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     quantization: str
     """The format that holds most of the weights' bytes."""
     device: str
+    device_note: str
+    """Why the device is not the one that `auto` would rather have taken; empty if it is."""
     threads: int
     n_ctx: int
     """Tokens of one sequence, prompt and output."""

@@ -38,7 +38,7 @@ class EngineOptions:
         """Load a model; blocking."""
         from llmcore import AsyncEngine  # noqa: PLC0415 - imported on the loader's thread, while we listen
 
-        return AsyncEngine(
+        engine = AsyncEngine(
             None if file.path is None else str(file.path),
             device=self.device,
             threads=self.threads,
@@ -46,6 +46,9 @@ class EngineOptions:
             quantization=self.quantization,
             max_batch=self.max_batch,
         )
+        if note := engine.model_info.device_note:
+            click.echo(note, err=True)
+        return engine
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,7 @@
-"""Builds the Python-free executable llmcore_tests and runs it, plain and under the sanitizers."""
+"""Builds the Python-free executable llmcore_tests and runs it, plain and under the sanitizers.
+
+The CUDA backend is in it, emulated.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def build(repository: Path, sanitizer: str) -> Path:
         options["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
     definitions = [f"-D{name}={value}" for name, value in options.items()]
     run(["cmake", "-S", str(repository), "-B", str(folder), "-G", "Ninja", *definitions])
-    run(["cmake", "--build", str(folder), "--target", "llmcore_tests"])
+    run(["cmake", "--build", str(folder), "--target", "llmcore_tests", "llmcore_cuda_emulated"])
     return folder / "csrc" / "llmcore_tests"
 
 

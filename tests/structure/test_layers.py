@@ -14,6 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "gguf": {"base", "quant"},
     "kernels": {"base", "quant"},
     "backend": {"base", "quant", "kernels"},
+    "cuda": {"base", "quant", "kernels", "backend"},
     "cache": {"base", "quant", "kernels", "backend"},
     "tokenizer": {"base", "gguf"},
     "sampling": {"base", "kernels", "tokenizer"},
@@ -45,7 +46,7 @@ def includes(path: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("layer", ALLOWED)
 def test_layer_includes_only_lower_layers(repository: Path, layer: str) -> None:
     csrc = repository / "csrc"
-    sources = [path for path in (csrc / layer).rglob("*") if path.suffix in {".h", ".cpp"}]
+    sources = [path for path in (csrc / layer).rglob("*") if path.suffix in {".h", ".cpp", ".cu"}]
     assert sources
     for path in sources:
         for kind, name in includes(path):

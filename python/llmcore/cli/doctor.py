@@ -8,7 +8,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,14 +64,21 @@ def _core_findings() -> list[Finding]:
         Finding("instruction sets", f"{machine['isa']}{ceiling}"),
         Finding("threads", f"{machine['processors']} usable processors"),
         Finding("kernels", f"{usable} of {len(kernels)} usable on this machine", ok=usable > 0),
-        Finding("CUDA backend", _cuda(Path(_core.__file__).parent)),
+        Finding("CUDA backend", _cuda(_core.cuda_status())),
     ]
 
 
-def _cuda(folder: Path) -> str:
+def _cuda(status: dict[str, Any]) -> str:
     """The CUDA backend is a library of its own beside the core, there only if it was built."""
-    libraries = sorted(folder.glob("libllmcore_cuda*"))
-    return f"built ({libraries[0].name})" if libraries else "not built"
+    if not status["library"]:
+        return "not built"
+    if not status["usable"]:
+        return f"cannot be used: {status['reason']}"
+    total, free = (status[name] / 2**30 for name in ("total_bytes", "free_bytes"))
+    return (
+        f"{status['name']}, compute capability {status['compute_capability']}, "
+        f"{total:.1f} GiB, {free:.1f} GiB free"
+    )
 
 
 def _memory() -> str:

@@ -153,6 +153,8 @@ def command(
     with LLM(
         model, device=device, threads=threads, n_ctx=n_ctx, max_batch=1, quantization=quantization
     ) as llm:
+        if llm.model_info.device_note:
+            click.echo(llm.model_info.device_note, err=True)
         session = _Session(llm, params, raw=raw, quiet=quiet)
         if interactive:
             _converse(session, messages, prompt)

@@ -1,0 +1,39 @@
+// A backend behind the table of functions of a shared library.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/device_abi.h"
+
+namespace llmcore {
+
+class PluginBackend final : public Backend {
+public:
+    // Creates the library's backend on its device of that number. The table stays where it is for good.
+    // Throws Error(model) for a table of another build, and what the library reports.
+    explicit PluginBackend(const BackendTable& table, std::int32_t device = 0);
+    ~PluginBackend() override;
+    PluginBackend(const PluginBackend&) = delete;
+    PluginBackend& operator=(const PluginBackend&) = delete;
+
+    AbiInfo device_info() const;
+
+    BackendInfo info() const override;
+    Buffer alloc(std::int64_t rows, std::int64_t cols) override;
+    Weight upload(const WeightView& view) override;
+    void alloc_kv(const KvSpec& spec) override;
+    void begin(const Batch& batch) override;
+    void embed(const EmbedOp& op) override;
+    void norm(const NormOp& op) override;
+    void linear(std::span<const LinearOp> ops) override;
+    void moe(const MoeOp& op) override;
+    void rope_store(const RopeStoreOp& op) override;
+    void attention(const AttentionOp& op) override;
+    void gather_logit_rows(Buffer in, Buffer out) override;
+    std::span<const float> end(Buffer result) override;
+
+private:
+    const BackendTable& table_;
+    void* backend_ = nullptr;
+};
+
+}  // namespace llmcore

@@ -1,0 +1,339 @@
+// How a step's operations become launches.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/kernels/attention.h"
+#include "cuda/kernels/embed.h"
+#include "cuda/kernels/gemv.h"
+#include "cuda/kernels/rope_store.h"
+#include "cuda/kernels/rows.h"
+#include "cuda/stream.h"
+
+namespace llmcore::cuda {
+
+namespace {
+
+std::size_t bf16_bytes(std::int64_t rows, std::int64_t cols) {
+    return static_cast<std::size_t>(rows * tiles_of(cols, kTileCols) * kTileCols) * sizeof(std::uint16_t);
+}
+
+bool writes(const LinearGroup& group, Buffer buffer) {
+    return std::any_of(group.ops.begin(), group.ops.end(),
+                       [&](const LinearOp& op) { return op.out.id == buffer.id; });
+}
+
+bool reads(const LinearGroup& group, Buffer buffer) {
+    return std::any_of(group.ops.begin(), group.ops.end(), [&](const LinearOp& op) {
+        return op.in.id == buffer.id || op.residual.id == buffer.id || op.gate.id == buffer.id;
+    });
+}
+
+}  // namespace
+
+// Grows outside of graphs only, because the first run of every step is not captured; those there are hold the old
+// address.
+void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
+    if (memory.bytes() < bytes) {
+        for (auto& [key, graph] : graphs_) {
+            destroy_graph(graph.executable);
+            graph.executable = nullptr;
+        }
+        memory = DeviceMemory();
+        memory = DeviceMemory(bytes);
+    }
+    return memory.as<void>();
+}
+
+void CudaBackend::run_operations() {
+    for (BufferState& state : buffers_) state.normed_from = {};
+    for (std::size_t index = 0; index < operations_.size(); ++index) {
+        const Operation& operation = operations_[index];
+        if (const auto* norm = std::get_if<NormOp>(&operation)) {
+            run(*norm, index);
+            continue;
+        }
+        std::visit(
+            [&](const auto& op) {
+                if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, NormOp>) run(op);
+            },
+            operation);
+    }
+}
+
+void CudaBackend::written(BufferState& state, std::int64_t rows) {
+    state.live_rows = rows;
+    state.q8_valid = false;
+    state.bf16_valid = false;
+    state.normed_from = {};
+}
+
+void CudaBackend::run(const EmbedOp& op) {
+    const WeightState& table = weight(op.table);
+    BufferState& out = buffer(op.out);
+    embed_rows(stream_, table.packing, table.data(), table.rows, table.cols, step_.tokens, key_.n_rows, op.scale,
+               out.data(), out.cols);
+    written(out, key_.n_rows);
+}
+
+bool CudaBackend::takes_norm(const LinearOp& op) { return weight(op.weight).packing != Packing::f32; }
+
+// Whether all that read a norm's rows are products, which can take the norm themselves, before its input changes.
+bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
+    if (op.residual || op.in.id == op.out.id || op.out.id == key_.result) return false;
+    bool input_changed = false;
+    for (std::size_t later = index + 1; later < operations_.size(); ++later) {
+        const Operation& operation = operations_[later];
+        if (const auto* group = std::get_if<LinearGroup>(&operation)) {
+            if (reads(*group, op.out)) {
+                if (input_changed) return false;
+                for (const LinearOp& linear : group->ops) {
+                    if (linear.residual.id == op.out.id || linear.gate.id == op.out.id) return false;
+                    if (linear.in.id == op.out.id && !takes_norm(linear)) return false;
+                }
+            }
+            if (writes(*group, op.in)) input_changed = true;
+        } else if (const auto* norm = std::get_if<NormOp>(&operation)) {
+            if (norm->in.id == op.out.id || norm->residual.id == op.out.id) return false;
+            if (norm->out.id == op.out.id) return true;
+            if (norm->out.id == op.in.id) input_changed = true;
+        } else if (const auto* experts = std::get_if<MoeOp>(&operation)) {
+            if (experts->in.id == op.out.id || experts->residual.id == op.out.id) return false;
+            if (experts->out.id == op.in.id) input_changed = true;
+        } else if (const auto* gather = std::get_if<GatherOp>(&operation)) {
+            if (gather->in.id == op.out.id) return false;
+            if (gather->out.id == op.in.id) input_changed = true;
+        }
+    }
+    return true;
+}
+
+void CudaBackend::make_norm(BufferState& state) {
+    const BufferState& in = buffer(state.normed_from);
+    norm_rows(stream_, {.x = in.data(),
+                        .x_stride = in.cols,
+                        .weight = floats_of(state.norm_weight),
+                        .residual = nullptr,
+                        .out = state.data(),
+                        .out_stride = state.cols,
+                        .m = static_cast<std::int32_t>(state.live_rows),
+                        .n = static_cast<std::int32_t>(in.cols),
+                        .eps = state.norm_eps});
+    state.normed_from = {};
+}
+
+void CudaBackend::run(const NormOp& op, std::size_t index) {
+    const std::int64_t rows = buffer(op.in).live_rows;
+    BufferState& out = buffer(op.out);
+    if (readers_take_norm(op, index)) {
+        written(out, rows);
+        out.normed_from = op.in;
+        out.norm_weight = op.weight;
+        out.norm_eps = op.eps;
+        return;
+    }
+    const BufferState& in = buffer(op.in);
+    if (rows > 0)
+        norm_rows(stream_, {.x = in.data(),
+                            .x_stride = in.cols,
+                            .weight = floats_of(op.weight),
+                            .residual = data_of(op.residual),
+                            .out = out.data(),
+                            .out_stride = out.cols,
+                            .m = static_cast<std::int32_t>(rows),
+                            .n = static_cast<std::int32_t>(in.cols),
+                            .eps = op.eps});
+    written(out, rows);
+}
+
+MatmulJob CudaBackend::job_of(const LinearOp& op) {
+    const WeightState& matrix = weight(op.weight);
+    const BufferState& out = buffer(op.out);
+    return {.weight = matrix.data(),
+            .up = op.up ? weight(op.up).data() : nullptr,
+            .bias = floats_of(op.bias),
+            .up_bias = floats_of(op.up_bias),
+            .up_sums = nullptr,
+            .residual = data_of(op.residual),
+            .gate = data_of(op.gate),
+            .out = out.data(),
+            .out_stride = static_cast<std::int32_t>(out.cols),
+            .n = static_cast<std::int32_t>(matrix.rows),
+            .activation = op.activation,
+            .softcap = op.softcap};
+}
+
+const std::uint16_t* CudaBackend::bf16_form(BufferState& in) {
+    auto* form = static_cast<std::uint16_t*>(grown(in.bf16, bf16_bytes(in.rows, in.cols)));
+    if (in.bf16_valid) return form;
+    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
+    pack_bf16_rows(stream_, {.x = source.data(),
+                             .x_stride = source.cols,
+                             .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
+                             .source_rows = nullptr,
+                             .live_rows = nullptr,
+                             .out = form,
+                             .m = static_cast<std::int32_t>(in.live_rows),
+                             .k = static_cast<std::int32_t>(in.cols),
+                             .norm_eps = in.norm_eps});
+    in.bf16_valid = true;
+    return form;
+}
+
+void CudaBackend::multiply(BufferState& in, Packing packing, const MatmulArgs& args) {
+    if (packing == Packing::f32) {
+        if (in.normed_from) make_norm(in);
+        matmul_f32(stream_, args, in.data(), in.cols);
+        return;
+    }
+    if (args.m > gemv_rows(limits_, packing, args.k)) {
+        matmul_bf16(stream_, limits_, packing, args, bf16_form(in));
+        return;
+    }
+    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
+    GemvArgs gemv_args = {.matmul = args,
+                          .input = {.rows = source.data(),
+                                    .stride = source.cols,
+                                    .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
+                                    .norm_eps = in.norm_eps,
+                                    .k = args.k},
+                          .packed = nullptr};
+    const bool packs_itself = args.m <= kFusedPackRows || packing == Packing::f16 || packing == Packing::bf16;
+    if (!packs_itself) {
+        auto* form = static_cast<unsigned char*>(
+            grown(in.q8, static_cast<std::size_t>(kGemvRows * q8_row_bytes(in.cols))));
+        if (!in.q8_valid) pack_q8_rows(stream_, gemv_args.input, args.m, form);
+        in.q8_valid = true;
+        gemv_args.packed = form;
+    }
+    gemv(stream_, limits_, packing, gemv_args);
+}
+
+// Gate and up of different formats: first the one, then the other with the epilogue.
+void CudaBackend::run_unlike_pair(const LinearOp& op) {
+    BufferState& in = buffer(op.in);
+    const WeightState& up = weight(op.up);
+    MatmulArgs args = {};
+    args.m = static_cast<std::int32_t>(in.live_rows);
+    args.k = static_cast<std::int32_t>(up.cols);
+    args.n_jobs = 1;
+    MatmulJob& job = args.jobs[0];
+    const BufferState& out = buffer(op.out);
+    job.weight = up.data();
+    job.out = static_cast<float*>(grown(up_sums_, static_cast<std::size_t>(out.rows * out.cols) * sizeof(float)));
+    job.out_stride = static_cast<std::int32_t>(out.cols);
+    job.n = static_cast<std::int32_t>(up.rows);
+    multiply(in, up.packing, args);
+    const float* sums = job.out;
+    job = job_of(op);
+    job.up = nullptr;
+    job.up_sums = sums;
+    multiply(in, weight(op.weight).packing, args);
+}
+
+void CudaBackend::run(const LinearGroup& group) {
+    std::vector<bool> done(group.ops.size(), false);
+    for (std::size_t i = 0; i < group.ops.size(); ++i) {
+        if (done[i]) continue;
+        const LinearOp& first = group.ops[i];
+        const WeightState& matrix = weight(first.weight);
+        BufferState& in = buffer(first.in);
+        if (in.live_rows == 0) continue;  // no logits wanted: no head
+        if (first.up && weight(first.up).packing != matrix.packing) {
+            run_unlike_pair(first);
+            done[i] = true;
+            continue;
+        }
+        MatmulArgs args = {};
+        args.m = static_cast<std::int32_t>(in.live_rows);
+        args.k = static_cast<std::int32_t>(matrix.cols);
+        for (std::size_t j = i; j < group.ops.size() && args.n_jobs < kMostJobs; ++j) {
+            const LinearOp& op = group.ops[j];
+            const WeightState& other = weight(op.weight);
+            if (done[j] || op.in.id != first.in.id || other.packing != matrix.packing || other.cols != matrix.cols ||
+                static_cast<bool>(op.up) != static_cast<bool>(first.up) ||
+                (op.up && weight(op.up).packing != other.packing))
+                continue;
+            args.jobs[args.n_jobs++] = job_of(op);
+            done[j] = true;
+        }
+        multiply(in, matrix.packing, args);
+    }
+    for (const LinearOp& op : group.ops) written(buffer(op.out), buffer(op.in).live_rows);
+}
+
+void CudaBackend::run(const RopeStoreOp& op) {
+    BufferState& q = buffer(op.q);
+    const BufferState& k = buffer(op.k);
+    const BufferState& v = buffer(op.v);
+    rope_store(stream_, {.q = q.data(),
+                         .k = k.data(),
+                         .v = v.data(),
+                         .q_stride = q.cols,
+                         .k_stride = k.cols,
+                         .v_stride = v.cols,
+                         .step = step_,
+                         .kv = kv_layer(op.layer),
+                         .n_heads = static_cast<std::int32_t>(op.n_heads),
+                         .style = op.style,
+                         .rope_dims = static_cast<std::int32_t>(op.rope_dims),
+                         .inv_freq = op.style == RopeStyle::none ? nullptr : floats_of(op.inv_freq),
+                         .magnitude = op.magnitude,
+                         .q_norm = floats_of(op.q_norm),
+                         .k_norm = floats_of(op.k_norm),
+                         .norm_eps = op.norm_eps});
+}
+
+void CudaBackend::run(const AttentionOp& op) {
+    const BufferState& q = buffer(op.q);
+    BufferState& out = buffer(op.out);
+    AttentionStepArgs args = {.q = q.data(),
+                              .out = out.data(),
+                              .q_stride = q.cols,
+                              .out_stride = out.cols,
+                              .step = step_,
+                              .kv = kv_layer(op.layer),
+                              .rows = key_.n_decode_rows == key_.n_rows ? nullptr : decode_rows_,
+                              .tiles = static_cast<const int4*>(tiles_),
+                              .n_rows = key_.n_decode_rows,
+                              .n_tiles = key_.n_tiles,
+                              .n_heads = static_cast<std::int32_t>(op.n_heads),
+                              .n_splits = key_.n_splits,
+                              .scale = op.scale,
+                              .softcap = op.softcap,
+                              .window = static_cast<std::int32_t>(op.window),
+                              .sinks = floats_of(op.sinks),
+                              .causal = op.causal,
+                              .workspace = nullptr};
+    if (key_.n_decode_rows > 0) {
+        if (key_.n_splits > 1) {
+            const std::size_t bytes = attention_decode_workspace_bytes(key_.n_decode_rows, op.n_heads,
+                                                                       kv_spec_.head_dim, key_.n_splits);
+            if (attention_workspace_.bytes() < bytes)
+                fill_device(grown(attention_workspace_, bytes), 0, bytes, stream_);
+            args.workspace = attention_workspace_.as<void>();
+        }
+        attention_decode(stream_, args);
+    }
+    if (key_.n_tiles > 0) attention_prefill(stream_, args);
+    written(out, q.live_rows);
+}
+
+void CudaBackend::run(const GatherOp& op) {
+    const BufferState& in = buffer(op.in);
+    BufferState& out = buffer(op.out);
+    if (key_.n_logit_rows > 0)
+        gather_rows(stream_, {.in = in.data(),
+                              .in_stride = in.cols,
+                              .rows = step_.logit_rows,
+                              .added = nullptr,
+                              .out = out.data(),
+                              .out_stride = out.cols,
+                              .m = key_.n_logit_rows,
+                              .n = static_cast<std::int32_t>(in.cols)});
+    written(out, key_.n_logit_rows);
+}
+
+}  // namespace llmcore::cuda

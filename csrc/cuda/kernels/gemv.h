@@ -1,0 +1,34 @@
+// Products for up to 8 rows of activations: as fast as the weights arrive. Integer codes meet int8 activations in
+// mma m16n8k32 (an eighth of it is used at one row, which costs no time: memory is the limit), floats meet floats.
+//
+// A block takes tiles of 16 weight rows, its warps every n-th super-tile of each. A warp streams its super-tiles
+// through a ring of its own in shared memory, across the borders of tiles, so that copies never pause; the first are
+// under way before the kernels before this one have ended.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/kernels/matmul.h"
+#include "cuda/kernels/pack_q8.h"
+
+namespace llmcore::cuda {
+
+constexpr int kGemvRows = 8;       // activation rows, at most
+constexpr int kFusedPackRows = 2;  // up to here the product packs its input itself
+
+struct GemvArgs {
+    MatmulArgs matmul;  // no experts
+    PackInput input;
+    const unsigned char* packed;  // null, or the input packed by pack_q8_rows; not for f16 and bf16
+};
+
+// How many rows of activations the kernel of a packing takes for this k (0: none); others go to matmul_bf16.
+int gemv_rows(const DeviceLimits& limits, Packing packing, int64_t k);
+
+// matmul.m <= gemv_rows(). Any Packing but f32.
+void gemv(const Stream& stream, const DeviceLimits& limits, Packing packing, const GemvArgs& args);
+
+// float32 weights (routers, small models), any number of rows, no norm: exact, and slow for large ones.
+void matmul_f32(const Stream& stream, const MatmulArgs& args, const float* input, int64_t input_stride);
+
+}  // namespace llmcore::cuda

@@ -1,0 +1,8 @@
+#include "cuda/kernels/gemv_kernel.h"
+
+namespace llmcore::cuda {
+
+template void gemv_of<Packing::bf16>(const Stream&, const DeviceLimits&, const GemvArgs&);
+template int gemv_rows_of<Packing::bf16>(const DeviceLimits&, int64_t);
+
+}  // namespace llmcore::cuda

@@ -1,0 +1,147 @@
+#include "cuda/kernels/rope_store.h"
+
+#include <math.h>
+
+#include "base/error.h"
+
+namespace llmcore::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kPairs = 4;  // of a lane: heads of up to 256 dimensions
+
+struct Turn {
+    float cosine, sine;
+};
+
+// The angle and its reduction need double: at position 100000 a float has 1/128 radian.
+SIMT_DEVICE Turn turn_of(int position, float inv_freq, float magnitude) {
+    constexpr double kTurn = 6.283185307179586476925;
+    const double angle = static_cast<double>(position) * static_cast<double>(inv_freq);
+    const auto reduced = static_cast<float>(angle - rint(angle * (1 / kTurn)) * kTurn);
+    Turn turn;
+    sincosf(reduced, &turn.sine, &turn.cosine);
+    turn.sine *= magnitude;
+    turn.cosine *= magnitude;
+    return turn;
+}
+
+// Where the two elements of a pair lie in a head. Those after the rotated ones are paired for their loads'
+// sake.
+struct Pair {
+    int first, second;
+};
+SIMT_DEVICE Pair pair_of(const RopeStoreArgs& args, int pair, int n_turning) {
+    if (pair >= n_turning || args.style == RopeStyle::adjacent) return {2 * pair, 2 * pair + 1};
+    return {pair, pair + n_turning};
+}
+
+SIMT_DEVICE void store(const KvLayer& kv, int64_t element, float value) {
+    if (kv.format == Format::F16)
+        static_cast<uint16_t*>(kv.base)[element] = float_to_half_bits(value);
+    else
+        static_cast<float*>(kv.base)[element] = value;
+}
+
+// A warp a head: those of q, then of k, then of v.
+SIMT_GLOBAL SIMT_BOUNDS(kWarps* kWarp, 1) void rope_store_kernel(RopeStoreArgs args) {
+    next_kernel_may_start();
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int row = static_cast<int>(blockIdx.x);
+    const int head_dim = args.kv.head_dim;
+    const int n_pairs = head_dim / 2;
+    const int kv_heads = args.kv.n_kv_heads;
+    int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / kWarp;
+    const bool is_q = head < args.n_heads;
+    const bool is_v = head >= args.n_heads + kv_heads;
+    const int position = args.step.positions[row];
+    const bool has_work = head < args.n_heads + 2 * kv_heads && position >= 0;
+    if (!is_q) head = (head - args.n_heads) % kv_heads;
+
+    const float* norm = is_v ? nullptr : is_q ? args.q_norm : args.k_norm;
+    const int n_turning = is_v || args.style == RopeStyle::none ? 0 : args.rope_dims / 2;
+    Turn turns[kPairs];
+    float2 norms[kPairs];
+    int64_t stored_at = 0;
+    if (has_work) {
+#pragma unroll
+        for (int i = 0; i < kPairs; ++i) {
+            const int pair = i * kWarp + lane;
+            const Pair at = pair_of(args, pair, n_turning);
+            turns[i] = {1.0F, 0.0F};
+            norms[i] = make_float2(1.0F, 1.0F);
+            if (pair < n_turning) turns[i] = turn_of(position, args.inv_freq[pair], args.magnitude);
+            if (norm != nullptr && pair < n_pairs) norms[i] = make_float2(norm[at.first], norm[at.second]);
+        }
+        if (!is_q) {
+            const int64_t table =
+                static_cast<int64_t>(args.step.row_sequences[row]) * args.step.block_table_stride;
+            const int64_t block = args.step.block_table[table + position / kKvBlockTokens];
+            stored_at = (((block * 2 + (is_v ? 1 : 0)) * kv_heads + head) * kKvBlockTokens +
+                         position % kKvBlockTokens) *
+                        head_dim;
+        }
+    }
+    previous_kernels_done();
+    if (!has_work) return;
+
+    const float* from = is_q   ? args.q + row * args.q_stride
+                        : is_v ? args.v + row * args.v_stride
+                               : args.k + row * args.k_stride;
+    from += static_cast<int64_t>(head) * head_dim;
+    float2 values[kPairs];
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+        const int pair = i * kWarp + lane;
+        const Pair at = pair_of(args, pair, n_turning);
+        values[i] = pair < n_pairs ? make_float2(from[at.first], from[at.second]) : make_float2(0.0F, 0.0F);
+        squares += values[i].x * values[i].x + values[i].y * values[i].y;
+    }
+    if (norm != nullptr) {
+#pragma unroll
+        for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+            squares += __shfl_xor_sync(kFullWarp, squares, distance);
+        }
+        const float factor = 1.0F / sqrtf(squares / static_cast<float>(head_dim) + args.norm_eps);
+#pragma unroll
+        for (int i = 0; i < kPairs; ++i) {
+            values[i].x *= factor * norms[i].x;
+            values[i].y *= factor * norms[i].y;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+        const int pair = i * kWarp + lane;
+        if (pair >= n_pairs) break;
+        const Pair at = pair_of(args, pair, n_turning);
+        const float first = values[i].x * turns[i].cosine - values[i].y * turns[i].sine;
+        const float second = values[i].x * turns[i].sine + values[i].y * turns[i].cosine;
+        if (is_q) {
+            float* to = args.q + row * args.q_stride + static_cast<int64_t>(head) * head_dim;
+            to[at.first] = first;
+            to[at.second] = second;
+        } else {
+            store(args.kv, stored_at + at.first, first);
+            store(args.kv, stored_at + at.second, second);
+        }
+    }
+}
+
+}  // namespace
+
+void rope_store(const Stream& stream, const RopeStoreArgs& args) {
+    if (args.kv.head_dim % 2 != 0 || args.kv.head_dim > 2 * kPairs * kWarp ||
+        args.rope_dims > args.kv.head_dim) {
+        fail(ErrorCode::internal, "cuda",
+             "rope_store: heads of an odd number of dimensions, or more than 256");
+    }
+    if (args.step.n_rows == 0) return;
+    LaunchShape shape;
+    shape.grid_x = static_cast<unsigned>(args.step.n_rows);
+    shape.grid_y = static_cast<unsigned>((args.n_heads + 2 * args.kv.n_kv_heads + kWarps - 1) / kWarps);
+    shape.threads = kWarps * kWarp;
+    launch(stream, &rope_store_kernel, shape, args);
+}
+
+}  // namespace llmcore::cuda

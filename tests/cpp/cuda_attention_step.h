@@ -1,0 +1,198 @@
+// A random step over a paged cache, for the tests of the CUDA backend's attention.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "cuda/kernels/attention.h"
+#include "cuda/kernels/rope_store.h"
+#include "harness.h"
+#include "quant/half.h"
+
+namespace llmcore::cuda {
+namespace {
+
+using test::Random;
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+struct Sequence {
+    int n_cached;  // before the step
+    int n_rows;
+};
+
+struct Options {
+    int head_dim = 64;
+    int n_kv_heads = 1;
+    int group = 1;
+    Format format = Format::F16;
+    float softcap = 0;
+    int window = 0;
+    bool with_sinks = false;
+    bool causal = true;
+    int n_splits = 1;
+    bool with_rows = false;  // decode: only every second row, in reverse
+};
+
+// A step over a paged cache whose blocks lie in random order.
+struct Step {
+    Options options;
+    int n_heads, stride, n_rows = 0, n_blocks = 0;
+    std::vector<int32_t> positions, row_sequences, kv_lens, table;
+    std::vector<float> q, out, sinks;
+    std::vector<uint16_t> cache16;
+    std::vector<float> cache32;
+    StepView view = {};
+    KvLayer kv = {};
+
+    std::size_t element(int sequence, int position, int kv_head, bool is_value) const {
+        const auto block = static_cast<std::size_t>(
+            table[static_cast<std::size_t>(sequence * view.block_table_stride + position / kKvBlockTokens)]);
+        const auto heads = static_cast<std::size_t>(options.n_kv_heads);
+        return ((block * 2 + (is_value ? 1 : 0)) * heads + static_cast<std::size_t>(kv_head)) *
+                   kKvBlockTokens * static_cast<std::size_t>(options.head_dim) +
+               static_cast<std::size_t>(position % kKvBlockTokens * options.head_dim);
+    }
+    double cached(std::size_t at) const {
+        return options.format == Format::F16 ? expand_half(cache16[at]) : cache32[at];
+    }
+
+    Step(Random& random, const Options& given, const std::vector<Sequence>& sequences, bool fill_cache = true)
+        : options(given), n_heads(given.n_kv_heads * given.group), stride(n_heads * given.head_dim + 8) {
+        int longest = 0;
+        for (std::size_t s = 0; s < sequences.size(); ++s) {
+            for (int i = 0; i < sequences[s].n_rows; ++i) {
+                positions.push_back(sequences[s].n_cached + i);
+                row_sequences.push_back(static_cast<int32_t>(s));
+            }
+            kv_lens.push_back(sequences[s].n_cached + sequences[s].n_rows);
+            longest = std::max(longest, kv_lens.back());
+        }
+        n_rows = static_cast<int>(positions.size());
+        view.block_table_stride = (longest + kKvBlockTokens - 1) / kKvBlockTokens;
+        table.assign(sequences.size() * static_cast<std::size_t>(view.block_table_stride), -1000000);
+        std::vector<int32_t> free_blocks;
+        for (int32_t len : kv_lens) n_blocks += (len + kKvBlockTokens - 1) / kKvBlockTokens;
+        for (int i = 0; i < n_blocks; ++i) free_blocks.push_back(i);
+        for (std::size_t s = 0; s < sequences.size(); ++s) {
+            for (int i = 0; i * kKvBlockTokens < kv_lens[s]; ++i) {
+                const auto taken = static_cast<std::ptrdiff_t>(random.below(free_blocks.size()));
+                table[s * static_cast<std::size_t>(view.block_table_stride) + static_cast<std::size_t>(i)] =
+                    free_blocks[static_cast<std::size_t>(taken)];
+                free_blocks.erase(free_blocks.begin() + taken);
+            }
+        }
+        const auto elements =
+            static_cast<std::size_t>(n_blocks * 2 * options.n_kv_heads * kKvBlockTokens * options.head_dim);
+        if (options.format == Format::F16)
+            cache16.assign(elements, round_to_half(kNaN));
+        else
+            cache32.assign(elements, kNaN);
+        for (std::size_t s = 0; fill_cache && s < sequences.size(); ++s) {
+            for (int position = 0; position < kv_lens[s]; ++position) {
+                for (int i = 0; i < 2 * options.n_kv_heads; ++i) {
+                    const std::size_t at = element(static_cast<int>(s), position, i / 2, i % 2 != 0);
+                    for (std::size_t d = 0; d < static_cast<std::size_t>(options.head_dim); ++d) {
+                        if (options.format == Format::F16)
+                            cache16[at + d] = round_to_half(random.normal());
+                        else
+                            cache32[at + d] = random.normal();
+                    }
+                }
+            }
+        }
+        q.assign(static_cast<std::size_t>(n_rows * stride), kNaN);
+        out.assign(q.size(), kNaN);
+        for (int row = 0; row < n_rows; ++row) {
+            for (int i = 0; i < stride - 8; ++i)
+                q[static_cast<std::size_t>(row * stride + i)] = 2 * random.normal();
+        }
+        for (int head = 0; options.with_sinks && head < n_heads; ++head) sinks.push_back(3 * random.normal());
+        view.positions = positions.data();
+        view.row_sequences = row_sequences.data();
+        view.kv_lens = kv_lens.data();
+        view.block_table = table.data();
+        view.n_rows = n_rows;
+        view.n_sequences = static_cast<int32_t>(sequences.size());
+        kv.format = options.format;
+        kv.n_kv_heads = options.n_kv_heads;
+        kv.head_dim = options.head_dim;
+    }
+
+    AttentionStepArgs args() {
+        kv.base = options.format == Format::F16 ? static_cast<void*>(cache16.data()) : cache32.data();
+        AttentionStepArgs args = {};
+        args.q = q.data();
+        args.out = out.data();
+        args.q_stride = args.out_stride = stride;
+        args.step = view;
+        args.kv = kv;
+        args.n_rows = n_rows;
+        args.n_heads = n_heads;
+        args.n_splits = options.n_splits;
+        args.scale = 1 / std::sqrt(static_cast<float>(options.head_dim));
+        args.softcap = options.softcap;
+        args.window = options.window;
+        args.sinks = options.with_sinks ? sinks.data() : nullptr;
+        args.causal = options.causal;
+        return args;
+    }
+
+    std::vector<double> expected(int row, int head) const {
+        const int sequence = row_sequences[static_cast<std::size_t>(row)];
+        const int end = options.causal ? positions[static_cast<std::size_t>(row)] + 1
+                                       : kv_lens[static_cast<std::size_t>(sequence)];
+        const int begin = options.window > 0 ? std::max(0, end - options.window) : 0;
+        const auto dims = static_cast<std::size_t>(options.head_dim);
+        const float* query = q.data() + row * stride + head * options.head_dim;
+        std::vector<double> scores, sum(dims, 0.0);
+        double top = options.with_sinks ? sinks[static_cast<std::size_t>(head)] : -HUGE_VAL;
+        for (int position = begin; position < end; ++position) {
+            const std::size_t key = element(sequence, position, head / options.group, false);
+            double score = 0;
+            for (std::size_t d = 0; d < dims; ++d) score += query[d] * cached(key + d);
+            score /= std::sqrt(static_cast<double>(dims));
+            if (options.softcap > 0) score = options.softcap * std::tanh(score / options.softcap);
+            scores.push_back(score);
+            top = std::max(top, score);
+        }
+        double denominator = options.with_sinks ? std::exp(sinks[static_cast<std::size_t>(head)] - top) : 0;
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+            const double weight = std::exp(scores[i] - top);
+            const std::size_t value =
+                element(sequence, begin + static_cast<int>(i), head / options.group, true);
+            denominator += weight;
+            for (std::size_t d = 0; d < dims; ++d) sum[d] += weight * cached(value + d);
+        }
+        for (double& x : sum) x = denominator > 0 ? x / denominator : 0;
+        return sum;
+    }
+
+    // Rows not in `done` must be untouched, as the columns after the heads.
+    void check(const std::vector<bool>& done, double limit, const char* what) const {
+        double worst = 0;
+        bool is_untouched = true;
+        for (int row = 0; row < n_rows; ++row) {
+            const float* given = out.data() + row * stride;
+            const int touched = done[static_cast<std::size_t>(row)] ? stride - 8 : 0;
+            for (int i = touched; i < stride; ++i) is_untouched = is_untouched && std::isnan(given[i]);
+            for (int head = 0; head < n_heads && touched > 0; ++head) {
+                const std::vector<double> want = expected(row, head);
+                const double error =
+                    test::relative_error(given + head * options.head_dim, want.data(), want.size());
+                worst = std::isnan(error) ? HUGE_VAL : std::max(worst, error);
+            }
+        }
+        CHECK_MSG(worst < limit, what << ": error " << worst << " head_dim " << options.head_dim << " group "
+                                      << options.group << " splits " << options.n_splits << " window "
+                                      << options.window << " softcap " << options.softcap << " sinks "
+                                      << options.with_sinks << " causal " << options.causal);
+        CHECK_MSG(is_untouched, what << " wrote what is not its own");
+    }
+};
+
+}  // namespace
+}  // namespace llmcore::cuda
