@@ -296,7 +296,7 @@ void CudaBackend::run(const AttentionOp& op) {
                               .step = step_,
                               .kv = kv_layer(op.layer),
                               .rows = key_.n_decode_rows == key_.n_rows ? nullptr : decode_rows_,
-                              .tiles = static_cast<const int4*>(tiles_),
+                              .tiles = nullptr,
                               .n_rows = key_.n_decode_rows,
                               .n_tiles = key_.n_tiles,
                               .n_heads = static_cast<std::int32_t>(op.n_heads),
@@ -317,7 +317,10 @@ void CudaBackend::run(const AttentionOp& op) {
         }
         attention_decode(stream_, args);
     }
-    if (key_.n_tiles > 0) attention_prefill(stream_, args);
+    if (key_.n_tiles > 0) {
+        args.tiles = static_cast<const int4*>(tiles_);
+        attention_prefill(stream_, args);
+    }
     written(out, q.live_rows);
 }
 

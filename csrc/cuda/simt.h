@@ -56,6 +56,13 @@ SIMT_DEVICE void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+// Asks for `bytes`, a multiple of 16, from an address aligned to 16, to be brought to the second-level cache.
+SIMT_DEVICE void prefetch_l2(const void* global, int bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+#endif
+}
+
 // d += a b: a is 16 x 32 int8 (row), b 32 x 8 int8 (column); fragments as in the PTX manual, m16n8k32.
 SIMT_DEVICE void mma_s8(int32_t (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
     asm volatile(

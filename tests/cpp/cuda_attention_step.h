@@ -5,16 +5,19 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/rope_store.h"
+#include "device_array.h"
 #include "harness.h"
 #include "quant/half.h"
 
 namespace llmcore::cuda {
 namespace {
 
+using test::DeviceArray;
 using test::Random;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -37,7 +40,8 @@ struct Options {
     bool with_rows = false;  // decode: only every second row, in reverse
 };
 
-// A step over a paged cache whose blocks lie in random order.
+// A step over a paged cache whose blocks lie in random order. The arrays here are the host's: args() copies them to
+// the device, read() brings back what kernels write.
 struct Step {
     Options options;
     int n_heads, stride, n_rows = 0, n_blocks = 0;
@@ -45,12 +49,14 @@ struct Step {
     std::vector<float> q, out, sinks;
     std::vector<uint16_t> cache16;
     std::vector<float> cache32;
-    StepView view = {};
-    KvLayer kv = {};
+    int block_table_stride = 0;
+    std::unique_ptr<DeviceArray<int32_t>> device_positions, device_row_sequences, device_kv_lens, device_table;
+    std::unique_ptr<DeviceArray<float>> device_q, device_out, device_sinks, device_cache32;
+    std::unique_ptr<DeviceArray<uint16_t>> device_cache16;
 
     std::size_t element(int sequence, int position, int kv_head, bool is_value) const {
         const auto block = static_cast<std::size_t>(
-            table[static_cast<std::size_t>(sequence * view.block_table_stride + position / kKvBlockTokens)]);
+            table[static_cast<std::size_t>(sequence * block_table_stride + position / kKvBlockTokens)]);
         const auto heads = static_cast<std::size_t>(options.n_kv_heads);
         return ((block * 2 + (is_value ? 1 : 0)) * heads + static_cast<std::size_t>(kv_head)) *
                    kKvBlockTokens * static_cast<std::size_t>(options.head_dim) +
@@ -60,6 +66,7 @@ struct Step {
         return options.format == Format::F16 ? expand_half(cache16[at]) : cache32[at];
     }
 
+    // Without fill_cache only the blocks exist that the step itself writes to.
     Step(Random& random, const Options& given, const std::vector<Sequence>& sequences, bool fill_cache = true)
         : options(given), n_heads(given.n_kv_heads * given.group), stride(n_heads * given.head_dim + 8) {
         int longest = 0;
@@ -72,15 +79,19 @@ struct Step {
             longest = std::max(longest, kv_lens.back());
         }
         n_rows = static_cast<int>(positions.size());
-        view.block_table_stride = (longest + kKvBlockTokens - 1) / kKvBlockTokens;
-        table.assign(sequences.size() * static_cast<std::size_t>(view.block_table_stride), -1000000);
+        block_table_stride = (longest + kKvBlockTokens - 1) / kKvBlockTokens;
+        table.assign(sequences.size() * static_cast<std::size_t>(block_table_stride), -1000000);
         std::vector<int32_t> free_blocks;
-        for (int32_t len : kv_lens) n_blocks += (len + kKvBlockTokens - 1) / kKvBlockTokens;
+        const auto first_block = [&](std::size_t s) {
+            return fill_cache ? 0 : sequences[s].n_cached / kKvBlockTokens;
+        };
+        for (std::size_t s = 0; s < sequences.size(); ++s)
+            n_blocks += (kv_lens[s] + kKvBlockTokens - 1) / kKvBlockTokens - first_block(s);
         for (int i = 0; i < n_blocks; ++i) free_blocks.push_back(i);
         for (std::size_t s = 0; s < sequences.size(); ++s) {
-            for (int i = 0; i * kKvBlockTokens < kv_lens[s]; ++i) {
+            for (int i = first_block(s); i * kKvBlockTokens < kv_lens[s]; ++i) {
                 const auto taken = static_cast<std::ptrdiff_t>(random.below(free_blocks.size()));
-                table[s * static_cast<std::size_t>(view.block_table_stride) + static_cast<std::size_t>(i)] =
+                table[s * static_cast<std::size_t>(block_table_stride) + static_cast<std::size_t>(i)] =
                     free_blocks[static_cast<std::size_t>(taken)];
                 free_blocks.erase(free_blocks.begin() + taken);
             }
@@ -111,34 +122,52 @@ struct Step {
                 q[static_cast<std::size_t>(row * stride + i)] = 2 * random.normal();
         }
         for (int head = 0; options.with_sinks && head < n_heads; ++head) sinks.push_back(3 * random.normal());
-        view.positions = positions.data();
-        view.row_sequences = row_sequences.data();
-        view.kv_lens = kv_lens.data();
-        view.block_table = table.data();
-        view.n_rows = n_rows;
-        view.n_sequences = static_cast<int32_t>(sequences.size());
-        kv.format = options.format;
-        kv.n_kv_heads = options.n_kv_heads;
-        kv.head_dim = options.head_dim;
     }
 
     AttentionStepArgs args() {
-        kv.base = options.format == Format::F16 ? static_cast<void*>(cache16.data()) : cache32.data();
+        device_positions = std::make_unique<DeviceArray<int32_t>>(positions);
+        device_row_sequences = std::make_unique<DeviceArray<int32_t>>(row_sequences);
+        device_kv_lens = std::make_unique<DeviceArray<int32_t>>(kv_lens);
+        device_table = std::make_unique<DeviceArray<int32_t>>(table);
+        device_q = std::make_unique<DeviceArray<float>>(q);
+        device_out = std::make_unique<DeviceArray<float>>(out.size());
+        device_sinks = std::make_unique<DeviceArray<float>>(sinks);
+        device_cache16 = std::make_unique<DeviceArray<uint16_t>>(cache16);
+        device_cache32 = std::make_unique<DeviceArray<float>>(cache32);
         AttentionStepArgs args = {};
-        args.q = q.data();
-        args.out = out.data();
+        args.q = device_q->data();
+        args.out = device_out->data();
         args.q_stride = args.out_stride = stride;
-        args.step = view;
-        args.kv = kv;
+        args.step.positions = device_positions->data();
+        args.step.row_sequences = device_row_sequences->data();
+        args.step.kv_lens = device_kv_lens->data();
+        args.step.block_table = device_table->data();
+        args.step.block_table_stride = block_table_stride;
+        args.step.n_rows = n_rows;
+        args.step.n_sequences = static_cast<int32_t>(kv_lens.size());
+        args.kv.base = options.format == Format::F16 ? static_cast<void*>(device_cache16->data())
+                                                     : device_cache32->data();
+        args.kv.format = options.format;
+        args.kv.n_kv_heads = options.n_kv_heads;
+        args.kv.head_dim = options.head_dim;
         args.n_rows = n_rows;
         args.n_heads = n_heads;
         args.n_splits = options.n_splits;
         args.scale = 1 / std::sqrt(static_cast<float>(options.head_dim));
         args.softcap = options.softcap;
         args.window = options.window;
-        args.sinks = options.with_sinks ? sinks.data() : nullptr;
+        args.sinks = options.with_sinks ? device_sinks->data() : nullptr;
         args.causal = options.causal;
         return args;
+    }
+
+    void poison_out() { device_out->fill(0xFF); }
+
+    void read() {
+        q = device_q->read();
+        out = device_out->read();
+        cache16 = device_cache16->read();
+        cache32 = device_cache32->read();
     }
 
     std::vector<double> expected(int row, int head) const {

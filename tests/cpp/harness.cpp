@@ -65,6 +65,7 @@ double relative_error(const float* a, const double* b, std::size_t n) {
 // ran.
 int main(int argc, char** argv) {
     using llmcore::test::progress;
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a crash loses nothing of what was told before
     const std::string filter = argc > 1 ? argv[1] : "";
     int ran = 0;
     int failed = 0;

@@ -1,5 +1,5 @@
-// The attention kernels of the CUDA backend, through the emulation, against float64. Whatever no token has
-// written is NaN: the cache's free places, outputs, paddings.
+// The attention kernels of the CUDA backend against float64. Whatever no token has written is NaN: the cache's free
+// places, outputs, paddings. Runs through the emulation, and compiled by nvcc on a device.
 #include "cuda_attention_step.h"
 
 namespace llmcore::cuda {
@@ -15,23 +15,22 @@ void run_decode(Random& random, const Options& options, const std::vector<Sequen
         rows.push_back(row);
         done[static_cast<std::size_t>(row)] = true;
     }
+    DeviceArray<int32_t> device_rows(rows);
     if (options.with_rows) {
-        args.rows = rows.data();
+        args.rows = device_rows.data();
         args.n_rows = static_cast<int32_t>(rows.size());
     }
     // Counters are zero, the rest is not; a second launch finds what the first has left.
-    const std::size_t bytes =
-        attention_decode_workspace_bytes(args.n_rows, step.n_heads, options.head_dim, options.n_splits);
-    void* workspace = device_alloc(bytes);
-    std::memset(workspace, 0xFF, bytes);
-    std::memset(workspace, 0, attention_decode_workspace_bytes(0, 0, 0, 0));
-    args.workspace = workspace;
+    DeviceArray<unsigned char> workspace(
+        attention_decode_workspace_bytes(args.n_rows, step.n_heads, options.head_dim, options.n_splits));
+    fill_device(workspace.data(), 0, attention_decode_workspace_bytes(0, 0, 0, 0), {});
+    args.workspace = workspace.data();
     for (int launch = 0; launch < 2; ++launch) {
-        std::fill(step.out.begin(), step.out.end(), kNaN);
+        step.poison_out();
         attention_decode(Stream{}, args);
+        step.read();
         step.check(done, limit, options.format == Format::F16 ? "decode f16" : "decode f32");
     }
-    device_free(workspace);
 }
 
 void run_prefill(Random& random, const Options& options, const std::vector<Sequence>& sequences,
@@ -49,9 +48,11 @@ void run_prefill(Random& random, const Options& options, const std::vector<Seque
         first += sequences[s].n_rows;
     }
     std::fill(done.begin(), done.end(), true);
-    args.tiles = tiles.data();
+    DeviceArray<int4> device_tiles(tiles);
+    args.tiles = device_tiles.data();
     args.n_tiles = static_cast<int32_t>(tiles.size());
     attention_prefill(Stream{}, args);
+    step.read();
     step.check(done, limit, options.format == Format::F16 ? "prefill f16" : "prefill f32");
 }
 
@@ -136,15 +137,14 @@ LLMCORE_TEST(cuda_attention_nothing_seen) {
             Step step(random, options, {{5, 2}});
             step.positions = {-1, -1};
             step.table.assign(step.table.size(), 1 << 30);
-            int4 tile = {0, 0, 2, 0};
+            DeviceArray<int4> tile(std::vector<int4>{{0, 0, 2, 0}});
             AttentionStepArgs args = step.args();
-            args.step.positions = step.positions.data();
-            args.step.block_table = step.table.data();
             for (bool is_prefill : {false, true}) {
-                std::fill(step.out.begin(), step.out.end(), kNaN);
-                args.tiles = is_prefill ? &tile : nullptr;
+                step.poison_out();
+                args.tiles = is_prefill ? tile.data() : nullptr;
                 args.n_tiles = is_prefill ? 1 : 0;
                 is_prefill ? attention_prefill(Stream{}, args) : attention_decode(Stream{}, args);
+                step.read();
                 bool is_zero = true;
                 for (int i = 0; i < 2 * head_dim; ++i) {
                     is_zero =
@@ -192,22 +192,27 @@ LLMCORE_TEST(cuda_rope_store) {
                 const bool with_norm = random.below(2) == 0;
                 const std::vector<float> q = step.q;
                 RopeStoreArgs args = {};
-                args.kv = step.args().kv;
-                args.q = step.q.data();
-                args.k = k.data();
-                args.v = v.data();
+                const AttentionStepArgs on_device = step.args();
+                DeviceArray<float> device_k(k), device_v(v), device_inv_freq(inv_freq), device_norm(norm);
+                args.kv = on_device.kv;
+                args.q = step.device_q->data();
+                args.k = device_k.data();
+                args.v = device_v.data();
                 args.q_stride = step.stride;
                 args.k_stride = args.v_stride = kv_stride;
-                args.step = step.view;
+                args.step = on_device.step;
                 args.n_heads = step.n_heads;
                 args.style = style;
                 args.rope_dims = rope_dims;
-                args.inv_freq = inv_freq.data();
+                args.inv_freq = device_inv_freq.data();
                 args.magnitude = 1.25F;
-                args.q_norm = with_norm ? norm.data() : nullptr;
-                args.k_norm = with_norm ? norm.data() + dims : nullptr;
+                args.q_norm = with_norm ? device_norm.data() : nullptr;
+                args.k_norm = with_norm ? device_norm.data() + dims : nullptr;
                 args.norm_eps = 1e-2F;
                 rope_store(Stream{}, args);
+                step.read();
+                const float* q_norm = with_norm ? norm.data() : nullptr;
+                const float* k_norm = with_norm ? norm.data() + dims : nullptr;
 
                 const auto rotated = [&](const float* x, const float* weight, int position) {
                     std::vector<double> y(x, x + dims);
@@ -241,13 +246,13 @@ LLMCORE_TEST(cuda_rope_store) {
                     const int position = step.positions[static_cast<std::size_t>(row)];
                     for (int head = 0; head < step.n_heads; ++head) {
                         const auto at = row * step.stride + head * head_dim;
-                        const auto want = rotated(q.data() + at, args.q_norm, position);
+                        const auto want = rotated(q.data() + at, q_norm, position);
                         const double error = test::relative_error(step.q.data() + at, want.data(), dims);
                         worst = std::isnan(error) ? HUGE_VAL : std::max(worst, error);
                     }
                     for (int head = 0; head < 2; ++head) {
                         const auto at = row * kv_stride + head * head_dim;
-                        const auto key = rotated(k.data() + at, args.k_norm, position);
+                        const auto key = rotated(k.data() + at, k_norm, position);
                         const std::vector<double> value(v.data() + at, v.data() + at + dims);
                         for (bool is_value : {false, true}) {
                             const double error =

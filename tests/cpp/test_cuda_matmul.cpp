@@ -1,5 +1,5 @@
-// matmul_bf16 against float64 sums. Compiled by a C++ compiler it runs the kernels through the emulation; by nvcc, on
-// the device, where it also reaches the kernels that the emulation has not.
+// matmul_bf16 against float64 sums. Compiled by a C++ compiler it runs the kernels through the emulation; by
+// nvcc, on the device, where it also reaches the kernels that the emulation has not.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -63,10 +63,11 @@ void round_to_bf16(std::vector<float>& values) {
     }
 }
 
-// Whether a weight on the device is the format's value rounded once to bf16: then only the order of sums is left.
+// Whether a weight on the device is the format's value rounded once to bf16: then only the order of sums is
+// left.
 bool rounded_once(Format format) {
-    return format == Format::F16 || format == Format::BF16 || format == Format::Q8_0 || format == Format::IQ4_NL ||
-           format == Format::MXFP4;
+    return format == Format::F16 || format == Format::BF16 || format == Format::Q8_0 ||
+           format == Format::IQ4_NL || format == Format::MXFP4;
 }
 
 std::vector<float> random_floats(std::int64_t count, Random& random) {
@@ -124,21 +125,18 @@ struct Case {
 };
 
 double activated(Activation activation, double gate, double up, bool has_up) {
-    double value = gate;
-    switch (activation) {
-        case Activation::silu: value = gate / (1.0 + std::exp(-gate)); break;
-        case Activation::gelu_tanh:
-            value = 0.5 * gate * (1.0 + std::tanh(0.7978845608 * (gate + 0.044715 * gate * gate * gate)));
-            break;
-        case Activation::gelu_erf: value = 0.5 * gate * (1.0 + std::erf(gate * 0.7071067812)); break;
-        case Activation::relu: value = std::max(gate, 0.0); break;
-        case Activation::tanh: value = std::tanh(gate); break;
-        case Activation::swiglu_clamped: {
-            const double g = std::min(gate, 7.0);
-            return g / (1.0 + std::exp(-1.702 * g)) * (std::clamp(up, -7.0, 7.0) + 1.0);
-        }
-        default: break;
+    if (activation == Activation::swiglu_clamped) {
+        const double g = std::min(gate, 7.0);
+        return g / (1.0 + std::exp(-1.702 * g)) * (std::clamp(up, -7.0, 7.0) + 1.0);
     }
+    const double cube = gate * gate * gate;
+    double value = gate;
+    if (activation == Activation::silu) value = gate / (1.0 + std::exp(-gate));
+    if (activation == Activation::gelu_tanh)
+        value = 0.5 * gate * (1.0 + std::tanh(0.7978845608 * (gate + 0.044715 * cube)));
+    if (activation == Activation::gelu_erf) value = 0.5 * gate * (1.0 + std::erf(gate * 0.7071067812));
+    if (activation == Activation::relu) value = std::max(gate, 0.0);
+    if (activation == Activation::tanh) value = std::tanh(gate);
     return has_up ? value * up : value;
 }
 
@@ -172,7 +170,8 @@ struct JobData {
 
     void make(const Case& c, const JobCase& job_case, Random& random) {
         what = job_case;
-        const std::int64_t experts = c.expert_begin.empty() ? 1 : static_cast<std::int64_t>(c.expert_begin.size()) - 1;
+        const std::int64_t experts =
+            c.expert_begin.empty() ? 1 : static_cast<std::int64_t>(c.expert_begin.size()) - 1;
         stride = what.n + 5;
         weights = make_weights(c.format, experts, what.n, c.k, random);
         job.weight = upload(weights.packed);
@@ -207,7 +206,8 @@ struct JobData {
         }
     }
 
-    double expected(const Case& c, const float* x, std::int64_t row, std::int64_t column, std::int64_t expert) const {
+    double expected(const Case& c, const float* x, std::int64_t row, std::int64_t column,
+                    std::int64_t expert) const {
         const std::int64_t at = expert * what.n + column;
         double sum = dot(x, weights.values.data() + at * c.k, c.k);
         double up_sum = what.up ? dot(x, up.values.data() + at * c.k, c.k) : 0.0;
@@ -228,12 +228,14 @@ struct JobData {
         for (std::int64_t row = 0; row < c.m; ++row) {
             std::int64_t expert = 0;
             if (!c.expert_begin.empty())
-                expert = std::upper_bound(c.expert_begin.begin(), c.expert_begin.end(), row) - c.expert_begin.begin() - 1;
+                expert = std::upper_bound(c.expert_begin.begin(), c.expert_begin.end(), row) -
+                         c.expert_begin.begin() - 1;
             for (std::int64_t column = 0; column < stride; ++column) {
                 const float value = got[static_cast<std::size_t>(row * stride + column)];
                 if (column >= what.n) {
-                    whole = whole && (what.residual ? value == residual[static_cast<std::size_t>(row * stride + column)]
-                                                    : std::isnan(value));
+                    whole = whole && (what.residual
+                                          ? value == residual[static_cast<std::size_t>(row * stride + column)]
+                                          : std::isnan(value));
                     continue;
                 }
                 const double right = expected(c, input.data() + row * c.k, row, column, expert);
@@ -242,14 +244,19 @@ struct JobData {
             }
         }
         const double relative = std::sqrt(error / norm);
-        CHECK_MSG(whole, "format " << static_cast<int>(c.format) << " m " << c.m << " n " << what.n << " k " << c.k);
-        CHECK_MSG(relative < limit, "relative error " << relative << " format " << static_cast<int>(c.format) << " m "
-                                                      << c.m << " n " << what.n << " k " << c.k << " up " << what.up);
+        CHECK_MSG(whole,
+                  "format " << static_cast<int>(c.format) << " m " << c.m << " n " << what.n << " k " << c.k);
+        CHECK_MSG(relative < limit, "relative error " << relative << " format " << static_cast<int>(c.format)
+                                                      << " m " << c.m << " n " << what.n << " k " << c.k
+                                                      << " up " << what.up);
     }
 };
 
 // multiprocessors 0: as the device has them. 1: blocks of many rows; many: of few.
 void run(const Case& c, int multiprocessors, std::uint64_t seed) {
+#if !defined(__CUDACC__)
+    set_emulation_seed(seed);
+#endif
     Random random(seed);
     std::vector<JobData> jobs(c.jobs.size());
     MatmulArgs args = {};
@@ -277,7 +284,8 @@ void run(const Case& c, int multiprocessors, std::uint64_t seed) {
     if (multiprocessors != 0) limits.multiprocessors = multiprocessors;
     matmul_bf16({}, limits, packing_of(c.format), args, device_input.as<std::uint16_t>());
     wait_for({});
-    for (const JobData& job : jobs) job.check(c, input, rounded_once(c.format) ? 1e-5 : job.what.up ? 6e-3 : 4e-3);
+    for (const JobData& job : jobs)
+        job.check(c, input, rounded_once(c.format) ? 1e-5 : job.what.up ? 6e-3 : 4e-3);
 }
 
 JobCase plain(std::int64_t n) {
@@ -287,17 +295,18 @@ JobCase plain(std::int64_t n) {
 }
 
 constexpr int kManyMultiprocessors = 1 << 20;
+constexpr Format kFormats[] = {Format::Q4_0,   Format::Q4_1,  Format::Q5_0, Format::Q5_1, Format::Q8_0,
+                               Format::Q4_K,   Format::Q5_K,  Format::Q6_K, Format::Q3_K, Format::IQ4_NL,
+                               Format::IQ4_XS, Format::MXFP4, Format::F16,  Format::BF16};
 
 }  // namespace
 
 LLMCORE_TEST(cuda_matmul_every_packing) {
-    const Format formats[] = {Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1,   Format::Q8_0,   Format::Q4_K,
-                              Format::Q5_K, Format::Q6_K, Format::Q3_K, Format::IQ4_NL, Format::IQ4_XS, Format::MXFP4,
-                              Format::F16,  Format::BF16};
     std::uint64_t seed = 1;
-    for (const Format format : formats) {
-        const bool super_blocks = format == Format::Q4_K || format == Format::Q5_K || format == Format::Q6_K ||
-                                  format == Format::Q3_K || format == Format::IQ4_XS;
+    for (const Format format : kFormats) {
+        const bool super_blocks = format == Format::Q4_K || format == Format::Q5_K ||
+                                  format == Format::Q6_K || format == Format::Q3_K ||
+                                  format == Format::IQ4_XS;
         JobCase glu = plain(40);
         glu.up = glu.bias = glu.residual = true;
         glu.activation = Activation::silu;
@@ -323,8 +332,8 @@ LLMCORE_TEST(cuda_matmul_epilogues) {
     for (const std::int64_t m : {9, 33, 65})
         for (const int multiprocessors : {1, kManyMultiprocessors}) {
             for (const Activation activation :
-                 {Activation::none, Activation::silu, Activation::gelu_tanh, Activation::gelu_erf, Activation::relu,
-                  Activation::tanh, Activation::swiglu_clamped}) {
+                 {Activation::none, Activation::silu, Activation::gelu_tanh, Activation::gelu_erf,
+                  Activation::relu, Activation::tanh, Activation::swiglu_clamped}) {
                 JobCase job = plain(40);
                 job.up = job.bias = true;
                 job.activation = activation;
@@ -343,9 +352,9 @@ LLMCORE_TEST(cuda_matmul_epilogues) {
 LLMCORE_TEST(cuda_matmul_experts) {
     std::uint64_t seed = 300;
     const std::vector<std::vector<std::int32_t>> segments = {
-        {0, 0, 1, 1, 20, 21},         // one expert has nearly all
-        {0, 5, 10, 15, 20, 25},       // even
-        {0, 90, 90, 90, 91, 100},     // more token blocks than the grid has
+        {0, 0, 1, 1, 20, 21},      // one expert has nearly all
+        {0, 5, 10, 15, 20, 25},    // even
+        {0, 90, 90, 90, 91, 100},  // more token blocks than the grid has
         {0, 17, 40, 40, 150, 210},
     };
     for (const std::vector<std::int32_t>& begin : segments)
@@ -367,9 +376,7 @@ LLMCORE_TEST(cuda_matmul_large) {
         return;
     }
     std::uint64_t seed = 400;
-    for (const Format format : {Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1, Format::Q8_0, Format::Q4_K,
-                                Format::Q5_K, Format::Q6_K, Format::Q3_K, Format::IQ4_NL, Format::IQ4_XS, Format::MXFP4,
-                                Format::F16, Format::BF16})
+    for (const Format format : kFormats)
         for (const std::int64_t m : {128, 300}) {
             JobCase glu = plain(200);
             glu.up = glu.bias = glu.residual = true;

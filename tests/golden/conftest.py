@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from native_build import build
 from tiny_files import fingerprint, write_gguf
 from tiny_models import MODELS, N_PROMPT, model_named
 
@@ -71,45 +72,77 @@ def golden(model_name: str) -> Golden:
 
 
 Runs = Callable[[str, str, str], Run]
+EmulatedRuns = Callable[[str, str], Run]
 
 
 @pytest.fixture(scope="session")
-def golden_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Runs of a model by name, instruction set and cache type; each process handles all models."""
+def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all models' files."""
     folder = tmp_path_factory.mktemp("golden")
     for model in MODELS:
         write_gguf(model, folder / f"{model.name}.gguf")
+    return folder
+
+
+def run_all(models: Path, out: Path, device: str, kv_cache_type: str, **environment: str) -> None:
+    """Runs all models in one process, which leaves what it computed in the folder `out`."""
+    out.mkdir()
+    jobs = [
+        {
+            "model": str(models / f"{model.name}.gguf"),
+            "ids": golden_of(model.name).ids,
+            "prompts": list(PROMPTS),
+            "n_ctx": model.n_ctx,
+            "device": device,
+            "kv_cache_type": kv_cache_type,
+            "out": str(out / f"{model.name}.npz"),
+        }
+        for model in MODELS
+    ]
+    job_file = out / "jobs.json"
+    job_file.write_text(json.dumps(jobs), encoding="utf-8")
+    command = [sys.executable, str(WORKER), str(job_file)]
+    result = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+
+
+def run_of(name: str, out: Path) -> Run:
+    path = out / f"{name}.npz"
+    error = path.with_name(path.name + ".error")
+    assert not error.exists(), error.read_text(encoding="utf-8")
+    with np.load(path) as saved:
+        return Run(saved["logits"], saved["sequences"], saved["logprobs"])
+
+
+@pytest.fixture(scope="session")
+def golden_runs(golden_models: Path) -> Runs:
+    """Runs of a model by name, instruction set and cache type; each process handles all models."""
 
     @lru_cache(None)
-    def run_all(isa: str, kv_cache_type: str) -> Path:
-        out = folder / f"{isa}-{kv_cache_type}"
-        out.mkdir()
-        jobs = [
-            {
-                "model": str(folder / f"{model.name}.gguf"),
-                "ids": golden_of(model.name).ids,
-                "prompts": list(PROMPTS),
-                "n_ctx": model.n_ctx,
-                "kv_cache_type": kv_cache_type,
-                "out": str(out / f"{model.name}.npz"),
-            }
-            for model in MODELS
-        ]
-        job_file = out / "jobs.json"
-        job_file.write_text(json.dumps(jobs), encoding="utf-8")
-        environment = {**os.environ, "LLMCORE_ISA": isa}
-        command = [sys.executable, str(WORKER), str(job_file)]
-        result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=600
-        )
-        assert result.returncode == 0, result.stderr[-4000:]
+    def folder_of(isa: str, kv_cache_type: str) -> Path:
+        out = golden_models / f"{isa}-{kv_cache_type}"
+        run_all(golden_models, out, "cpu", kv_cache_type, LLMCORE_ISA=isa)
         return out
 
-    def run(name: str, isa: str, kv_cache_type: str) -> Run:
-        path = run_all(isa, kv_cache_type) / f"{name}.npz"
-        error = path.with_name(path.name + ".error")
-        assert not error.exists(), error.read_text(encoding="utf-8")
-        with np.load(path) as saved:
-            return Run(saved["logits"], saved["sequences"], saved["logprobs"])
+    return lambda name, isa, kv_cache_type: run_of(name, folder_of(isa, kv_cache_type))
 
-    return run
+
+@pytest.fixture(scope="session")
+def emulated_cuda(repository: Path) -> Path:
+    """The CUDA backend's library as it runs on the CPU."""
+    return build(repository, "plain", "llmcore_cuda_emulated") / "libllmcore_cuda_emulated.so"
+
+
+@pytest.fixture(scope="session")
+def emulated_runs(golden_models: Path, emulated_cuda: Path) -> EmulatedRuns:
+    """Runs of a model by name and cache type on the emulated CUDA backend."""
+
+    @lru_cache(None)
+    def folder_of(kv_cache_type: str) -> Path:
+        out = golden_models / f"cuda-{kv_cache_type}"
+        run_all(golden_models, out, "cuda", kv_cache_type, LLMCORE_CUDA_LIBRARY=str(emulated_cuda))
+        return out
+
+    return lambda name, kv_cache_type: run_of(name, folder_of(kv_cache_type))

@@ -1,9 +1,9 @@
 """Runs a list of models in one process of its own, so that LLMCORE_ISA can be set for it, and saves what
 they compute.
 
-Usage: golden_worker.py JOB.json, a list of {"model", "ids", "prompts", "n_ctx", "kv_cache_type", "out"}.
-`prompts` are lengths: so many tokens of `ids` are given, the rest has to be generated, all at once, which
-splits prompts and mixes them with decoding. A model that fails leaves OUT.error, the traceback, behind.
+Usage: golden_worker.py JOB.json, a list of {"model", "ids", "prompts", "n_ctx", "device", "kv_cache_type",
+"out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has to be generated, all at once,
+which splits prompts and mixes them with decoding. A model that fails leaves OUT.error, the traceback, behind.
 """
 
 import json
@@ -30,6 +30,7 @@ def run(job: dict) -> None:
         job["model"],
         threads=1,
         n_ctx=job["n_ctx"],
+        device=job["device"],
         max_batch=len(job["prompts"]),
         kv_cache_type=job["kv_cache_type"],
     ) as llm:

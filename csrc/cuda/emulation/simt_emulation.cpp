@@ -381,7 +381,7 @@ void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, const std::functi
         fail(ErrorCode::internal, "cuda emulation", what, std::to_string(got), expected);
     };
     if (threads == 0 || threads > emulation::kMaxThreads) refuse("threads of a block", threads, "1 to 1024");
-    if (shared_bytes > kEmulatedSharedBytes) refuse("bytes of shared memory", shared_bytes, "up to 99 KiB");
+    if (shared_bytes > kEmulatedSharedBytes) refuse("bytes of shared memory", shared_bytes, "up to 227 KiB");
     if (grid.x == 0 || grid.x > 0x7FFFFFFFU) refuse("grid x", grid.x, "1 to 2^31 - 1");
     if (grid.y == 0 || grid.y > 0xFFFFU) refuse("grid y", grid.y, "1 to 65535");
     if (grid.z == 0 || grid.z > 0xFFFFU) refuse("grid z", grid.z, "1 to 65535");

@@ -36,7 +36,7 @@ void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, const std::functi
 // The order of blocks and threads of all launches from now on, on all system threads.
 void set_emulation_seed(uint64_t seed);
 
-constexpr size_t kEmulatedSharedBytes = 99 * 1024;
+constexpr size_t kEmulatedSharedBytes = 227 * 1024;
 
 namespace emulation {
 
@@ -120,6 +120,7 @@ T __shfl_up_sync(uint32_t mask, T value, unsigned delta, int width = 32) {
 void copy_async16(void* shared, const void* global, int bytes);
 inline void copy_async16(void* shared, const void* global) { copy_async16(shared, global, 16); }
 void copy_async_commit();
+inline void prefetch_l2(const void*, int) {}
 namespace emulation {
 void copy_async_wait(int pending);
 }

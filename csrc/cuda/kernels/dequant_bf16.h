@@ -9,10 +9,11 @@ template <Packing P>
 struct DequantBf16 {
     using Format = Packed<P>;
     static constexpr int kBytes = Format::kBytes;
-    // Codes without a zero point are centred before they meet the scale: what is left of the minimum is then small
-    // beside the values, and so is its rounding to bf16.
+    // Codes without a zero point are centred before they meet the scale: what is left of the minimum is then
+    // small beside the values, and so is its rounding to bf16.
     static constexpr int kBits = P == Packing::q5_1 || P == Packing::q5_k ? 5 : 4;
-    static constexpr int kCentre = Format::kHasMin && !Format::kSigned ? Format::kZero + (1 << (kBits - 1)) : Format::kZero;
+    static constexpr int kCentre =
+        Format::kHasMin && !Format::kSigned ? Format::kZero + (1 << (kBits - 1)) : Format::kZero;
 
     struct Group {
         uint32_t scale[2], min[2];  // of rows g and g + 8: bf16 pairs, or with kSigned floats
@@ -39,7 +40,8 @@ struct DequantBf16 {
     }
 
     // Four codes of one row to the bf16 pairs of columns (0, 1) and (2, 3).
-    SIMT_DEVICE static void pairs(uint32_t codes, uint32_t scale, uint32_t min, uint32_t& low, uint32_t& high) {
+    SIMT_DEVICE static void pairs(uint32_t codes, uint32_t scale, uint32_t min, uint32_t& low,
+                                  uint32_t& high) {
         if constexpr (Format::kSigned) {
             const uint32_t biased = codes ^ 0x80808080U;
             const float s = __uint_as_float(scale);
@@ -51,7 +53,7 @@ struct DequantBf16 {
             low = pack_bf16x2(v0, v1);
             high = pack_bf16x2(v2, v3);
         } else {
-            constexpr uint32_t kBias = (0x4300U + kCentre) * 0x10001U;  // 128 + kCentre, twice
+            constexpr uint32_t kBias = (0x4300U + kCentre) * 0x10001U;         // 128 + kCentre, twice
             low = bf16x2_sub(__byte_perm(codes, 0x43434343U, 0x4140), kBias);  // 128 + code, exact
             high = bf16x2_sub(__byte_perm(codes, 0x43434343U, 0x4342), kBias);
             if constexpr (Format::kHasMin) {

@@ -1,9 +1,9 @@
-// Products for up to 8 rows of activations: as fast as the weights arrive. Integer codes meet int8 activations in
-// mma m16n8k32 (an eighth of it is used at one row, which costs no time: memory is the limit), floats meet floats.
+// Products for up to 8 rows of activations: as fast as the weights arrive. Integer codes meet int8 activations, one row
+// by dp4a, more in mma m16n8k32; floats meet floats.
 //
-// A block takes tiles of 16 weight rows, its warps every n-th super-tile of each. A warp streams its super-tiles
-// through a ring of its own in shared memory, across the borders of tiles, so that copies never pause; the first are
-// under way before the kernels before this one have ended.
+// A block a multiprocessor takes tiles of 16 weight rows, its warps every n-th super-tile. A warp streams its
+// super-tiles through a ring of its own in shared memory, across the borders of tiles, so that copies never pause; the
+// first are under way before the kernels before this one have ended, for which two such blocks fit a multiprocessor.
 #pragma once
 
 #include <cstdint>

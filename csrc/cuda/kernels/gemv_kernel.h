@@ -6,35 +6,43 @@
 
 namespace llmcore::cuda {
 
-constexpr int kGemvWarps = 8;
-constexpr int32_t kMagicBits = 0x4B400000;      // 1.5 * 2^23: integers added to it are floats at once
+constexpr int kGemvStages = 2;
+constexpr int kWarmTiles = 2;  // that a warp asks for beyond its ring, before its input is there
+constexpr int32_t kMagicBits = 0x4B400000;  // 1.5 * 2^23: integers added to it are floats at once
 constexpr float kMagic = 12582912.0F;
 
 SIMT_BOTH constexpr bool is_float(Packing packing) { return packing == Packing::f16 || packing == Packing::bf16; }
 
+// What a warp copies at a time, and how many warps a block has: so many that two blocks fit a multiprocessor.
 template <Packing P>
 struct GemvTile {
-    static constexpr int kBytes = Packed<P>::kBytes;
-    static constexpr int kGroup = Packed<P>::kGroup;
+    static constexpr int kBytes = Packed<P>::kBytes / (is_float(P) ? 2 : 1);
+    static constexpr int kColumns = is_float(P) ? kTileCols / 2 : kTileCols;
+    static constexpr int kFitting = 94 * 1024 / (kGemvStages * kBytes);
+    static constexpr int kWarps = kFitting < 16 ? kFitting : 16;
 };
-template <>
-struct GemvTile<Packing::f16> {
-    static constexpr int kBytes = 8192;
-    static constexpr int kGroup = 32;
-};
-template <>
-struct GemvTile<Packing::bf16> : GemvTile<Packing::f16> {};
 
-// Where things lie in shared memory. Columns: activation rows that results are kept for, 2, 4 or 8.
+template <Packing P>
+SIMT_BOTH constexpr int group_columns() {
+    if constexpr (is_float(P))
+        return 32;
+    else
+        return Packed<P>::kGroup;
+}
+
+// Where things lie in shared memory. Columns: activation rows that results are kept for: 1, 2, 4 or 8.
 template <Packing P, int Columns>
 struct GemvShared {
     int64_t ring, codes, scales, extras, partials, scratch, bytes;
     int64_t code_stride;  // of an activation row
 
-    SIMT_BOTH GemvShared(int m, int64_t k, int stages) {
+    // A word a group and column; with one column, dp4a's: a word a group and each of the four lanes that share it.
+    static constexpr int kExtras = Columns == 1 ? 4 : Columns;
+
+    SIMT_BOTH GemvShared(int m, int64_t k) {
         const int64_t padded = tiles_of(k, kTileCols) * kTileCols;
         ring = 0;
-        codes = ring + int64_t{kGemvWarps} * stages * GemvTile<P>::kBytes;
+        codes = ring + int64_t{GemvTile<P>::kWarps} * kGemvStages * GemvTile<P>::kBytes;
         if (is_float(P)) {
             code_stride = padded * 4;
             scales = extras = codes + m * code_stride;
@@ -43,13 +51,14 @@ struct GemvShared {
             scales = codes + m * code_stride;
             extras = scales + padded / 32 * Columns * 4;
         }
-        partials = extras + (is_float(P) ? 0 : padded / GemvTile<P>::kGroup * Columns * 4);
-        scratch = partials + int64_t{2} * kGemvWarps * 2 * kTileRows * Columns * 4;
-        bytes = scratch + kGemvWarps * 4;
+        partials = extras + (is_float(P) ? 0 : padded / group_columns<P>() * kExtras * 4);
+        scratch = partials + int64_t{2} * GemvTile<P>::kWarps * 2 * kTileRows * Columns * 4;
+        bytes = scratch + GemvTile<P>::kWarps * 4;
     }
 };
 
-// Which super-tiles a warp copies: those of its block's units, gate before up, every kGemvWarps-th of a tile's.
+// Where a warp's copies are: of its block's units, gate before up, every kWarps-th super-tile, counted on from unit to
+// unit, so that each warp has as many.
 struct GemvCursor {
     const unsigned char* base = nullptr;  // of the current tile
     const unsigned char* up_base = nullptr;
@@ -79,9 +88,10 @@ SIMT_BOTH int count_units(const MatmulArgs& args) {
     return units;
 }
 
-template <Packing P, int Columns, int Stages>
+template <Packing P, int Columns>
 struct Gemv {
     using Tile = GemvTile<P>;
+    static constexpr int kWarps = Tile::kWarps;
 
     const GemvArgs& args;
     const GemvShared<P, Columns> where;
@@ -95,16 +105,15 @@ struct Gemv {
 
     SIMT_DEVICE explicit Gemv(const GemvArgs& a)
         : args(a),
-          where(a.matmul.m, a.matmul.k, Stages),
+          where(a.matmul.m, a.matmul.k),
           shared(shared_memory()),
-          k_tiles(static_cast<int>(tiles_of(a.matmul.k, kTileCols))),
+          k_tiles(static_cast<int>(tiles_of(a.matmul.k, kTileCols)) * (kTileCols / Tile::kColumns)),
           n_units(count_units(a.matmul)),
           tile_row_bytes(static_cast<int64_t>(k_tiles) * Tile::kBytes) {}
 
     SIMT_DEVICE void enter_unit(int unit) {
         cursor.unit = unit;
         cursor.in_up = false;
-        cursor.k_tile = warp;
         if (unit >= n_units) return;
         const GemvUnit found = find_unit(args.matmul, unit);
         const MatmulJob& job = args.matmul.jobs[found.job];
@@ -112,31 +121,51 @@ struct Gemv {
         cursor.up_base = job.up == nullptr ? nullptr : job.up + found.tile * tile_row_bytes;
     }
 
+    // Brings the cursor to a super-tile that is there, or beyond the last unit. A matrix may have fewer super-tiles a
+    // row than there are warps: then some have none of it.
+    SIMT_DEVICE void settle() {
+        while (cursor.unit < n_units && cursor.k_tile >= k_tiles) {
+            cursor.k_tile -= k_tiles;
+            if (cursor.up_base != nullptr && !cursor.in_up)
+                cursor.in_up = true;
+            else
+                enter_unit(cursor.unit + static_cast<int>(gridDim.x));
+        }
+    }
+    SIMT_DEVICE const unsigned char* next_copy() const {
+        return (cursor.in_up ? cursor.up_base : cursor.base) + static_cast<int64_t>(cursor.k_tile) * Tile::kBytes;
+    }
+
     SIMT_DEVICE void copy_next(int stage) {
-        if (cursor.unit < n_units && cursor.k_tile < k_tiles) {
-            const unsigned char* from = (cursor.in_up ? cursor.up_base : cursor.base) +
-                                        static_cast<int64_t>(cursor.k_tile) * Tile::kBytes;
+        settle();
+        if (cursor.unit < n_units) {
+            const unsigned char* from = next_copy();
             unsigned char* to = stage_of(stage);
 #pragma unroll
             for (int piece = 0; piece < (Tile::kBytes / 16 + kWarp - 1) / kWarp; ++piece) {
                 const int offset = (piece * kWarp + lane) * 16;
                 if (offset < Tile::kBytes) copy_async16(to + offset, from + offset);
             }
-            cursor.k_tile += kGemvWarps;
-            if (cursor.k_tile >= k_tiles) {
-                if (cursor.up_base != nullptr && !cursor.in_up) {
-                    cursor.in_up = true;
-                    cursor.k_tile = warp;
-                } else {
-                    enter_unit(cursor.unit + static_cast<int>(gridDim.x));
-                }
-            }
+            cursor.k_tile += kWarps;
         }
         copy_async_commit();
     }
 
+    // Memory would idle while the ring is full and the input is not there: what comes next goes to the second-level
+    // cache meanwhile.
+    SIMT_DEVICE void warm_cache() {
+        const GemvCursor ring_end = cursor;
+        for (int i = 0; i < kWarmTiles; ++i) {
+            settle();
+            if (cursor.unit >= n_units) break;
+            if (lane == 0) prefetch_l2(next_copy(), Tile::kBytes);
+            cursor.k_tile += kWarps;
+        }
+        cursor = ring_end;
+    }
+
     SIMT_DEVICE unsigned char* stage_of(int stage) const {
-        return shared + where.ring + (warp * Stages + stage) * int64_t{Tile::kBytes};
+        return shared + where.ring + (warp * kGemvStages + stage) * int64_t{Tile::kBytes};
     }
     SIMT_DEVICE float* scales() const { return reinterpret_cast<float*>(shared + where.scales); }
     SIMT_DEVICE uint32_t* extras() const { return reinterpret_cast<uint32_t*>(shared + where.extras); }
@@ -152,15 +181,22 @@ struct Gemv {
         }
     }
 
-    SIMT_DEVICE void store_codes(int row, int column, uint32_t word, float scale, int sum, int other_sum) {
+    // By all lanes of a warp. `sum`: of the four codes in `word`.
+    SIMT_DEVICE void store_codes(int row, int column, uint32_t word, float scale, int sum) {
+        constexpr bool kWide = group_columns<P>() == 32;
         *reinterpret_cast<uint32_t*>(shared + where.codes + row * where.code_stride + column) = word;
-        if (column % 32 == 0) {
-            scales()[column / 32 * Columns + row] = scale;
-            if constexpr (Tile::kGroup == 32)
-                extras()[column / 32 * Columns + row] = extra_of(sum + other_sum, scale);
+        if (column % 32 == 0) scales()[column / 32 * Columns + row] = scale;
+        if constexpr (Columns == 1) {
+            const int other = __shfl_xor_sync(kFullWarp, sum, 4);
+            if (!kWide || column % 32 < 16)
+                extras()[column / group_columns<P>() * 4 + column % 16 / 4] =
+                    extra_of(kWide ? sum + other : sum, scale);
+        } else {
+            const int sum16 = sum_of_16(sum);
+            const int other = __shfl_xor_sync(kFullWarp, sum16, 4);
+            if (column % group_columns<P>() == 0)
+                extras()[column / group_columns<P>() * Columns + row] = extra_of(kWide ? sum16 + other : sum16, scale);
         }
-        if constexpr (Tile::kGroup == 16)
-            if (column % 16 == 0) extras()[column / 16 * Columns + row] = extra_of(sum, scale);
     }
 
     // Brings the activations to shared memory.
@@ -172,11 +208,10 @@ struct Gemv {
         } else if (args.packed == nullptr) {
             for (int row = 0; row < m; ++row)
                 pack_row(args.input, row, scratch, [&](int column, uint32_t word, float scale, int sum) {
-                    const int other = __shfl_xor_sync(kFullWarp, sum, 4);
-                    store_codes(row, column, word, scale, sum, other);
+                    store_codes(row, column, word, scale, sum);
                 });
         } else {
-            const int padded = k_tiles * kTileCols;
+            const int padded = k_tiles * Tile::kColumns;
             const int64_t row_bytes = q8_row_bytes(args.matmul.k);
             for (int i = static_cast<int>(threadIdx.x); i < m * (padded / 16); i += blockDim.x) {
                 const int row = i / (padded / 16);
@@ -188,7 +223,7 @@ struct Gemv {
                 const auto* sums = reinterpret_cast<const int32_t*>(from + padded + padded / 32 * 4);
                 const float scale = row_scales[group / 2];
                 if (group % 2 == 0) scales()[group / 2 * Columns + row] = scale;
-                if constexpr (Tile::kGroup == 16) {
+                if constexpr (group_columns<P>() == 16) {
                     extras()[group * Columns + row] = extra_of(sums[group], scale);
                 } else {
                     if (group % 2 == 0)
@@ -201,7 +236,7 @@ struct Gemv {
 
     SIMT_DEVICE void take_floats(float* scratch) {
         const PackInput& input = args.input;
-        const int padded = k_tiles * kTileCols;
+        const int padded = k_tiles * Tile::kColumns;
         for (int row = 0; row < args.matmul.m; ++row) {
             const float* x = input.rows + row * input.stride;
             auto* to = reinterpret_cast<float*>(shared + where.codes + row * where.code_stride);
@@ -236,12 +271,60 @@ struct Gemv {
             const uint32_t b1 = live ? high : 0U;
             const int group32 = k_tile * (kTileCols / 32) + step;
             const float2 scale = *reinterpret_cast<const float2*>(scales() + group32 * Columns + pair);
-            if constexpr (Tile::kGroup == 32) {
+            if constexpr (group_columns<P>() == 32) {
                 add_group(tile, step, group32, a[0], a[1], a[2], a[3], b0, b1, scale, pair, sums);
             } else {
                 add_group(tile, 2 * step, 2 * group32, a[0], a[1], 0, 0, b0, 0, scale, pair, sums);
                 add_group(tile, 2 * step + 1, 2 * group32 + 1, a[2], a[3], 0, 0, b1, 0, scale, pair, sums);
             }
+        }
+    }
+
+    // The same for one row, of this lane's columns alone: sums[0]: row g, sums[2]: row g + 8.
+    SIMT_DEVICE void add_dots(const unsigned char* tile, int k_tile, float (&sums)[4]) const {
+        const int t = lane % 4;
+        const unsigned char* row = shared + where.codes + k_tile * kTileCols + 4 * t;
+#pragma unroll
+        for (int step = 0; step < kTileCols / 32; ++step) {
+            uint32_t a[4];
+            Packed<P>::codes(tile, lane, step, a);
+            const uint32_t low = *reinterpret_cast<const uint32_t*>(row + 32 * step);
+            const uint32_t high = *reinterpret_cast<const uint32_t*>(row + 32 * step + 16);
+            const int group32 = k_tile * (kTileCols / 32) + step;
+            const float act_scale = scales()[group32];
+            if constexpr (group_columns<P>() == 32) {
+                const uint32_t extra = extras()[group32 * 4 + t];
+                const int start = start_of(extra);
+                add_dot(tile, step, dot4(a[2], high, dot4(a[0], low, start)),
+                        dot4(a[3], high, dot4(a[1], low, start)), act_scale, extra, sums);
+            } else {
+                const uint32_t first = extras()[group32 * 8 + t];
+                const uint32_t second = extras()[group32 * 8 + 4 + t];
+                add_dot(tile, 2 * step, dot4(a[0], low, start_of(first)), dot4(a[1], low, start_of(first)), act_scale,
+                        first, sums);
+                add_dot(tile, 2 * step + 1, dot4(a[2], high, start_of(second)), dot4(a[3], high, start_of(second)),
+                        act_scale, second, sums);
+            }
+        }
+    }
+
+    SIMT_DEVICE static int dot4(uint32_t codes, uint32_t activations, int start) {
+        return __dp4a(static_cast<int>(codes), static_cast<int>(activations), start);
+    }
+    SIMT_DEVICE static int start_of(uint32_t extra) {
+        return Packed<P>::kHasMin ? kMagicBits : static_cast<int>(extra);
+    }
+
+    SIMT_DEVICE static void add_dot(const unsigned char* tile, int group, int dot0, int dot1, float act_scale,
+                                    uint32_t extra, float (&sums)[4]) {
+        float scale[2];
+        float min[2] = {0.0F, 0.0F};
+        Packed<P>::scales(tile, static_cast<int>(threadIdx.x) % kWarp, group, scale, min);
+        sums[0] = fmaf((__int_as_float(dot0) - kMagic) * act_scale, scale[0], sums[0]);
+        sums[2] = fmaf((__int_as_float(dot1) - kMagic) * act_scale, scale[1], sums[2]);
+        if constexpr (Packed<P>::kHasMin) {
+            sums[0] = fmaf(__uint_as_float(extra), min[0], sums[0]);
+            sums[2] = fmaf(__uint_as_float(extra), min[1], sums[2]);
         }
     }
 
@@ -277,13 +360,13 @@ struct Gemv {
             return P == Packing::f16 ? half_to_float(static_cast<uint16_t>(bits)) : bf16_to_float(static_cast<uint16_t>(bits));
         };
 #pragma unroll 4
-        for (int slot = 0; slot < 16; ++slot) {
+        for (int slot = 0; slot < Tile::kColumns / 16; ++slot) {
             float4 x[2];
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 const int row = i < args.matmul.m ? i : 0;
                 x[i] = *reinterpret_cast<const float4*>(shared + where.codes + row * where.code_stride +
-                                                        (k_tile * kTileCols + slot * 16 + lane % 4 * 4) * 4);
+                                                        (k_tile * Tile::kColumns + slot * 16 + lane % 4 * 4) * 4);
             }
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
@@ -299,6 +382,8 @@ struct Gemv {
     SIMT_DEVICE void add_tile(const unsigned char* tile, int k_tile, float (&sums)[4]) const {
         if constexpr (is_float(P))
             add_floats(tile, k_tile, sums);
+        else if constexpr (Columns == 1)
+            add_dots(tile, k_tile, sums);
         else
             add_codes(tile, k_tile, sums);
     }
@@ -306,7 +391,7 @@ struct Gemv {
     SIMT_DEVICE void store_partials(float* partials, int which, float (&sums)[4]) const {
         const int g = lane / 4;
         const int t = lane % 4;
-        if constexpr (is_float(P)) {
+        if constexpr (is_float(P) || Columns == 1) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 sums[i] += __shfl_xor_sync(kFullWarp, sums[i], 1);
@@ -317,9 +402,11 @@ struct Gemv {
         if (2 * t >= Columns) return;
         float* to = partials + ((warp * 2 + which) * kTileRows + g) * Columns + 2 * t;
         to[0] = sums[0];
-        to[1] = sums[1];
         to[8 * Columns] = sums[2];
-        to[8 * Columns + 1] = sums[3];
+        if constexpr (Columns > 1) {
+            to[1] = sums[1];
+            to[8 * Columns + 1] = sums[3];
+        }
     }
 
     // One warp adds up what all warps have and writes the results.
@@ -333,7 +420,7 @@ struct Gemv {
             float sum = 0.0F;
             float up_sum = 0.0F;
 #pragma unroll
-            for (int w = 0; w < kGemvWarps; ++w) {
+            for (int w = 0; w < kWarps; ++w) {
                 sum += partials[(w * 2 * kTileRows + in_tile) * Columns + row];
                 if (job.up != nullptr) up_sum += partials[((w * 2 + 1) * kTileRows + in_tile) * Columns + row];
             }
@@ -342,88 +429,85 @@ struct Gemv {
     }
 
     SIMT_DEVICE void run() {
+        cursor.k_tile = warp;
         enter_unit(static_cast<int>(blockIdx.x));
-        for (int stage = 0; stage < Stages; ++stage) copy_next(stage);
+        for (int stage = 0; stage < kGemvStages; ++stage) copy_next(stage);
+        warm_cache();
         previous_kernels_done();
         take_input();
         auto* partials = reinterpret_cast<float*>(shared + where.partials);
         int stage = 0;
         int turn = 0;
+        int k_tile = warp;
         for (int index = static_cast<int>(blockIdx.x); index < n_units; index += static_cast<int>(gridDim.x), ++turn) {
             const GemvUnit unit = find_unit(args.matmul, index);
             const int halves = args.matmul.jobs[unit.job].up == nullptr ? 1 : 2;
-            float* turn_partials = partials + turn % 2 * kGemvWarps * 2 * kTileRows * Columns;
+            float* turn_partials = partials + turn % 2 * kWarps * 2 * kTileRows * Columns;
             for (int which = 0; which < halves; ++which) {
                 float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
-                for (int k_tile = warp; k_tile < k_tiles; k_tile += kGemvWarps) {
-                    copy_async_wait<Stages - 1>();
+                for (; k_tile < k_tiles; k_tile += kWarps) {
+                    copy_async_wait<kGemvStages - 1>();
                     __syncwarp();
                     add_tile(stage_of(stage), k_tile, sums);
                     __syncwarp();
                     copy_next(stage);
-                    stage = stage + 1 == Stages ? 0 : stage + 1;
+                    stage = stage + 1 == kGemvStages ? 0 : stage + 1;
                 }
+                k_tile -= k_tiles;
                 store_partials(turn_partials, which, sums);
             }
             __syncthreads();
-            if (warp == turn % kGemvWarps) finish_unit(turn_partials, unit);
+            if (warp == turn % kWarps) finish_unit(turn_partials, unit);
         }
         copy_async_wait<0>();
     }
 };
 
-// Blocks of a multiprocessor that registers must suffice for: two, and as many as can be of the next kernel.
-SIMT_BOTH constexpr int gemv_blocks(Packing packing) {
-    return packing == Packing::q4_0 || is_float(packing) ? 4 : packing == Packing::s8x16 ? 2 : 3;
-}
-
-template <Packing P, int Columns, int Stages>
-SIMT_GLOBAL void SIMT_BOUNDS(kGemvWarps* kWarp, gemv_blocks(P)) gemv_kernel(const GemvArgs args) {
+template <Packing P, int Columns>
+SIMT_GLOBAL void SIMT_BOUNDS(GemvTile<P>::kWarps* kWarp, 2) gemv_kernel(const GemvArgs args) {
     next_kernel_may_start();
-    Gemv<P, Columns, Stages>(args).run();
+    Gemv<P, Columns>(args).run();
 }
-
-// Shared memory that one block may take so that two of this kernel and of the next one fit a multiprocessor.
-constexpr int64_t kSharedOverhead = 1024;
 
 template <Packing P, int Columns>
 void launch_gemv(const Stream& stream, const DeviceLimits& limits, const GemvArgs& args) {
-    const auto bytes = [&](int stages) { return GemvShared<P, Columns>(args.matmul.m, args.matmul.k, stages).bytes; };
-    const auto per_multiprocessor = static_cast<int64_t>(limits.shared_bytes_per_multiprocessor);
-    const int64_t quarter = per_multiprocessor / 4 - kSharedOverhead;
     const int units = count_units(args.matmul);
-    const auto start = [&](auto kernel, int stages) {
-        const int64_t fitting = per_multiprocessor / (bytes(stages) + kSharedOverhead);
-        const int blocks = fitting >= 2 ? 2 : 1;
-        const LaunchShape shape = {
-            .grid_x = static_cast<unsigned>(units < blocks * limits.multiprocessors ? units : blocks * limits.multiprocessors),
-            .threads = kGemvWarps * kWarp,
-            .shared_bytes = static_cast<std::size_t>(bytes(stages))};
-        launch(stream, kernel, shape, args);
-    };
-    if (bytes(4) <= quarter + 40 * 1024 && !is_float(P))
-        start(gemv_kernel<P, Columns, 4>, 4);
-    else
-        start(gemv_kernel<P, Columns, 2>, 2);
+    const LaunchShape shape = {
+        .grid_x = static_cast<unsigned>(units < limits.multiprocessors ? units : limits.multiprocessors),
+        .threads = GemvTile<P>::kWarps * kWarp,
+        .shared_bytes = static_cast<std::size_t>(GemvShared<P, Columns>(args.matmul.m, args.matmul.k).bytes)};
+    launch(stream, gemv_kernel<P, Columns>, shape, args);
 }
 
 template <Packing P>
 void gemv_of(const Stream& stream, const DeviceLimits& limits, const GemvArgs& args) {
-    if (args.matmul.m <= 2)
+    if (args.matmul.m == 1)
+        launch_gemv<P, 1>(stream, limits, args);
+    else if (args.matmul.m == 2)
         launch_gemv<P, 2>(stream, limits, args);
-    else if (args.matmul.m <= 4)
-        launch_gemv<P, 4>(stream, limits, args);
-    else
-        launch_gemv<P, 8>(stream, limits, args);
+    if constexpr (!is_float(P)) {
+        if (args.matmul.m > 4)
+            launch_gemv<P, 8>(stream, limits, args);
+        else if (args.matmul.m > 2)
+            launch_gemv<P, 4>(stream, limits, args);
+    }
 }
 
-// Rows for which the smaller ring fits a block.
+template <Packing P, int Columns>
+bool gemv_fits(const DeviceLimits& limits, int rows, int64_t k) {
+    return GemvShared<P, Columns>(rows, k).bytes <= static_cast<int64_t>(limits.shared_bytes_per_block);
+}
+
+// Rows that fit a block's shared memory.
 template <Packing P>
 int gemv_rows_of(const DeviceLimits& limits, int64_t k) {
-    const int most = is_float(P) ? 2 : kGemvRows;
-    for (int rows = most; rows > 0; --rows)
-        if (GemvShared<P, kGemvRows>(rows, k, 2).bytes <= static_cast<int64_t>(limits.shared_bytes_per_block)) return rows;
-    return 0;
+    if constexpr (!is_float(P)) {
+        for (int rows = kGemvRows; rows > 4; --rows)
+            if (gemv_fits<P, 8>(limits, rows, k)) return rows;
+        for (int rows = 4; rows > 2; --rows)
+            if (gemv_fits<P, 4>(limits, rows, k)) return rows;
+    }
+    return gemv_fits<P, 2>(limits, 2, k) ? 2 : gemv_fits<P, 1>(limits, 1, k) ? 1 : 0;
 }
 
 }  // namespace llmcore::cuda

@@ -29,23 +29,24 @@ bool make_input_map(CUtensorMap& map, const uint16_t* input, int64_t rows, int64
     const cuuint64_t strides[1] = {static_cast<cuuint64_t>(columns) * 2};
     const cuuint32_t box[2] = {kWgmmaChunk, static_cast<cuuint32_t>(tokens)};
     const cuuint32_t steps[2] = {1, 1};
-    return encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint16_t*>(input), sizes, strides, box, steps,
-                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+    return encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint16_t*>(input), sizes, strides,
+                  box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 #endif
 
 template <Packing P>
-void matmul_bf16_of(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args, const uint16_t* input);
+void matmul_bf16_of(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
+                    const uint16_t* input);
 
-#define LLMCORE_PACKINGS(use) \
+#define LLMCORE_PACKINGS(use)                                                                               \
     use(q4_0) use(q4_1) use(q5_0) use(q5_1) use(q8_0) use(q4_k) use(q5_k) use(q6_k) use(iq4_nl) use(iq4_xs) \
-    use(mxfp4) use(s8x16) use(f16) use(bf16)
+        use(mxfp4) use(s8x16) use(f16) use(bf16)
 
-#define LLMCORE_DECLARE(packing)                                                                           \
-    extern template void matmul_bf16_of<Packing::packing>(const Stream&, const DeviceLimits&, const MatmulArgs&, \
-                                                          const uint16_t*);
+#define LLMCORE_DECLARE(packing)                                                              \
+    extern template void matmul_bf16_of<Packing::packing>(const Stream&, const DeviceLimits&, \
+                                                          const MatmulArgs&, const uint16_t*);
 LLMCORE_PACKINGS(LLMCORE_DECLARE)
 #undef LLMCORE_DECLARE
 

@@ -1,10 +1,11 @@
 // matmul.h's product with bf16 mma, for every device: the kernel, one instance a packing and a shape.
 //
-// A block makes kRows weight rows (with `up`: half as many of each matrix) by kTokens input rows. Per chunk of 64 or
-// 256 columns it brings the input, per 256 the super-tiles to shared memory, several chunks ahead. Each warp has two
-// row tiles: neighbours, or gate and up of the same rows. Few tokens: the warps share out the columns of a chunk, so
-// that a block has few rows and there are enough blocks to keep the memory busy. Where devices have clusters, blocks of
-// many rows share out the columns instead, and add up what they have through each other's shared memory.
+// A block makes kRows weight rows (with `up`: half as many of each matrix) by kTokens input rows. Per chunk
+// of 64 or 256 columns it brings the input, per 256 the super-tiles to shared memory, several chunks ahead.
+// Each warp has two row tiles: neighbours, or gate and up of the same rows. Few tokens: the warps share out
+// the columns of a chunk, so that a block has few rows and there are enough blocks to keep the memory busy.
+// Where devices have clusters, blocks of many rows share out the columns instead, and add up what they have
+// through each other's shared memory.
 #pragma once
 
 #include "cuda/kernels/dequant_bf16.h"
@@ -34,6 +35,7 @@ struct MatmulShape {
     static constexpr int kTileChunks = kTileCols / Chunk;
     static constexpr int kChunkStride = Chunk * 2 + 16;  // bytes; rows begin in different banks
     static constexpr int kThreads = RowWarps * TokenWarps * ColumnWarps * kWarp;
+    static constexpr int kBlocks = Tokens <= 32 ? 2 : 1;  // that a multiprocessor has at once
     static constexpr int kRows = RowWarps * 2 * kTileRows;
     static constexpr int kInputBytes = Tokens * kChunkStride;
     static constexpr int kSumStride = kRows + 4;  // floats; the fragments' stores meet no bank twice
@@ -41,9 +43,12 @@ struct MatmulShape {
 
     SIMT_BOTH static constexpr int input_slots(int ahead) { return ahead + 1; }
     // A slot's last chunk is read before it is filled again.
-    SIMT_BOTH static constexpr int weight_slots(int ahead) { return (ahead + kTileChunks - 1) / kTileChunks + 1; }
+    SIMT_BOTH static constexpr int weight_slots(int ahead) {
+        return (ahead + kTileChunks - 1) / kTileChunks + 1;
+    }
     SIMT_BOTH static constexpr int shared_bytes(int tile_bytes, int ahead) {
-        const int ring = input_slots(ahead) * kInputBytes + weight_slots(ahead) * (kRows / kTileRows) * tile_bytes;
+        const int ring =
+            input_slots(ahead) * kInputBytes + weight_slots(ahead) * (kRows / kTileRows) * tile_bytes;
         const int sums = kColumnWarps * Tokens * kSumStride * 4;
         return ring > sums ? ring : sums;
     }
@@ -52,14 +57,22 @@ struct MatmulShape {
 // copy_async_wait() for a number that is not known to the compiler.
 SIMT_DEVICE void wait_for_copies(int pending) {
     switch (pending) {
-        case 0: return copy_async_wait<0>();
-        case 1: return copy_async_wait<1>();
-        case 2: return copy_async_wait<2>();
-        case 3: return copy_async_wait<3>();
-        case 4: return copy_async_wait<4>();
-        case 5: return copy_async_wait<5>();
-        case 6: return copy_async_wait<6>();
-        default: return copy_async_wait<7>();
+        case 0:
+            return copy_async_wait<0>();
+        case 1:
+            return copy_async_wait<1>();
+        case 2:
+            return copy_async_wait<2>();
+        case 3:
+            return copy_async_wait<3>();
+        case 4:
+            return copy_async_wait<4>();
+        case 5:
+            return copy_async_wait<5>();
+        case 6:
+            return copy_async_wait<6>();
+        default:
+            return copy_async_wait<7>();
     }
 }
 
@@ -81,10 +94,10 @@ SIMT_BOTH int matmul_units(const MatmulArgs& args, int block_rows) {
     return units;
 }
 
-// Blocks that run at the same time share weights and input in the second-level cache: a few token blocks go through
-// all rows together.
-SIMT_DEVICE MatmulPlace matmul_place(const MatmulArgs& args, int units, int token_blocks, int index, int block_rows,
-                                     int group_blocks) {
+// Blocks that run at the same time share weights and input in the second-level cache: a few token blocks go
+// through all rows together.
+SIMT_DEVICE MatmulPlace matmul_place(const MatmulArgs& args, int units, int token_blocks, int index,
+                                     int block_rows, int group_blocks) {
     const int first = index / (group_blocks * units) * group_blocks;
     const int size = token_blocks - first < group_blocks ? token_blocks - first : group_blocks;
     const int in_group = index - first * units;
@@ -101,7 +114,8 @@ SIMT_DEVICE MatmulPlace matmul_place(const MatmulArgs& args, int units, int toke
 // Clusters, of which other devices and the emulation have one block each.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 SIMT_DEVICE void cluster_barrier() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
 }
 // What block `rank` of the cluster has at this place of its shared memory.
 SIMT_DEVICE float cluster_load(const float* shared, int rank) {
@@ -133,7 +147,7 @@ struct MatmulBf16 {
     const int token_warp = warp / Shape::kColumnWarps % Shape::kTokenWarps;
     const int row_warp = warp / Shape::kColumnWarps / Shape::kTokenWarps;
     const int k_tiles;
-    const int first_row;       // of the job's rows
+    const int first_row;  // of the job's rows
     const int64_t expert;
     int64_t first_token = 0;
     int64_t end_token = 0;
@@ -151,7 +165,8 @@ struct MatmulBf16 {
         return shared + Shape::input_slots(args.ahead) * Shape::kInputBytes + slot * kTiles * Weights::kBytes;
     }
 
-    // The row tile of the block's tile `index`. Beyond the matrix its last one: copied, and its sums thrown away.
+    // The row tile of the block's tile `index`. Beyond the matrix its last one: copied, and its sums thrown
+    // away.
     SIMT_DEVICE const unsigned char* tile_row(int index) const {
         const bool of_up = job.up != nullptr && index % 2 != 0;
         const int last = (job.n - 1) / kTileRows;
@@ -189,7 +204,8 @@ struct MatmulBf16 {
     }
 
     // The products of 16 columns: `a` of the warp's two row tiles with all its tokens.
-    SIMT_DEVICE void multiply(const uint32_t (&a0)[4], const uint32_t (&a1)[4], const unsigned char* input, int word) {
+    SIMT_DEVICE void multiply(const uint32_t (&a0)[4], const uint32_t (&a1)[4], const unsigned char* input,
+                              int word) {
         const int token = token_warp * Shape::kWarpTokens + lane / 16 * 8 + lane % 8;
         const unsigned char* row = input + token * Shape::kChunkStride + word * 32 + lane / 8 % 2 * 16;
 #pragma unroll
@@ -217,10 +233,12 @@ struct MatmulBf16 {
         }
     }
 
-    // Sums for the tokens from first_token. `fresh`: the first of the block, before which earlier kernels may run.
+    // Sums for the tokens from first_token. `fresh`: the first of the block, before which earlier kernels may
+    // run.
     SIMT_DEVICE void add_all(bool fresh) {
 #pragma unroll
-        for (int i = 0; i < 2 * kTokenTiles * 4; ++i) sums[i / 4 / kTokenTiles][i / 4 % kTokenTiles][i % 4] = 0.0F;
+        for (int i = 0; i < 2 * kTokenTiles * 4; ++i)
+            sums[i / 4 / kTokenTiles][i / 4 % kTokenTiles][i % 4] = 0.0F;
         constexpr int kTileChunks = Shape::kTileChunks;
         const int rank = static_cast<int>(blockIdx.y);
         const int first_tile = k_tiles * rank / args.split;
@@ -259,9 +277,10 @@ struct MatmulBf16 {
     SIMT_DEVICE void store_sums() const {
         const int g = lane / 4;
         const int t = lane % 4;
-        auto* to = reinterpret_cast<float*>(shared) +
-                   (column_warp * Shape::kTokens + token_warp * Shape::kWarpTokens + 2 * t) * Shape::kSumStride +
-                   row_warp * 2 * kTileRows + g;
+        auto* to =
+            reinterpret_cast<float*>(shared) +
+            (column_warp * Shape::kTokens + token_warp * Shape::kWarpTokens + 2 * t) * Shape::kSumStride +
+            row_warp * 2 * kTileRows + g;
 #pragma unroll
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
@@ -320,7 +339,7 @@ struct MatmulBf16 {
 };
 
 template <Packing P, class Shape>
-SIMT_GLOBAL void SIMT_BOUNDS(Shape::kThreads, 1) matmul_bf16_kernel(const MatmulBf16Args args) {
+SIMT_GLOBAL void SIMT_BOUNDS(Shape::kThreads, Shape::kBlocks) matmul_bf16_kernel(const MatmulBf16Args args) {
     next_kernel_may_start();
     const MatmulPlace place = matmul_place(args.matmul, args.units, args.token_blocks,
                                            static_cast<int>(blockIdx.x), Shape::kRows, kTokenBlockGroup);
@@ -336,7 +355,8 @@ SIMT_GLOBAL void SIMT_BOUNDS(Shape::kThreads, 1) matmul_bf16_kernel(const Matmul
     }
     product.end_token = end;
     const int64_t stride = static_cast<int64_t>(args.token_blocks) * Shape::kTokens;
-    for (int64_t token = begin + static_cast<int64_t>(place.token_block) * Shape::kTokens; token < end; token += stride) {
+    for (int64_t token = begin + static_cast<int64_t>(place.token_block) * Shape::kTokens; token < end;
+         token += stride) {
         product.first_token = token;
         product.add_all(fresh);
         fresh = false;

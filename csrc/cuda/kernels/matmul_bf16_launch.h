@@ -25,7 +25,8 @@ int matmul_ahead(const DeviceLimits& limits, bool several_blocks) {
         return static_cast<std::size_t>(Shape::shared_bytes(tile_bytes, ahead)) <= room;
     };
     constexpr int kEnough = 2 * Shape::kTileChunks < kMostAhead ? 2 * Shape::kTileChunks : kMostAhead;
-    const std::size_t half = limits.shared_bytes_per_multiprocessor / 2 - 1024;  // of which a block takes 1024 itself
+    const std::size_t half =
+        limits.shared_bytes_per_multiprocessor / 2 - 1024;  // of which a block takes 1024 itself
     int ahead = kMostAhead;
     if (several_blocks && fits(kEnough, half))
         while (!fits(ahead, half)) --ahead;
@@ -35,7 +36,9 @@ int matmul_ahead(const DeviceLimits& limits, bool several_blocks) {
 
 // Input rows that share a matrix, as far as the host knows, which does not see the experts' segments.
 inline int64_t expected_tokens(const MatmulArgs& args) {
-    return args.expert_begin == nullptr ? args.m : std::min<int64_t>(args.m, tiles_of(3 * int64_t{args.m}, 2 * args.n_experts));
+    return args.expert_begin == nullptr
+               ? args.m
+               : std::min<int64_t>(args.m, tiles_of(3 * int64_t{args.m}, 2 * args.n_experts));
 }
 
 template <class Shape>
@@ -102,21 +105,23 @@ int matmul_split(const DeviceLimits& limits, const MatmulArgs& args) {
 }
 
 template <Packing P, class Shape>
-void launch_matmul(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args, const uint16_t* input,
-                   int split) {
+void launch_matmul(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
+                   const uint16_t* input, int split) {
     MatmulBf16Args kernel_args = {};
     kernel_args.matmul = args;
     kernel_args.input = input;
     kernel_args.units = matmul_units(args, Shape::kRows);
     kernel_args.token_blocks = static_cast<int32_t>(tiles_of(expected_tokens(args), Shape::kTokens));
-    kernel_args.ahead = matmul_ahead<P, Shape>(limits, matmul_blocks<Shape>(args) * split > limits.multiprocessors);
+    kernel_args.ahead =
+        matmul_ahead<P, Shape>(limits, matmul_blocks<Shape>(args) * split > limits.multiprocessors);
     kernel_args.split = split;
     LaunchShape shape;
     shape.grid_x = static_cast<unsigned>(kernel_args.units) * static_cast<unsigned>(kernel_args.token_blocks);
     shape.grid_z = args.expert_begin == nullptr ? 1 : static_cast<unsigned>(args.n_experts);
     shape.grid_y = static_cast<unsigned>(split);
     shape.threads = Shape::kThreads;
-    shape.shared_bytes = static_cast<std::size_t>(Shape::shared_bytes(DequantBf16<P>::kBytes, kernel_args.ahead));
+    shape.shared_bytes =
+        static_cast<std::size_t>(Shape::shared_bytes(DequantBf16<P>::kBytes, kernel_args.ahead));
 #if defined(__CUDACC__)
     if (split > 1) return launch_clusters<P, Shape>(stream, shape, kernel_args);
 #endif
@@ -139,7 +144,8 @@ void launch_wide_or_narrow(const Stream& stream, const DeviceLimits& limits, con
 }
 
 template <Packing P>
-void matmul_bf16_of(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args, const uint16_t* input) {
+void matmul_bf16_of(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
+                    const uint16_t* input) {
     const int64_t tokens = expected_tokens(args);
     if (matmul_wgmma<P>(stream, limits, args, input, tokens)) return;
     if (tokens > 64 && matmul_ahead<P, Wide128>(limits, false) >= 2)

@@ -3,6 +3,7 @@
 
 namespace llmcore::cuda {
 
-template void matmul_bf16_of<Packing::s8x16>(const Stream&, const DeviceLimits&, const MatmulArgs&, const uint16_t*);
+template void matmul_bf16_of<Packing::s8x16>(const Stream&, const DeviceLimits&, const MatmulArgs&,
+                                             const uint16_t*);
 
 }  // namespace llmcore::cuda

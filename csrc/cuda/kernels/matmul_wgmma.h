@@ -34,7 +34,8 @@ bool has_wgmma_code() {
 }
 
 template <Packing P, int Tokens>
-bool launch_wgmma(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args, const uint16_t* input) {
+bool launch_wgmma(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
+                  const uint16_t* input) {
     if (!has_wgmma_code<P, Tokens>()) return false;
     constexpr int kBytes = WgmmaShared<P, Tokens>::kBytes;
     if (static_cast<std::size_t>(kBytes) > limits.shared_bytes_per_block) return false;
@@ -46,7 +47,8 @@ bool launch_wgmma(const Stream& stream, const DeviceLimits& limits, const Matmul
     const int units = matmul_units(args, kWgmmaRows);
     const int64_t token_blocks = tiles_of(args.m, Tokens);
     // Experts: each may have one token block more than its even share, and none has more than are.
-    const int64_t tiles = units * (args.expert_begin == nullptr ? token_blocks : token_blocks + args.n_experts);
+    const int64_t tiles =
+        units * (args.expert_begin == nullptr ? token_blocks : token_blocks + args.n_experts);
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(static_cast<unsigned>(std::min<int64_t>(tiles, limits.multiprocessors)));
     config.blockDim = dim3(kWgmmaThreads);
@@ -63,8 +65,10 @@ bool launch_wgmma(const Stream& stream, const DeviceLimits& limits, const Matmul
     return true;
 }
 
-// The time of a product in tiles of `tokens`, in token columns of one block; smaller tiles convert weights oftener.
-inline int64_t wgmma_cost(const DeviceLimits& limits, const MatmulArgs& args, int64_t tokens, int64_t tile_tokens) {
+// The time of a product in tiles of `tokens`, in token columns of one block; smaller tiles convert weights
+// oftener.
+inline int64_t wgmma_cost(const DeviceLimits& limits, const MatmulArgs& args, int64_t tokens,
+                          int64_t tile_tokens) {
     const int64_t experts = args.expert_begin == nullptr ? 1 : args.n_experts;
     const int64_t tiles = matmul_units(args, kWgmmaRows) * tiles_of(tokens, tile_tokens) * experts;
     return tiles_of(tiles, limits.multiprocessors) * (tile_tokens + 24);
@@ -72,11 +76,12 @@ inline int64_t wgmma_cost(const DeviceLimits& limits, const MatmulArgs& args, in
 
 // False: no such device, no such code in this build, or too few tiles to occupy the device.
 template <Packing P>
-bool matmul_wgmma(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args, const uint16_t* input,
-                  int64_t tokens) {
+bool matmul_wgmma(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
+                  const uint16_t* input, int64_t tokens) {
     if (limits.compute_capability != 90 || tokens < kWgmmaLeastTokens) return false;
     const int64_t experts = args.expert_begin == nullptr ? 1 : args.n_experts;
-    if (matmul_units(args, kWgmmaRows) * tiles_of(tokens, 128) * experts * 3 < limits.multiprocessors) return false;
+    if (matmul_units(args, kWgmmaRows) * tiles_of(tokens, 128) * experts * 3 < limits.multiprocessors)
+        return false;
     if (wgmma_cost(limits, args, tokens, 256) <= wgmma_cost(limits, args, tokens, 128))
         return launch_wgmma<P, 256>(stream, limits, args, input);
     return launch_wgmma<P, 128>(stream, limits, args, input);

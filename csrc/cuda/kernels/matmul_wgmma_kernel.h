@@ -1,7 +1,8 @@
-// The kernel of matmul_wgmma.h. Blocks stay, and take one tile of kWgmmaRows weight rows (with `up`: half as many of
-// each matrix) by Tokens input rows after another. One thread copies super-tiles and one the input to shared memory,
-// as far ahead as there is room, also into the next tile; two warpgroups bring the weights to bf16 in registers,
-// which is where wgmma takes its left operand from, one chunk of 64 columns ahead of the products.
+// The kernel of matmul_wgmma.h. Blocks stay, and take one tile of kWgmmaRows weight rows (with `up`: half as
+// many of each matrix) by Tokens input rows after another. One thread copies super-tiles and one the input to
+// shared memory, as far ahead as there is room, also into the next tile; two warpgroups bring the weights to
+// bf16 in registers, which is where wgmma takes its left operand from, one chunk of 64 columns ahead of the
+// products.
 #pragma once
 
 #include "cuda/kernels/matmul_bf16.h"
@@ -12,11 +13,11 @@
 namespace llmcore::cuda {
 
 constexpr int kWgmmaRows = 128;
-constexpr int kWgmmaChunk = 64;        // columns; 128 bytes of input, as far as a swizzle goes
-constexpr int kWgmmaThreads = 384;     // a warpgroup that copies, two that multiply
+constexpr int kWgmmaChunk = 64;     // columns; 128 bytes of input, as far as a swizzle goes
+constexpr int kWgmmaThreads = 384;  // a warpgroup that copies, two that multiply
 constexpr int kWgmmaMultipliers = 256;
-constexpr int kWgmmaTokenGroup = 8;    // token blocks of 256 that pass over the weights together
-constexpr int kPieceTokens = 32;       // of a tile's results that are in shared memory at a time
+constexpr int kWgmmaTokenGroup = 8;  // token blocks of 256 that pass over the weights together
+constexpr int kPieceTokens = 32;     // of a tile's results that are in shared memory at a time
 constexpr int kSumStride = kWgmmaRows + 4;
 
 struct MatmulWgmmaArgs {
@@ -34,7 +35,8 @@ struct WgmmaShared {
     static constexpr int kWeightBytes = kWgmmaRows / kTileRows * DequantBf16<P>::kBytes;
     static constexpr int kSumBytes = kPieceTokens * kSumStride * 4;
     static constexpr int kBarrierBytes = 128;
-    static constexpr int kRoom = (kMost - kWeightSlots * kWeightBytes - kSumBytes - kBarrierBytes) / kInputBytes;
+    static constexpr int kRoom =
+        (kMost - kWeightSlots * kWeightBytes - kSumBytes - kBarrierBytes) / kInputBytes;
     static constexpr int kInputSlots = kRoom < 6 ? kRoom : 6;
     static_assert(kInputSlots >= 2);
 
@@ -90,13 +92,41 @@ struct WgmmaWalk {
                 passed += tiles;
             }
         }
-        place = matmul_place(m, args.units, token_blocks, static_cast<int>(index - passed), kWgmmaRows, kWgmmaTokenGroup);
+        place = matmul_place(m, args.units, token_blocks, static_cast<int>(index - passed), kWgmmaRows,
+                             kWgmmaTokenGroup);
         first_token = begin + static_cast<int64_t>(place.token_block) * Tokens;
         end_token = end;
         index += gridDim.x;
         return true;
     }
 };
+
+// finish() for four weight rows side by side, `live` of them there; the two usual cases without its branches.
+SIMT_DEVICE void finish_four(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float4 sum, float4 up,
+                             int live) {
+    float* const out = job.out + row * job.out_stride + column;
+    const bool has_up = job.up != nullptr;
+    const bool common = job.bias == nullptr && job.up_bias == nullptr && job.up_sums == nullptr &&
+                        job.gate == nullptr && job.softcap == 0.0F && live == 4 && job.out_stride % 4 == 0 &&
+                        reinterpret_cast<uintptr_t>(job.out) % 16 == 0;
+    if (common && job.activation == Activation::none && !has_up) {
+        if (job.residual != nullptr) {
+            const float4 r = *reinterpret_cast<const float4*>(job.residual + row * job.out_stride + column);
+            sum = {sum.x + r.x, sum.y + r.y, sum.z + r.z, sum.w + r.w};
+        }
+        *reinterpret_cast<float4*>(out) = sum;
+    } else if (common && job.activation == Activation::silu && has_up && job.residual == nullptr) {
+        const auto gated = [](float g, float u) { return __fdividef(g, 1.0F + __expf(-g)) * u; };
+        *reinterpret_cast<float4*>(out) = {gated(sum.x, up.x), gated(sum.y, up.y), gated(sum.z, up.z),
+                                           gated(sum.w, up.w)};
+    } else {
+        const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+        const float ups[4] = {up.x, up.y, up.z, up.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            if (i < live) out[i] = finish(job, row, column + i, bias_offset, sums[i], has_up ? ups[i] : 0.0F);
+    }
+}
 
 template <Packing P, int Tokens>
 struct MatmulWgmma {
@@ -155,7 +185,8 @@ struct MatmulWgmma {
                 barrier_arrive_expecting(weights_full(ring.slot), Where::kWeightBytes);
 #pragma unroll 1
                 for (int i = 0; i < 8; ++i) {
-                    // With `up` the second warpgroup's tiles are its; beyond the matrix: its last tile, thrown away.
+                    // With `up` the second warpgroup's tiles are its; beyond the matrix: its last tile,
+                    // thrown away.
                     const bool of_up = job.up != nullptr && i >= 4;
                     const int tile = min(first + (of_up ? i - 4 : i), last);
                     copy_bulk(weight_slot(ring.slot) + i * Weights::kBytes,
@@ -188,33 +219,35 @@ struct MatmulWgmma {
     }
 
     // A tile's results, kPieceTokens at a time by way of shared memory, where gate and up meet.
-    SIMT_DEVICE void write_out(const WgmmaWalk<Tokens>& walk, const float (&sums)[Tokens / 2], int thread) const {
+    SIMT_DEVICE void write_out(const WgmmaWalk<Tokens>& walk, const float (&sums)[Tokens / 2],
+                               int thread) const {
         const MatmulJob& job = args.matmul.jobs[walk.place.job];
         const bool has_up = job.up != nullptr;
         const int rows = rows_of_unit(job, kWgmmaRows);
         const int first_row = walk.place.unit * rows;
         auto* const shared_sums = reinterpret_cast<float*>(shared + Where::kSums);
-        float* const to = shared_sums + thread % 4 * 2 * kSumStride + thread / kWarp * kTileRows + thread % kWarp / 4;
-        const int row = thread % rows;
+        float* const to =
+            shared_sums + thread % 4 * 2 * kSumStride + thread / kWarp * kTileRows + thread % kWarp / 4;
+        const int row = thread % (rows / 4) * 4;
+        const int live = min(job.n - first_row - row, 4);
+#pragma unroll
         for (int piece = 0; piece < Tokens / kPieceTokens; ++piece) {
             const int64_t first_token = walk.first_token + piece * kPieceTokens;
             if (first_token >= walk.end_token) break;
             named_barrier(1, kWgmmaMultipliers);  // the piece before is read
 #pragma unroll
-            for (int i = 0; i < Tokens / 2; ++i)
-                if (i / (kPieceTokens / 2) == piece) {
-                    const int in_piece = i % (kPieceTokens / 2);
-                    to[(in_piece / 4 * 8 + in_piece % 2) * kSumStride + in_piece % 4 / 2 * 8] = sums[i];
-                }
+            for (int i = 0; i < kPieceTokens / 2; ++i)
+                to[(i / 4 * 8 + i % 2) * kSumStride + i % 4 / 2 * 8] = sums[piece * (kPieceTokens / 2) + i];
             named_barrier(1, kWgmmaMultipliers);
-            if (first_row + row >= job.n) continue;
-            for (int token = thread / rows; token < kPieceTokens; token += kWgmmaMultipliers / rows) {
+            if (live <= 0) continue;
+#pragma unroll 2
+            for (int token = thread / (rows / 4); token < kPieceTokens; token += kWgmmaMultipliers / (rows / 4)) {
                 const int64_t out_row = first_token + token;
                 if (out_row >= walk.end_token) break;
                 const float* from = shared_sums + token * kSumStride + row;
-                job.out[out_row * job.out_stride + first_row + row] =
-                    finish(job, out_row, first_row + row, static_cast<int64_t>(walk.expert) * job.n, from[0],
-                           has_up ? from[kWgmmaRows / 2] : 0.0F);
+                finish_four(job, out_row, first_row + row, static_cast<int64_t>(walk.expert) * job.n,
+                            *reinterpret_cast<const float4*>(from),
+                            *reinterpret_cast<const float4*>(from + (has_up ? kWgmmaRows / 2 : 0)), live);
             }
         }
     }
@@ -236,7 +269,7 @@ struct MatmulWgmma {
                 const unsigned char* tile = weight_slot(weights.slot) + thread / kWarp * Weights::kBytes;
 #pragma unroll
                 for (int chunk = 0; chunk < kTileCols / kWgmmaChunk; ++chunk) {
-                    uint32_t(&fragments)[4][4] = a[chunk % 2];
+                    uint32_t (&fragments)[4][4] = a[chunk % 2];
 #pragma unroll
                     for (int step = 0; step < 2; ++step) {
                         uint32_t pair[2][4];
@@ -273,7 +306,8 @@ struct MatmulWgmma {
 
 template <Packing P, int Tokens>
 SIMT_GLOBAL void SIMT_BOUNDS(kWgmmaThreads, 1)
-    matmul_wgmma_kernel(const __grid_constant__ CUtensorMap map, const __grid_constant__ MatmulWgmmaArgs args) {
+    matmul_wgmma_kernel(const __grid_constant__ CUtensorMap map,
+                        const __grid_constant__ MatmulWgmmaArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     next_kernel_may_start();
     const MatmulWgmma<P, Tokens> product(args);

@@ -20,7 +20,8 @@ SIMT_GLOBAL void SIMT_BOUNDS(256, 1) pack_kernel(const PackArgs args) {
     pack_row(args.input, blockIdx.x, scratch, [&](int column, uint32_t word, float scale, int sum) {
         *reinterpret_cast<uint32_t*>(row + column) = word;
         if (column % 32 == 0) scales[column / 32] = scale;
-        if (column % 16 == 0) sums[column / 16] = sum;
+        const int sum16 = sum_of_16(sum);
+        if (column % 16 == 0) sums[column / 16] = sum16;
     });
 }
 

@@ -54,7 +54,7 @@ SIMT_DEVICE uint32_t magnitude_bits(float value) { return __float_as_uint(value)
 SIMT_DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // q = round(x * 127 / max|x|) of 32 columns that 8 lanes hold, 4 each. A group that holds an infinity or a NaN gets
-// the scale NaN, so that what it touches is visibly not a number. Store: (q of 4 columns, scale, sum of the 16).
+// the scale NaN, so that what it touches is visibly not a number. Store: (q of 4 columns, scale, their sum).
 template <class Store>
 SIMT_DEVICE void quantize_group(const float4& v, Store store) {
     uint32_t most = larger(larger(magnitude_bits(v.x), magnitude_bits(v.y)),
@@ -69,13 +69,16 @@ SIMT_DEVICE void quantize_group(const float4& v, Store store) {
     const int q2 = __float2int_rn(v.z * inverse);
     const int q3 = __float2int_rn(v.w * inverse);
     const uint32_t word = (q0 & 0xFF) | (q1 & 0xFF) << 8 | (q2 & 0xFF) << 16 | static_cast<uint32_t>(q3) << 24;
-    int sum = finite ? q0 + q1 + q2 + q3 : 0;
-    sum += __shfl_xor_sync(kFullWarp, sum, 1);
-    sum += __shfl_xor_sync(kFullWarp, sum, 2);
-    store(finite ? word : 0U, tiny ? 0.0F : scale, sum);
+    store(finite ? word : 0U, tiny ? 0.0F : scale, finite ? q0 + q1 + q2 + q3 : 0);
 }
 
-// The whole block packs one row; Store: (column of the first of 4, word, scale, sum of the 16 columns it is in).
+// Of 4 columns a lane, the sum over the 16 that a lane's are in.
+SIMT_DEVICE int sum_of_16(int sum) {
+    sum += __shfl_xor_sync(kFullWarp, sum, 1);
+    return sum + __shfl_xor_sync(kFullWarp, sum, 2);
+}
+
+// The whole block packs one row; Store: (column of the first of 4, word, scale, sum of the 4), by all lanes of a warp.
 // blockDim.x is a multiple of 32; every thread calls it. scratch: a float a warp.
 template <class Store>
 SIMT_DEVICE void pack_row(const PackInput& input, int64_t row, float* scratch, Store store) {

@@ -1,4 +1,5 @@
-// Hopper's words for matmul_wgmma.h, which no other device has: barriers in shared memory, bulk copies, wgmma.
+// Hopper's words for matmul_wgmma.h, which no other device has: barriers in shared memory, bulk copies,
+// wgmma.
 #pragma once
 
 #include "cuda/simt.h"
@@ -12,7 +13,8 @@ SIMT_DEVICE uint32_t shared_address(const void* shared) {
 }
 
 SIMT_DEVICE void barrier_init(uint64_t* barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
+                 : "memory");
 }
 // Makes the barriers known to the copy engine; before the threads meet.
 SIMT_DEVICE void barrier_init_done() {
@@ -22,15 +24,18 @@ SIMT_DEVICE void barrier_arrive(uint64_t* barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 SIMT_DEVICE void barrier_arrive_expecting(uint64_t* barrier, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+                 "r"(bytes)
                  : "memory");
 }
-// Waits until the phase of this parity is complete; of a new barrier the phase before the first, parity 1, is.
+// Waits until the phase of this parity is complete; of a new barrier the phase before the first, parity 1,
+// is.
 SIMT_DEVICE void barrier_wait(uint64_t* barrier, uint32_t parity) {
     uint32_t done = 0;
     while (done == 0)
         asm volatile(
-            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}\n"
+            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, "
+            "p;\n}\n"
             : "=r"(done)
             : "r"(shared_address(barrier)), "r"(parity)
             : "memory");
@@ -38,16 +43,17 @@ SIMT_DEVICE void barrier_wait(uint64_t* barrier, uint32_t parity) {
 
 // Copies `bytes`, a multiple of 16, and tells the barrier.
 SIMT_DEVICE void copy_bulk(void* shared, const void* global, int bytes, uint64_t* barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     shared_address(shared)),
-                 "l"(global), "r"(bytes), "r"(shared_address(barrier))
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+            shared_address(shared)),
+        "l"(global), "r"(bytes), "r"(shared_address(barrier))
+        : "memory");
 }
 // The box of a tensor map at (column, row).
 SIMT_DEVICE void copy_box(void* shared, const void* map, int column, int row, uint64_t* barrier) {
     asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
-            shared_address(shared)),
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
+        "[%4];" ::"r"(shared_address(shared)),
         "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier))
         : "memory");
 }
@@ -82,16 +88,16 @@ SIMT_DEVICE void keep(uint32_t (&values)[4][4]) {
     for (int i = 0; i < 16; ++i) asm volatile("" : "+r"(values[i / 4][i % 4])::"memory");
 }
 
-// Of a matrix in shared memory: rows of 64 16-bit columns, 128 bytes, swizzled by 128 bytes, at a multiple of 1024.
-// 16 columns on: 2 more.
+// Of a matrix in shared memory: rows of 64 16-bit columns, 128 bytes, swizzled by 128 bytes, at a multiple of
+// 1024. 16 columns on: 2 more.
 SIMT_DEVICE uint64_t swizzled_descriptor(const void* shared) {
     constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
     constexpr uint64_t kEightRows = uint64_t{1024 / 16} << 32;
     return kSwizzle128 | kEightRows | uint64_t{1} << 16 | (shared_address(shared) & 0x3FFFFU) >> 4;
 }
 
-// d (+)= a b for a warpgroup: 64 rows of a, 16 a warp, in registers as mma_bf16 has them; b: Tokens rows of 16 columns
-// in shared memory. Under way until wgmma_wait().
+// d (+)= a b for a warpgroup: 64 rows of a, 16 a warp, in registers as mma_bf16 has them; b: Tokens rows of
+// 16 columns in shared memory. Under way until wgmma_wait().
 template <int Tokens>
 SIMT_DEVICE void wgmma_bf16(float (&d)[Tokens / 2], const uint32_t (&a)[4], uint64_t b, int accumulate);
 
