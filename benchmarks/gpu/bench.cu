@@ -94,17 +94,19 @@ double read_bandwidth(const Stream& stream) {
     for (const unsigned blocks : {1U, 2U, 4U}) {
         const LaunchShape shape = {.grid_x = 132 * blocks, .threads = 512};
         const double seconds = device_seconds(stream, 2, [&](int) {
-            launch(stream, read_kernel, shape, ReadArgs{reinterpret_cast<const uint4*>(memory), bytes / 16, out});
+            launch(stream, read_kernel, shape,
+                   ReadArgs{reinterpret_cast<const uint4*>(memory), bytes / 16, out});
         });
         best = std::max(best, static_cast<double>(bytes) / seconds);
     }
     const double copy = device_seconds(stream, 2, [&](int) {
-        check(cudaMemcpyAsync(memory + bytes / 2, memory, static_cast<std::size_t>(bytes / 2), cudaMemcpyDeviceToDevice,
-                              static_cast<cudaStream_t>(stream.handle)),
+        check(cudaMemcpyAsync(memory + bytes / 2, memory, static_cast<std::size_t>(bytes / 2),
+                              cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream.handle)),
               "copy");
     });
     std::printf("{\"test\":\"ceiling\",\"what\":\"read\",\"gb_s\":%.0f}\n", best / 1e9);
-    std::printf("{\"test\":\"ceiling\",\"what\":\"copy\",\"gb_s\":%.0f}\n", static_cast<double>(bytes) / copy / 1e9);
+    std::printf("{\"test\":\"ceiling\",\"what\":\"copy\",\"gb_s\":%.0f}\n",
+                static_cast<double>(bytes) / copy / 1e9);
     device_free(memory);
     device_free(out);
     return best;
@@ -136,14 +138,17 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
             quantize(test.format, rows.data() + row * test.k, to, test.k);
             dequantize(test.format, to, values.data() + row * test.k, test.k);
         } else {
-            std::memcpy(to, blocks.data() + row % distinct * source_bytes, static_cast<std::size_t>(source_bytes));
+            std::memcpy(to, blocks.data() + row % distinct * source_bytes,
+                        static_cast<std::size_t>(source_bytes));
         }
     }
     const std::int64_t bytes = packed_bytes(packing, test.n, test.k);
-    const auto copies = static_cast<int>(std::max<std::int64_t>(2, (INT64_C(256) << 20) / (matrices * bytes)));
+    const auto copies =
+        static_cast<int>(std::max<std::int64_t>(2, (INT64_C(256) << 20) / (matrices * bytes)));
     auto* raw = device_alloc(blocks.size());
     copy_to_device(raw, blocks.data(), blocks.size(), stream);
-    auto* packed = static_cast<unsigned char*>(device_alloc(static_cast<std::size_t>(copies * matrices * bytes)));
+    auto* packed =
+        static_cast<unsigned char*>(device_alloc(static_cast<std::size_t>(copies * matrices * bytes)));
     for (std::int64_t i = 0; i < copies * matrices; ++i)
         repack_device(stream, test.format, raw, test.n, test.k, packed + i * bytes);
     const std::int64_t most = 2048;
@@ -152,8 +157,8 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
     auto* input = static_cast<float*>(device_alloc(x.size() * 4));
     copy_to_device(input, x.data(), x.size() * 4, stream);
     auto* out = static_cast<float*>(device_alloc(static_cast<std::size_t>(most * test.n) * 4));
-    auto* form = static_cast<unsigned char*>(
-        device_alloc(static_cast<std::size_t>(most * ((test.k + 255) / 256 * 256) * 2 + 8 * q8_row_bytes(test.k))));
+    auto* form = static_cast<unsigned char*>(device_alloc(
+        static_cast<std::size_t>(most * ((test.k + 255) / 256 * 256) * 2 + 8 * q8_row_bytes(test.k))));
     for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048}) {
         if (m > 64 && test.n > 100000) continue;
         const auto args_of = [&](int copy) {
@@ -172,14 +177,22 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
             return args;
         };
         const bool few = m <= gemv_rows(limits, packing, test.k);
-        const PackInput pack = {.rows = input, .stride = test.k, .norm_weight = nullptr, .norm_eps = 0.0F,
+        const PackInput pack = {.rows = input,
+                                .stride = test.k,
+                                .norm_weight = nullptr,
+                                .norm_eps = 0.0F,
                                 .k = static_cast<std::int32_t>(test.k)};
         const auto prepare = [&] {
             if (few && m > kFusedPackRows) pack_q8_rows(stream, pack, static_cast<std::int32_t>(m), form);
             if (!few)
-                pack_bf16_rows(stream, {.x = input, .x_stride = test.k, .norm_weight = nullptr, .source_rows = nullptr,
-                                        .live_rows = nullptr, .out = reinterpret_cast<uint16_t*>(form),
-                                        .m = static_cast<std::int32_t>(m), .k = static_cast<std::int32_t>(test.k),
+                pack_bf16_rows(stream, {.x = input,
+                                        .x_stride = test.k,
+                                        .norm_weight = nullptr,
+                                        .source_rows = nullptr,
+                                        .live_rows = nullptr,
+                                        .out = reinterpret_cast<uint16_t*>(form),
+                                        .m = static_cast<std::int32_t>(m),
+                                        .k = static_cast<std::int32_t>(test.k),
                                         .norm_eps = 0.0F});
         };
         const auto run = [&](int i) {
@@ -211,17 +224,19 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
         const double error = std::sqrt(difference / norm);
         const char* format = format_info(test.format).name;
         if (!(error < (test.gated ? 2.4e-2 : 1.2e-2))) {
-            std::printf("{\"test\":\"kernel\",\"format\":\"%s\",\"m\":%d,\"n\":%d,\"k\":%d,\"wrong\":%g}\n", format,
-                        static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k), error);
+            std::printf("{\"test\":\"kernel\",\"format\":\"%s\",\"m\":%d,\"n\":%d,\"k\":%d,\"wrong\":%g}\n",
+                        format, static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k),
+                        error);
             continue;
         }
         const double seconds = device_seconds(stream, m > 64 ? 4 : 40, run);
         const double read = static_cast<double>(matrices * bytes);
         const double flops = 2.0 * static_cast<double>(m * test.n * test.k * matrices);
-        std::printf("{\"test\":\"kernel\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,\"us\":%.2f,"
-                    "\"gb_s\":%.0f,\"of_read\":%.3f,\"tflop_s\":%.1f,\"error\":%.1e}\n",
-                    format, test.gated, static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k),
-                    seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling, flops / seconds / 1e12, error);
+        std::printf(
+            "{\"test\":\"kernel\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,\"us\":%.2f,"
+            "\"gb_s\":%.0f,\"of_read\":%.3f,\"tflop_s\":%.1f,\"error\":%.1e}\n",
+            format, test.gated, static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k),
+            seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling, flops / seconds / 1e12, error);
         std::fflush(stdout);
     }
     device_free(raw);
@@ -238,20 +253,21 @@ double now() {
 // A decoder with `batch` sequences; steps are made by hand, so that what is timed is the backend.
 class ModelRun {
 public:
-    ModelRun(const std::string& path, std::int64_t max_step, std::int64_t blocks)
-        : blocks_(blocks) {
+    ModelRun(const std::string& path, std::int64_t max_step, std::int64_t blocks) : blocks_(blocks) {
         const gguf::File file = gguf::File::open(path);
         const ModelSpec spec = read_model_spec(file, 0);
         n_vocab_ = spec.n_vocab;
-        decoder_ = std::make_unique<Decoder>(file, spec, TensorFormats(), load_backend("cuda", 1).backend,
-                                             DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
+        decoder_ =
+            std::make_unique<Decoder>(file, spec, TensorFormats(), load_backend("cuda", 1).backend,
+                                      DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
         decoder_->alloc_kv(Format::F16, blocks);
     }
 
     // One step: `tokens` more of each of `batch` sequences that hold `depth`; logits of the last rows.
     void step(std::int64_t batch, std::int64_t tokens, std::int64_t depth) {
         const std::int64_t per_sequence = blocks_ / batch;
-        tokens_.clear(), positions_.clear(), starts_.assign(1, 0), lens_.clear(), table_.clear(), rows_.clear();
+        tokens_.clear(), positions_.clear(), starts_.assign(1, 0), lens_.clear(), table_.clear(),
+            rows_.clear();
         for (std::int64_t s = 0; s < batch; ++s) {
             for (std::int64_t i = 0; i < tokens; ++i) {
                 tokens_.push_back(static_cast<std::int32_t>((s * 7919 + (depth + i) * 104729) % n_vocab_));
@@ -265,8 +281,12 @@ public:
             for (std::int64_t b = 0; b < needed; ++b)
                 table_.push_back(static_cast<std::int32_t>(s * per_sequence + b));
         }
-        const Batch made = {.tokens = tokens_, .positions = positions_, .row_starts = starts_, .kv_lens = lens_,
-                            .block_table = table_, .block_table_stride = (depth + tokens + 31) / 32,
+        const Batch made = {.tokens = tokens_,
+                            .positions = positions_,
+                            .row_starts = starts_,
+                            .kv_lens = lens_,
+                            .block_table = table_,
+                            .block_table_stride = (depth + tokens + 31) / 32,
                             .logit_rows = rows_};
         const std::span<const float> logits = decoder_->forward(made);
         for (std::size_t i = 0; i < logits.size(); i += 997)
@@ -279,14 +299,15 @@ private:
     std::vector<std::int32_t> tokens_, positions_, starts_, lens_, table_, rows_;
 };
 
-void time_model(const std::string& shape_name, const std::string& quant, const std::string& path, double ceiling) {
+void time_model(const std::string& shape_name, const std::string& quant, const std::string& path,
+                double ceiling) {
     const ModelShape shape = find_shape(shape_name);
     if (!std::filesystem::exists(path)) write_model(path, shape, quant);
     const auto streamed = static_cast<double>(streamed_bytes(shape, quant));
     const double loading = now();
     ModelRun run(path, 2048, 64 * 48);
-    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n", shape_name.c_str(),
-                quant.c_str(), now() - loading);
+    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n",
+                shape_name.c_str(), quant.c_str(), now() - loading);
     const char* setting = std::getenv("LLMCORE_CUDA_GRAPHS");
     const bool graphs = setting == nullptr || std::strcmp(setting, "0") != 0;
     for (const std::int64_t batch : {1, 2, 4, 8, 16, 32, 64}) {
@@ -299,11 +320,12 @@ void time_model(const std::string& shape_name, const std::string& quant, const s
             if (i >= 8) times.push_back(now() - start);
         }
         const double seconds = median(times);
-        std::printf("{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"graphs\":%d,\"batch\":%d,\"depth\":%d,"
-                    "\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
-                    shape_name.c_str(), quant.c_str(), graphs, static_cast<int>(batch), static_cast<int>(depth),
-                    static_cast<double>(batch) / seconds, seconds * 1e3, streamed / seconds / 1e9,
-                    streamed / seconds / ceiling);
+        std::printf(
+            "{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"graphs\":%d,\"batch\":%d,\"depth\":%d,"
+            "\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
+            shape_name.c_str(), quant.c_str(), graphs, static_cast<int>(batch), static_cast<int>(depth),
+            static_cast<double>(batch) / seconds, seconds * 1e3, streamed / seconds / 1e9,
+            streamed / seconds / ceiling);
         std::fflush(stdout);
     }
     for (const std::int64_t tokens : {512, 2048, 8192}) {
@@ -315,9 +337,11 @@ void time_model(const std::string& shape_name, const std::string& quant, const s
             if (i > 0) times.push_back(now() - start);
         }
         const double seconds = median(times);
-        std::printf("{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"tokens\":%d,\"tok_s\":%.0f,\"ms\":%.1f}\n",
-                    shape_name.c_str(), quant.c_str(), static_cast<int>(tokens), static_cast<double>(tokens) / seconds,
-                    seconds * 1e3);
+        std::printf(
+            "{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"tokens\":%d,\"tok_s\":%.0f,\"ms\":%."
+            "1f}\n",
+            shape_name.c_str(), quant.c_str(), static_cast<int>(tokens),
+            static_cast<double>(tokens) / seconds, seconds * 1e3);
         std::fflush(stdout);
     }
 }
@@ -331,7 +355,8 @@ int run(int argc, char** argv) {
     use_device(0);
     const DeviceLimits limits = device_limits();
     const Stream stream = make_stream();
-    std::printf("{\"test\":\"device\",\"name\":\"%s\",\"multiprocessors\":%d}\n", limits.name, limits.multiprocessors);
+    std::printf("{\"test\":\"device\",\"name\":\"%s\",\"multiprocessors\":%d}\n", limits.name,
+                limits.multiprocessors);
     const double ceiling = read_bandwidth(stream);
     if (what == "kernels") {
         const Format formats[] = {Format::Q4_0, Format::Q4_K, Format::Q6_K, Format::Q8_0, Format::BF16};
@@ -345,7 +370,9 @@ int run(int argc, char** argv) {
     } else if (what == "model" && argc == 5) {
         time_model(argv[2], argv[3], argv[4], ceiling);
     } else if (what != "ceilings") {
-        std::fprintf(stderr, "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | write SHAPE QUANT FILE\n");
+        std::fprintf(
+            stderr,
+            "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | write SHAPE QUANT FILE\n");
         return 2;
     }
     return 0;

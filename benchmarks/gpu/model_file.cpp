@@ -28,7 +28,8 @@ struct Tensor {
     std::size_t bytes() const { return static_cast<std::size_t>(rows * row_bytes(format, cols)); }
 };
 
-// llama.cpp's mix: Q4_K_M gives more bits to the first and last eighths of the layers and every third between.
+// llama.cpp's mix: Q4_K_M gives more bits to the first and last eighths of the layers and every third
+// between.
 Format layer_format(const std::string& quant, std::int64_t layer, std::int64_t n_layers, bool sensitive) {
     if (quant == "Q8_0") return Format::Q8_0;
     if (quant == "Q4_0") return Format::Q4_0;
@@ -44,7 +45,8 @@ std::vector<Tensor> tensors_of(const ModelShape& shape, const std::string& quant
     std::vector<Tensor> tensors = {
         {"token_embd.weight", layer_format(quant, 0, 1000, false), shape.n_vocab, shape.d_model, false}};
     tensors.push_back({"output_norm.weight", Format::F32, 1, shape.d_model});
-    tensors.push_back({"output.weight", quant == "Q8_0" ? Format::Q8_0 : Format::Q6_K, shape.n_vocab, shape.d_model});
+    tensors.push_back(
+        {"output.weight", quant == "Q8_0" ? Format::Q8_0 : Format::Q6_K, shape.n_vocab, shape.d_model});
     for (std::int64_t i = 0; i < shape.n_layers; ++i) {
         const std::string prefix = "blk." + std::to_string(i) + ".";
         const auto plain = layer_format(quant, i, shape.n_layers, false);

@@ -1,5 +1,6 @@
-// Writes a GGUF file with the shape and size of a published model and random weights, fast: a pool of quantized random
-// values is repeated from random places. It runs and is timed as the real one, here and in llama.cpp.
+// Writes a GGUF file with the shape and size of a published model and random weights, fast: a pool of
+// quantized random values is repeated from random places. It runs and is timed as the real one, here and in
+// llama.cpp.
 #pragma once
 
 #include <cstdint>

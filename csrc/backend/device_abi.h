@@ -44,9 +44,10 @@ struct AbiError {
 };
 
 struct BackendTable {
-    std::uint32_t abi;         // kBackendAbi
-    std::uint32_t size;        // of this struct
-    std::uint32_t op_bytes[8];  // sizes of EmbedOp, NormOp, LinearOp, MoeOp, RopeStoreOp, AttentionOp, WeightView, KvSpec
+    std::uint32_t abi;          // kBackendAbi
+    std::uint32_t size;         // of this struct
+    std::uint32_t op_bytes[8];  // sizes of EmbedOp, NormOp, LinearOp, MoeOp, RopeStoreOp, AttentionOp,
+                                // WeightView, KvSpec
     int (*create)(std::int32_t device, void** backend, AbiError* error);
     void (*destroy)(void* backend);
     int (*info)(void* backend, AbiInfo* info, AbiError* error);

@@ -17,14 +17,14 @@ namespace llmcore::cuda {
 namespace {
 
 constexpr std::size_t kMostGraphs = 64;
-// A sequence with fewer rows in a step reads its cache row by row; with more, in tiles that share what they read.
+// A sequence with fewer rows in a step reads its cache row by row; with more, in tiles that share what they
+// read.
 constexpr std::int32_t kLeastTileRows = 9;
 
 // Runs body(begin, end) over [0, count) in parts whose borders are multiples of `unit`.
 template <class Body>
 void in_parallel(std::int64_t count, std::int64_t unit, Body body) {
-    const std::int64_t threads =
-        std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 64);
+    const std::int64_t threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 64);
     const std::int64_t part = tiles_of(tiles_of(count, unit), threads) * unit;
     std::vector<std::thread> workers;
     for (std::int64_t begin = part; begin < count; begin += part)
@@ -66,21 +66,21 @@ public:
     }
     void operator()(const LinearGroup& group) {
         for (const LinearOp& op : group.ops)
-            *this << 'l' << op.in << op.weight << op.out << op.bias << op.up << op.up_bias << op.residual << op.gate
-                  << op.activation << op.softcap;
+            *this << 'l' << op.in << op.weight << op.out << op.bias << op.up << op.up_bias << op.residual
+                  << op.gate << op.activation << op.softcap;
     }
     void operator()(const MoeOp& op) {
         *this << 'm' << op.in << op.router << op.gate << op.up << op.down << op.gate_bias << op.up_bias
-              << op.down_bias << op.gated << op.down_rows << op.residual << op.out << op.n_used << op.normalized
-              << op.scale << op.activation;
+              << op.down_bias << op.gated << op.down_rows << op.residual << op.out << op.n_used
+              << op.normalized << op.scale << op.activation;
     }
     void operator()(const RopeStoreOp& op) {
-        *this << 'r' << op.q << op.k << op.v << op.layer << op.n_heads << op.style << op.rope_dims << op.inv_freq
-              << op.magnitude << op.q_norm << op.k_norm << op.norm_eps;
+        *this << 'r' << op.q << op.k << op.v << op.layer << op.n_heads << op.style << op.rope_dims
+              << op.inv_freq << op.magnitude << op.q_norm << op.k_norm << op.norm_eps;
     }
     void operator()(const AttentionOp& op) {
-        *this << 'a' << op.q << op.out << op.layer << op.n_heads << op.scale << op.softcap << op.window << op.sinks
-              << op.causal;
+        *this << 'a' << op.q << op.out << op.layer << op.n_heads << op.scale << op.softcap << op.window
+              << op.sinks << op.causal;
     }
     void operator()(const GatherOp& op) { *this << 'g' << op.in << op.out; }
 
@@ -94,8 +94,8 @@ private:
 
 std::size_t CudaBackend::StepKeyHash::operator()(const StepKey& key) const {
     std::uint64_t state = key.operations;
-    for (const std::int32_t part : {key.n_rows, key.n_sequences, key.n_logit_rows, key.table_stride, key.n_splits,
-                                    key.n_decode_rows, key.n_tiles, key.result})
+    for (const std::int32_t part : {key.n_rows, key.n_sequences, key.n_logit_rows, key.table_stride,
+                                    key.n_splits, key.n_decode_rows, key.n_tiles, key.result})
         state = mixed(state, static_cast<std::uint64_t>(part));
     return state;
 }
@@ -274,10 +274,9 @@ void CudaBackend::upload_step(const AbiBatch& batch) {
             key_.n_tiles += static_cast<std::int32_t>(tiles_of(rows, kPrefillRows));
         }
     }
-    key_.n_splits =
-        key_.n_decode_rows == 0
-            ? 1
-            : attention_splits(key_.n_decode_rows, kv_spec_.n_kv_heads, longest, limits_.multiprocessors);
+    key_.n_splits = key_.n_decode_rows == 0 ? 1
+                                            : attention_splits(key_.n_decode_rows, kv_spec_.n_kv_heads,
+                                                               longest, limits_.multiprocessors);
     layout_ = step_layout();
     const std::size_t bytes = layout_.size * sizeof(std::int32_t);
     if (step_memory_.bytes() < bytes) {
@@ -348,9 +347,9 @@ void CudaBackend::run_or_replay(BufferState& result) {
     }
     launch_graph(stream_, graph.executable);
     // What the operations would have noted.
-    const bool of_logit_rows = std::any_of(operations_.begin(), operations_.end(), [](const Operation& operation) {
-        return std::holds_alternative<GatherOp>(operation);
-    });
+    const bool of_logit_rows =
+        std::any_of(operations_.begin(), operations_.end(),
+                    [](const Operation& operation) { return std::holds_alternative<GatherOp>(operation); });
     result.live_rows = of_logit_rows ? key_.n_logit_rows : key_.n_rows;
 }
 

@@ -1,5 +1,5 @@
-// The CUDA backend: operations are noted as they come and run together at the end of the step, so that what follows
-// a norm can take it over, and a step seen before is one launch of a graph.
+// The CUDA backend: operations are noted as they come and run together at the end of the step, so that what
+// follows a norm can take it over, and a step seen before is one launch of a graph.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ namespace llmcore::cuda {
 class DeviceMemory {
 public:
     DeviceMemory() = default;
-    explicit DeviceMemory(std::size_t bytes) : data_(bytes == 0 ? nullptr : device_alloc(bytes)), bytes_(bytes) {}
+    explicit DeviceMemory(std::size_t bytes)
+        : data_(bytes == 0 ? nullptr : device_alloc(bytes)), bytes_(bytes) {}
     ~DeviceMemory() { device_free(data_); }
     DeviceMemory(DeviceMemory&& other) noexcept : data_(other.data_), bytes_(other.bytes_) {
         other.data_ = nullptr;
@@ -97,13 +98,14 @@ private:
     };
     // Where the parts of a step lie in its one upload, in int32; the same for all steps of a key.
     struct StepLayout {
-        std::size_t tokens, positions, row_sequences, kv_lens, block_table, logit_rows, decode_rows, tiles, size;
+        std::size_t tokens, positions, row_sequences, kv_lens, block_table, logit_rows, decode_rows, tiles,
+            size;
     };
     // What the launches of a step depend on, besides memory: steps that agree in it are the same graph.
     struct StepKey {
         std::uint64_t operations = 0;  // a fingerprint
-        std::int32_t n_rows = 0, n_sequences = 0, n_logit_rows = 0, table_stride = 0, n_splits = 0, n_decode_rows = 0,
-                     n_tiles = 0, result = -1;
+        std::int32_t n_rows = 0, n_sequences = 0, n_logit_rows = 0, table_stride = 0, n_splits = 0,
+                     n_decode_rows = 0, n_tiles = 0, result = -1;
         bool operator==(const StepKey&) const = default;
     };
     struct StepKeyHash {
@@ -168,8 +170,8 @@ private:
     DeviceMemory attention_workspace_;
     DeviceMemory up_sums_;
     DeviceMemory routing_;
-    RouteArgs route_ = {};        // where its parts are
-    DeviceMemory expert_inputs_;  // bf16 or float rows in the order of slots
+    RouteArgs route_ = {};         // where its parts are
+    DeviceMemory expert_inputs_;   // bf16 or float rows in the order of slots
     void* result_host_ = nullptr;  // page-locked
     std::size_t result_host_bytes_ = 0;
     bool uses_graphs_ = true;

@@ -1,4 +1,5 @@
-// A mixture of experts: rows are sorted by expert on the device, so that an expert's weights are read once for all.
+// A mixture of experts: rows are sorted by expert on the device, so that an expert's weights are read once
+// for all.
 #include <string>
 
 #include "base/error.h"
@@ -33,8 +34,9 @@ void CudaBackend::plan_routing(const MoeOp& op) {
 }
 
 // Every slot's row of `input` (in the order of slots, or where source_rows says) times its expert's matrix.
-void CudaBackend::run_expert_product(const MoeOp& op, const MatmulJob& job, Weight matrices, const float* input,
-                                     std::int64_t input_cols, const std::int32_t* source_rows) {
+void CudaBackend::run_expert_product(const MoeOp& op, const MatmulJob& job, Weight matrices,
+                                     const float* input, std::int64_t input_cols,
+                                     const std::int32_t* source_rows) {
     const WeightState& stack = weight(matrices);
     const std::int64_t n_slots = route_.rows * op.n_used;
     MatmulArgs args = {};
@@ -65,9 +67,11 @@ void CudaBackend::run_expert_product(const MoeOp& op, const MatmulJob& job, Weig
         return;
     }
     if (job.n % kTileRows != 0)
-        fail(ErrorCode::model, "cuda", "rows of an expert's matrix", std::to_string(job.n), "a multiple of 16");
+        fail(ErrorCode::model, "cuda", "rows of an expert's matrix", std::to_string(job.n),
+             "a multiple of 16");
     args.expert_bytes = packed_bytes(stack.packing, job.n, stack.cols);
-    const std::size_t bytes = static_cast<std::size_t>(buffer(op.gated).rows * padded) * sizeof(std::uint16_t);
+    const std::size_t bytes =
+        static_cast<std::size_t>(buffer(op.gated).rows * padded) * sizeof(std::uint16_t);
     auto* packed = static_cast<std::uint16_t*>(grown(expert_inputs_, bytes));
     pack_bf16_rows(stream_, {.x = input,
                              .x_stride = input_cols,

@@ -33,8 +33,8 @@ bool reads(const LinearGroup& group, Buffer buffer) {
 
 }  // namespace
 
-// Grows outside of graphs only, because the first run of every step is not captured; those there are hold the old
-// address.
+// Grows outside of graphs only, because the first run of every step is not captured; those there are hold the
+// old address.
 void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
     if (memory.bytes() < bytes) {
         for (auto& [key, graph] : graphs_) {
@@ -73,14 +73,15 @@ void CudaBackend::written(BufferState& state, std::int64_t rows) {
 void CudaBackend::run(const EmbedOp& op) {
     const WeightState& table = weight(op.table);
     BufferState& out = buffer(op.out);
-    embed_rows(stream_, table.packing, table.data(), table.rows, table.cols, step_.tokens, key_.n_rows, op.scale,
-               out.data(), out.cols);
+    embed_rows(stream_, table.packing, table.data(), table.rows, table.cols, step_.tokens, key_.n_rows,
+               op.scale, out.data(), out.cols);
     written(out, key_.n_rows);
 }
 
 bool CudaBackend::takes_norm(const LinearOp& op) { return weight(op.weight).packing != Packing::f32; }
 
-// Whether all that read a norm's rows are products, which can take the norm themselves, before its input changes.
+// Whether all that read a norm's rows are products, which can take the norm themselves, before its input
+// changes.
 bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
     if (op.residual || op.in.id == op.out.id || op.out.id == key_.result) return false;
     bool input_changed = false;
@@ -222,7 +223,8 @@ void CudaBackend::run_unlike_pair(const LinearOp& op) {
     MatmulJob& job = args.jobs[0];
     const BufferState& out = buffer(op.out);
     job.weight = up.data();
-    job.out = static_cast<float*>(grown(up_sums_, static_cast<std::size_t>(out.rows * out.cols) * sizeof(float)));
+    job.out =
+        static_cast<float*>(grown(up_sums_, static_cast<std::size_t>(out.rows * out.cols) * sizeof(float)));
     job.out_stride = static_cast<std::int32_t>(out.cols);
     job.n = static_cast<std::int32_t>(up.rows);
     multiply(in, up.packing, args);
@@ -252,8 +254,8 @@ void CudaBackend::run(const LinearGroup& group) {
         for (std::size_t j = i; j < group.ops.size() && args.n_jobs < kMostJobs; ++j) {
             const LinearOp& op = group.ops[j];
             const WeightState& other = weight(op.weight);
-            if (done[j] || op.in.id != first.in.id || other.packing != matrix.packing || other.cols != matrix.cols ||
-                static_cast<bool>(op.up) != static_cast<bool>(first.up) ||
+            if (done[j] || op.in.id != first.in.id || other.packing != matrix.packing ||
+                other.cols != matrix.cols || static_cast<bool>(op.up) != static_cast<bool>(first.up) ||
                 (op.up && weight(op.up).packing != other.packing))
                 continue;
             args.jobs[args.n_jobs++] = job_of(op);

@@ -1,4 +1,5 @@
-// Memory, copies and launches: CUDA's runtime, or under a C++ compiler the emulation. Errors are llmcore::Error.
+// Memory, copies and launches: CUDA's runtime, or under a C++ compiler the emulation. Errors are
+// llmcore::Error.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,7 @@ namespace llmcore::cuda {
 
 // In the order they are given, each after what the stream was given before.
 struct Stream {
-    void* handle = nullptr;        // cudaStream_t
+    void* handle = nullptr;         // cudaStream_t
     bool dependent_launch = false;  // kernels may start before the one before them ends
 };
 
@@ -66,7 +67,8 @@ void launch(const Stream& stream, void (*kernel)(Args), const LaunchShape& shape
 
 template <class Args>
 void launch(const Stream&, void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
-    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes, [&] { kernel(args); });
+    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes,
+            [&] { kernel(args); });
 }
 
 #endif

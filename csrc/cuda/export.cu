@@ -43,31 +43,19 @@ constexpr BackendTable kTable = {
     .size = sizeof(BackendTable),
     .op_bytes = {sizeof(EmbedOp), sizeof(NormOp), sizeof(LinearOp), sizeof(MoeOp), sizeof(RopeStoreOp),
                  sizeof(AttentionOp), sizeof(WeightView), sizeof(KvSpec)},
-    .create =
-        [](std::int32_t device, void** backend, AbiError* error) {
-            return guarded(error, [&] { *backend = new CudaBackend(device); });
-        },
+    .create = [](std::int32_t device, void** backend,
+                 AbiError* error) { return guarded(error, [&] { *backend = new CudaBackend(device); }); },
     .destroy = [](void* backend) { delete static_cast<CudaBackend*>(backend); },
-    .info =
-        [](void* backend, AbiInfo* info, AbiError* error) {
-            return guarded(error, [&] { of(backend).info(*info); });
-        },
-    .alloc =
-        [](void* backend, std::int64_t rows, std::int64_t cols, Buffer* buffer, AbiError* error) {
-            return guarded(error, [&] { *buffer = of(backend).alloc(rows, cols); });
-        },
-    .upload =
-        [](void* backend, const WeightView* view, Weight* weight, AbiError* error) {
-            return guarded(error, [&] { *weight = of(backend).upload(*view); });
-        },
-    .alloc_kv =
-        [](void* backend, const KvSpec* spec, AbiError* error) {
-            return guarded(error, [&] { of(backend).alloc_kv(*spec); });
-        },
-    .begin =
-        [](void* backend, const AbiBatch* batch, AbiError* error) {
-            return guarded(error, [&] { of(backend).begin(*batch); });
-        },
+    .info = [](void* backend, AbiInfo* info,
+               AbiError* error) { return guarded(error, [&] { of(backend).info(*info); }); },
+    .alloc = [](void* backend, std::int64_t rows, std::int64_t cols, Buffer* buffer,
+                AbiError* error) { return guarded(error, [&] { *buffer = of(backend).alloc(rows, cols); }); },
+    .upload = [](void* backend, const WeightView* view, Weight* weight,
+                 AbiError* error) { return guarded(error, [&] { *weight = of(backend).upload(*view); }); },
+    .alloc_kv = [](void* backend, const KvSpec* spec,
+                   AbiError* error) { return guarded(error, [&] { of(backend).alloc_kv(*spec); }); },
+    .begin = [](void* backend, const AbiBatch* batch,
+                AbiError* error) { return guarded(error, [&] { of(backend).begin(*batch); }); },
     .embed = &note<EmbedOp>,
     .norm = &note<NormOp>,
     .linear = &linear,

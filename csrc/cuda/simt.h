@@ -1,6 +1,6 @@
-// The words kernels are written in. Under nvcc they are CUDA's; under a C++ compiler emulation/simt_emulation.h
-// gives them a meaning on the CPU, so that the same source is tested without a GPU. Kernels use dynamic shared
-// memory only (shared_memory()), 16-bit floats as bits, and one POD argument.
+// The words kernels are written in. Under nvcc they are CUDA's; under a C++ compiler
+// emulation/simt_emulation.h gives them a meaning on the CPU, so that the same source is tested without a
+// GPU. Kernels use dynamic shared memory only (shared_memory()), 16-bit floats as bits, and one POD argument.
 #pragma once
 
 #include <stddef.h>
@@ -34,8 +34,12 @@ SIMT_DEVICE uint16_t float_to_bf16(float value) { return __bfloat16_as_ushort(__
 SIMT_DEVICE __nv_bfloat162 as_bf16x2(uint32_t bits) { return *reinterpret_cast<__nv_bfloat162*>(&bits); }
 SIMT_DEVICE uint32_t bits_of(__nv_bfloat162 pair) { return *reinterpret_cast<uint32_t*>(&pair); }
 SIMT_DEVICE uint32_t pack_bf16x2(float low, float high) { return bits_of(__floats2bfloat162_rn(low, high)); }
-SIMT_DEVICE uint32_t bf16x2_sub(uint32_t a, uint32_t b) { return bits_of(__hsub2(as_bf16x2(a), as_bf16x2(b))); }
-SIMT_DEVICE uint32_t bf16x2_mul(uint32_t a, uint32_t b) { return bits_of(__hmul2(as_bf16x2(a), as_bf16x2(b))); }
+SIMT_DEVICE uint32_t bf16x2_sub(uint32_t a, uint32_t b) {
+    return bits_of(__hsub2(as_bf16x2(a), as_bf16x2(b)));
+}
+SIMT_DEVICE uint32_t bf16x2_mul(uint32_t a, uint32_t b) {
+    return bits_of(__hmul2(as_bf16x2(a), as_bf16x2(b)));
+}
 SIMT_DEVICE uint32_t bf16x2_fma(uint32_t a, uint32_t b, uint32_t c) {
     return bits_of(__hfma2(as_bf16x2(a), as_bf16x2(b), as_bf16x2(c)));
 }
@@ -47,7 +51,8 @@ SIMT_DEVICE void copy_async16(void* shared, const void* global) {
 }
 SIMT_DEVICE void copy_async16(void* shared, const void* global, int bytes) {
     const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes)
+                 : "memory");
 }
 SIMT_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most `Pending` of this thread's committed groups are under way.
@@ -56,31 +61,30 @@ SIMT_DEVICE void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-// Asks for `bytes`, a multiple of 16, from an address aligned to 16, to be brought to the second-level cache.
-SIMT_DEVICE void prefetch_l2(const void* global, int bytes) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-#endif
-}
-
 // d += a b: a is 16 x 32 int8 (row), b 32 x 8 int8 (column); fragments as in the PTX manual, m16n8k32.
-SIMT_DEVICE void mma_s8(int32_t (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+SIMT_DEVICE void mma_s8(int32_t (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                        uint32_t b1) {
     asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 // d += a b: a is 16 x 16 bf16 (row), b 16 x 8 bf16 (column); m16n8k16.
-SIMT_DEVICE void mma_bf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+SIMT_DEVICE void mma_bf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                          uint32_t b1) {
     asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 // As mma_bf16, with f16 operands.
-SIMT_DEVICE void mma_f16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+SIMT_DEVICE void mma_f16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                         uint32_t b1) {
     asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
@@ -100,8 +104,9 @@ SIMT_DEVICE void load_matrices_transposed(uint32_t (&d)[4], const void* shared_r
                  : "memory");
 }
 
-// Programmatic dependent launch: the next kernel may start; what earlier kernels wrote may be read. Every kernel
-// of a step calls previous_kernels_done() before it reads or writes what another kernel of the step touches.
+// Programmatic dependent launch: the next kernel may start; what earlier kernels wrote may be read. Every
+// kernel of a step calls previous_kernels_done() before it reads or writes what another kernel of the step
+// touches.
 SIMT_DEVICE void next_kernel_may_start() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

@@ -23,7 +23,8 @@ struct StepView {
 
 constexpr int kKvBlockTokens = 32;
 
-// One layer's paged cache, F16 or F32: element [block][is_value][kv_head][token in block][head_dim], tightly packed.
+// One layer's paged cache, F16 or F32: element [block][is_value][kv_head][token in block][head_dim], tightly
+// packed.
 struct KvLayer {
     void* base;
     Format format;

@@ -21,15 +21,16 @@ std::string why_no_device() {
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
     static_cast<void>(cudaGetLastError());
-    if (status != cudaSuccess) return std::string("no usable NVIDIA driver or device: ") + cudaGetErrorString(status);
+    if (status != cudaSuccess)
+        return std::string("no usable NVIDIA driver or device: ") + cudaGetErrorString(status);
     if (count == 0) return "no NVIDIA device";
     const int capability = device_limits().compute_capability;
     cudaFuncAttributes attributes = {};
     const bool runs = cudaFuncGetAttributes(&attributes, probe_kernel) == cudaSuccess;
     static_cast<void>(cudaGetLastError());
     if (!runs)
-        return "this build has no code for devices of compute capability " + std::to_string(capability / 10) + "." +
-               std::to_string(capability % 10);
+        return "this build has no code for devices of compute capability " + std::to_string(capability / 10) +
+               "." + std::to_string(capability % 10);
     return "";
 }
 
@@ -49,7 +50,8 @@ void destroy_stream(const Stream& stream) noexcept { cudaStreamDestroy(of(stream
 void* host_alloc(std::size_t bytes) {
     void* memory = nullptr;
     if (cudaMallocHost(&memory, bytes) != cudaSuccess)
-        fail(ErrorCode::model, "cuda", "no page-locked memory", std::to_string(bytes) + " bytes", "free memory");
+        fail(ErrorCode::model, "cuda", "no page-locked memory", std::to_string(bytes) + " bytes",
+             "free memory");
     return memory;
 }
 

@@ -11,7 +11,8 @@ namespace llmcore::cuda {
 // Empty if there is a device that this build has code for; otherwise why not, in one line.
 std::string why_no_device();
 
-// Makes `device` the calling thread's. A backend does so at the border: the engine's thread is not the loader's.
+// Makes `device` the calling thread's. A backend does so at the border: the engine's thread is not the
+// loader's.
 void use_device(int device);
 
 Stream make_stream();

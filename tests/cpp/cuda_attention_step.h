@@ -40,8 +40,8 @@ struct Options {
     bool with_rows = false;  // decode: only every second row, in reverse
 };
 
-// A step over a paged cache whose blocks lie in random order. The arrays here are the host's: args() copies them to
-// the device, read() brings back what kernels write.
+// A step over a paged cache whose blocks lie in random order. The arrays here are the host's: args() copies
+// them to the device, read() brings back what kernels write.
 struct Step {
     Options options;
     int n_heads, stride, n_rows = 0, n_blocks = 0;
@@ -50,7 +50,8 @@ struct Step {
     std::vector<uint16_t> cache16;
     std::vector<float> cache32;
     int block_table_stride = 0;
-    std::unique_ptr<DeviceArray<int32_t>> device_positions, device_row_sequences, device_kv_lens, device_table;
+    std::unique_ptr<DeviceArray<int32_t>> device_positions, device_row_sequences, device_kv_lens,
+        device_table;
     std::unique_ptr<DeviceArray<float>> device_q, device_out, device_sinks, device_cache32;
     std::unique_ptr<DeviceArray<uint16_t>> device_cache16;
 

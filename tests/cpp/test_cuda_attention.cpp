@@ -1,5 +1,5 @@
-// The attention kernels of the CUDA backend against float64. Whatever no token has written is NaN: the cache's free
-// places, outputs, paddings. Runs through the emulation, and compiled by nvcc on a device.
+// The attention kernels of the CUDA backend against float64. Whatever no token has written is NaN: the
+// cache's free places, outputs, paddings. Runs through the emulation, and compiled by nvcc on a device.
 #include "cuda_attention_step.h"
 
 namespace llmcore::cuda {

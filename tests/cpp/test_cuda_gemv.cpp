@@ -1,5 +1,5 @@
-// Products for few rows of activations, every packing, against a float64 product of the dequantized weights. Runs
-// through the emulation, and compiled by nvcc on a device.
+// Products for few rows of activations, every packing, against a float64 product of the dequantized weights.
+// Runs through the emulation, and compiled by nvcc on a device.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -49,12 +49,14 @@ double product(const Matrix& matrix, const std::vector<float>& x, std::int64_t r
     return sum;
 }
 
-std::vector<float> normalized(const std::vector<float>& x, const std::vector<float>& weight, std::int64_t m, float eps) {
+std::vector<float> normalized(const std::vector<float>& x, const std::vector<float>& weight, std::int64_t m,
+                              float eps) {
     const auto k = static_cast<std::int64_t>(weight.size());
     std::vector<float> out(x.size());
     for (std::int64_t row = 0; row < m; ++row) {
         double squares = 0.0;
-        for (std::int64_t c = 0; c < k; ++c) squares += std::pow(x[static_cast<std::size_t>(row * k + c)], 2.0);
+        for (std::int64_t c = 0; c < k; ++c)
+            squares += std::pow(x[static_cast<std::size_t>(row * k + c)], 2.0);
         const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(k) + static_cast<double>(eps));
         for (std::int64_t c = 0; c < k; ++c) {
             const auto i = static_cast<std::size_t>(row * k + c);
@@ -138,8 +140,9 @@ void check_plain(Format format, std::int64_t m, std::int64_t n, std::int64_t k, 
             expected.push_back(product(matrix, inputs, row, column));
     const double error = relative_error(out.read().data(), expected.data(), expected.size());
     const double allowed = 2e-5;
-    CHECK_MSG(error <= allowed, format_info(format).name << " m " << m << " n " << n << " k " << k << " norm " << norm
-                                                         << ": error " << error << ", allowed " << allowed);
+    CHECK_MSG(error <= allowed, format_info(format).name << " m " << m << " n " << n << " k " << k << " norm "
+                                                         << norm << ": error " << error << ", allowed "
+                                                         << allowed);
 }
 
 }  // namespace
@@ -190,7 +193,8 @@ LLMCORE_TEST(cuda_gemv_jobs_and_epilogues) {
     }
     for (std::size_t i = 0; i < 3; ++i) {
         MatmulJob& job = args.jobs[i];
-        job.weight = packed.emplace_back(std::make_unique<DeviceArray<std::uint8_t>>(weights[i].packed))->data();
+        job.weight =
+            packed.emplace_back(std::make_unique<DeviceArray<std::uint8_t>>(weights[i].packed))->data();
         job.n = static_cast<std::int32_t>(sizes[i]);
         job.out_stride = job.n;
         job.bias = keep(bias[i]);
@@ -224,7 +228,8 @@ LLMCORE_TEST(cuda_gemv_jobs_and_epilogues) {
                     value /= 1.0 + std::exp(-static_cast<double>(gate[static_cast<std::size_t>(row)]));
                 }
                 if (i == 2) value = 50.0 * std::tanh(value / 50.0);
-                expected.push_back(value + static_cast<double>(residual[i][static_cast<std::size_t>(row * sizes[i] + c)]));
+                expected.push_back(
+                    value + static_cast<double>(residual[i][static_cast<std::size_t>(row * sizes[i] + c)]));
             }
         std::vector<float> out(expected.size());
         copy_to_host(out.data(), args.jobs[i].out, out.size() * sizeof(float), stream);

@@ -385,7 +385,7 @@ LLMCORE_TEST(cuda_matmul_large) {
             run({format, m, 1024, {plain(136), plain(40), plain(256)}, {}}, 0, seed++);
             run({format, m, 256, {glu}, {}}, 0, seed++);
         }
-    // Clusters that share out the columns: of 2, 4 and 8 blocks.
+    // Long rows and few of them.
     for (const std::int64_t m : {20, 50, 70})
         for (const int multiprocessors : {2, 4, 9, 18}) {
             run({Format::Q8_0, m, 2560, {plain(136)}, {}}, multiprocessors, seed++);

@@ -72,7 +72,7 @@ def golden(model_name: str) -> Golden:
 
 
 Runs = Callable[[str, str, str], Run]
-EmulatedRuns = Callable[[str, str], Run]
+EmulatedRuns = Callable[[str, str, "str | None"], Run]
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,9 @@ def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_all(models: Path, out: Path, device: str, kv_cache_type: str, **environment: str) -> None:
+def run_all(
+    models: Path, out: Path, device: str, kv_cache_type: str, quantization: str | None, **environment: str
+) -> None:
     """Runs all models in one process, which leaves what it computed in the folder `out`."""
     out.mkdir()
     jobs = [
@@ -95,6 +97,7 @@ def run_all(models: Path, out: Path, device: str, kv_cache_type: str, **environm
             "n_ctx": model.n_ctx,
             "device": device,
             "kv_cache_type": kv_cache_type,
+            "quantization": quantization,
             "out": str(out / f"{model.name}.npz"),
         }
         for model in MODELS
@@ -103,7 +106,7 @@ def run_all(models: Path, out: Path, device: str, kv_cache_type: str, **environm
     job_file.write_text(json.dumps(jobs), encoding="utf-8")
     command = [sys.executable, str(WORKER), str(job_file)]
     result = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=600
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=1800
     )
     assert result.returncode == 0, result.stderr[-4000:]
 
@@ -123,7 +126,7 @@ def golden_runs(golden_models: Path) -> Runs:
     @lru_cache(None)
     def folder_of(isa: str, kv_cache_type: str) -> Path:
         out = golden_models / f"{isa}-{kv_cache_type}"
-        run_all(golden_models, out, "cpu", kv_cache_type, LLMCORE_ISA=isa)
+        run_all(golden_models, out, "cpu", kv_cache_type, None, LLMCORE_ISA=isa)
         return out
 
     return lambda name, isa, kv_cache_type: run_of(name, folder_of(isa, kv_cache_type))
@@ -137,12 +140,13 @@ def emulated_cuda(repository: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def emulated_runs(golden_models: Path, emulated_cuda: Path) -> EmulatedRuns:
-    """Runs of a model by name and cache type on the emulated CUDA backend."""
+    """Runs of a model by name, cache type and type of the weights on the emulated CUDA backend."""
 
     @lru_cache(None)
-    def folder_of(kv_cache_type: str) -> Path:
-        out = golden_models / f"cuda-{kv_cache_type}"
-        run_all(golden_models, out, "cuda", kv_cache_type, LLMCORE_CUDA_LIBRARY=str(emulated_cuda))
+    def folder_of(kv_cache_type: str, quantization: str | None) -> Path:
+        out = golden_models / f"cuda-{kv_cache_type}-{quantization}"
+        library = str(emulated_cuda)
+        run_all(golden_models, out, "cuda", kv_cache_type, quantization, LLMCORE_CUDA_LIBRARY=library)
         return out
 
-    return lambda name, kv_cache_type: run_of(name, folder_of(kv_cache_type))
+    return lambda name, kv_cache_type, quantization: run_of(name, folder_of(kv_cache_type, quantization))

@@ -2,7 +2,7 @@
 they compute.
 
 Usage: golden_worker.py JOB.json, a list of {"model", "ids", "prompts", "n_ctx", "device", "kv_cache_type",
-"out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has to be generated, all at once,
+"quantization", "out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has to be generated, all at once,
 which splits prompts and mixes them with decoding. A model that fails leaves OUT.error, the traceback, behind.
 """
 
@@ -33,6 +33,7 @@ def run(job: dict) -> None:
         device=job["device"],
         max_batch=len(job["prompts"]),
         kv_cache_type=job["kv_cache_type"],
+        quantization=job["quantization"],
     ) as llm:
         logits = llm.logits(ids)
         n_vocab = logits.shape[1]

@@ -120,7 +120,6 @@ T __shfl_up_sync(uint32_t mask, T value, unsigned delta, int width = 32) {
 void copy_async16(void* shared, const void* global, int bytes);
 inline void copy_async16(void* shared, const void* global) { copy_async16(shared, global, 16); }
 void copy_async_commit();
-inline void prefetch_l2(const void*, int) {}
 namespace emulation {
 void copy_async_wait(int pending);
 }

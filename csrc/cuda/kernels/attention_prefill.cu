@@ -151,7 +151,7 @@ SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs a
                     load_matrices(wide, shared_queries + (warp * 16 + lane % 16) * Shape::kStride +
                                             step * 16 + lane / 16 * 8);
                 }
-                const uint32_t(&query)[4] = Shape::kIsWide ? wide : queries[Shape::kIsWide ? 0 : step];
+                const uint32_t (&query)[4] = Shape::kIsWide ? wide : queries[Shape::kIsWide ? 0 : step];
 #pragma unroll
                 for (int pair = 0; pair < kTokens / 16; ++pair) {
                     uint32_t key[4];

@@ -24,20 +24,10 @@ constexpr Entry entry() {
 }
 
 constexpr Entry kEntries[] = {
-    entry<Packing::q4_0>(),
-    entry<Packing::q4_1>(),
-    entry<Packing::q5_0>(),
-    entry<Packing::q5_1>(),
-    entry<Packing::q8_0>(),
-    entry<Packing::q4_k>(),
-    entry<Packing::q5_k>(),
-    entry<Packing::q6_k>(),
-    entry<Packing::iq4_nl>(),
-    entry<Packing::iq4_xs>(),
-    entry<Packing::mxfp4>(),
-    entry<Packing::s8x16>(),
-    entry<Packing::f16>(),
-    entry<Packing::bf16>(),
+    entry<Packing::q4_0>(),   entry<Packing::q4_1>(),   entry<Packing::q5_0>(),  entry<Packing::q5_1>(),
+    entry<Packing::q8_0>(),   entry<Packing::q4_k>(),   entry<Packing::q5_k>(),  entry<Packing::q6_k>(),
+    entry<Packing::iq4_nl>(), entry<Packing::iq4_xs>(), entry<Packing::mxfp4>(), entry<Packing::s8x16>(),
+    entry<Packing::f16>(),    entry<Packing::bf16>(),
 };
 
 const Entry* find(Packing packing) {

@@ -1,9 +1,9 @@
-// Products for up to 8 rows of activations: as fast as the weights arrive. Integer codes meet int8 activations, one row
-// by dp4a, more in mma m16n8k32; floats meet floats.
+// Products for up to 8 rows of activations: as fast as the weights arrive. Integer codes meet int8
+// activations, one row by dp4a, more in mma m16n8k32; floats meet floats.
 //
 // A block a multiprocessor takes tiles of 16 weight rows, its warps every n-th super-tile. A warp streams its
-// super-tiles through a ring of its own in shared memory, across the borders of tiles, so that copies never pause; the
-// first are under way before the kernels before this one have ended, for which two such blocks fit a multiprocessor.
+// super-tiles through a ring of its own in shared memory, across the borders of tiles, so that copies never
+// pause.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@ struct GemvArgs {
     MatmulArgs matmul;  // no experts
     PackInput input;
     const unsigned char* packed;  // null, or the input packed by pack_q8_rows; not for f16 and bf16
+    int32_t stages = 0;           // set by gemv(): super-tiles that a warp has under way
 };
 
 // How many rows of activations the kernel of a packing takes for this k (0: none); others go to matmul_bf16.

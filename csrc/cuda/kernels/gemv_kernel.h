@@ -6,19 +6,21 @@
 
 namespace llmcore::cuda {
 
-constexpr int kGemvStages = 2;
-constexpr int kWarmTiles = 2;  // that a warp asks for beyond its ring, before its input is there
+constexpr int kLeastStages = 2;  // of a warp's ring
+constexpr int kMostStages = 3;
 constexpr int32_t kMagicBits = 0x4B400000;  // 1.5 * 2^23: integers added to it are floats at once
 constexpr float kMagic = 12582912.0F;
 
-SIMT_BOTH constexpr bool is_float(Packing packing) { return packing == Packing::f16 || packing == Packing::bf16; }
+SIMT_BOTH constexpr bool is_float(Packing packing) {
+    return packing == Packing::f16 || packing == Packing::bf16;
+}
 
-// What a warp copies at a time, and how many warps a block has: so many that two blocks fit a multiprocessor.
+// What a warp copies at a time, and how many warps a block has: so many that the least rings fit any device.
 template <Packing P>
 struct GemvTile {
     static constexpr int kBytes = Packed<P>::kBytes / (is_float(P) ? 2 : 1);
     static constexpr int kColumns = is_float(P) ? kTileCols / 2 : kTileCols;
-    static constexpr int kFitting = 94 * 1024 / (kGemvStages * kBytes);
+    static constexpr int kFitting = 94 * 1024 / (kLeastStages * kBytes);
     static constexpr int kWarps = kFitting < 16 ? kFitting : 16;
 };
 
@@ -36,13 +38,14 @@ struct GemvShared {
     int64_t ring, codes, scales, extras, partials, scratch, bytes;
     int64_t code_stride;  // of an activation row
 
-    // A word a group and column; with one column, dp4a's: a word a group and each of the four lanes that share it.
+    // A word a group and column; with one column, dp4a's: a word a group and each of the four lanes that
+    // share it.
     static constexpr int kExtras = Columns == 1 ? 4 : Columns;
 
-    SIMT_BOTH GemvShared(int m, int64_t k) {
+    SIMT_BOTH GemvShared(int m, int64_t k, int stages) {
         const int64_t padded = tiles_of(k, kTileCols) * kTileCols;
         ring = 0;
-        codes = ring + int64_t{GemvTile<P>::kWarps} * kGemvStages * GemvTile<P>::kBytes;
+        codes = ring + int64_t{GemvTile<P>::kWarps} * stages * GemvTile<P>::kBytes;
         if (is_float(P)) {
             code_stride = padded * 4;
             scales = extras = codes + m * code_stride;
@@ -57,8 +60,8 @@ struct GemvShared {
     }
 };
 
-// Where a warp's copies are: of its block's units, gate before up, every kWarps-th super-tile, counted on from unit to
-// unit, so that each warp has as many.
+// Where a warp's copies are: of its block's units, gate before up, every kWarps-th super-tile, counted on
+// from unit to unit, so that each warp has as many.
 struct GemvCursor {
     const unsigned char* base = nullptr;  // of the current tile
     const unsigned char* up_base = nullptr;
@@ -105,7 +108,7 @@ struct Gemv {
 
     SIMT_DEVICE explicit Gemv(const GemvArgs& a)
         : args(a),
-          where(a.matmul.m, a.matmul.k),
+          where(a.matmul.m, a.matmul.k, a.stages),
           shared(shared_memory()),
           k_tiles(static_cast<int>(tiles_of(a.matmul.k, kTileCols)) * (kTileCols / Tile::kColumns)),
           n_units(count_units(a.matmul)),
@@ -121,8 +124,8 @@ struct Gemv {
         cursor.up_base = job.up == nullptr ? nullptr : job.up + found.tile * tile_row_bytes;
     }
 
-    // Brings the cursor to a super-tile that is there, or beyond the last unit. A matrix may have fewer super-tiles a
-    // row than there are warps: then some have none of it.
+    // Brings the cursor to a super-tile that is there, or beyond the last unit. A matrix may have fewer
+    // super-tiles a row than there are warps: then some have none of it.
     SIMT_DEVICE void settle() {
         while (cursor.unit < n_units && cursor.k_tile >= k_tiles) {
             cursor.k_tile -= k_tiles;
@@ -133,7 +136,8 @@ struct Gemv {
         }
     }
     SIMT_DEVICE const unsigned char* next_copy() const {
-        return (cursor.in_up ? cursor.up_base : cursor.base) + static_cast<int64_t>(cursor.k_tile) * Tile::kBytes;
+        return (cursor.in_up ? cursor.up_base : cursor.base) +
+               static_cast<int64_t>(cursor.k_tile) * Tile::kBytes;
     }
 
     SIMT_DEVICE void copy_next(int stage) {
@@ -151,26 +155,14 @@ struct Gemv {
         copy_async_commit();
     }
 
-    // Memory would idle while the ring is full and the input is not there: what comes next goes to the second-level
-    // cache meanwhile.
-    SIMT_DEVICE void warm_cache() {
-        const GemvCursor ring_end = cursor;
-        for (int i = 0; i < kWarmTiles; ++i) {
-            settle();
-            if (cursor.unit >= n_units) break;
-            if (lane == 0) prefetch_l2(next_copy(), Tile::kBytes);
-            cursor.k_tile += kWarps;
-        }
-        cursor = ring_end;
-    }
-
     SIMT_DEVICE unsigned char* stage_of(int stage) const {
-        return shared + where.ring + (warp * kGemvStages + stage) * int64_t{Tile::kBytes};
+        return shared + where.ring + (warp * args.stages + stage) * int64_t{Tile::kBytes};
     }
     SIMT_DEVICE float* scales() const { return reinterpret_cast<float*>(shared + where.scales); }
     SIMT_DEVICE uint32_t* extras() const { return reinterpret_cast<uint32_t*>(shared + where.extras); }
 
-    // What the format needs of a group's sum of codes: the start of the integer sum, or scale * sum for minimums.
+    // What the format needs of a group's sum of codes: the start of the integer sum, or scale * sum for
+    // minimums.
     SIMT_DEVICE static uint32_t extra_of(int sum, float scale) {
         if constexpr (is_float(P)) {
             return 0;
@@ -195,7 +187,8 @@ struct Gemv {
             const int sum16 = sum_of_16(sum);
             const int other = __shfl_xor_sync(kFullWarp, sum16, 4);
             if (column % group_columns<P>() == 0)
-                extras()[column / group_columns<P>() * Columns + row] = extra_of(kWide ? sum16 + other : sum16, scale);
+                extras()[column / group_columns<P>() * Columns + row] =
+                    extra_of(kWide ? sum16 + other : sum16, scale);
         }
     }
 
@@ -244,7 +237,8 @@ struct Gemv {
             if (input.norm_weight != nullptr) {
                 float sum = 0.0F;
                 for (int c = static_cast<int>(threadIdx.x); c < input.k; c += blockDim.x) sum += x[c] * x[c];
-                inverse = 1.0F / sqrtf(sum_over_block(sum, scratch) / static_cast<float>(input.k) + input.norm_eps);
+                inverse =
+                    1.0F / sqrtf(sum_over_block(sum, scratch) / static_cast<float>(input.k) + input.norm_eps);
             }
             for (int c = static_cast<int>(threadIdx.x); c < padded; c += blockDim.x) {
                 float value = c < input.k ? x[c] : 0.0F;
@@ -254,13 +248,15 @@ struct Gemv {
         }
     }
 
-    // Adds a super-tile's products: sums[0], [1]: row g with activation rows 2 t, 2 t + 1; [2], [3]: row g + 8.
+    // Adds a super-tile's products: sums[0], [1]: row g with activation rows 2 t, 2 t + 1; [2], [3]: row g
+    // + 8.
     SIMT_DEVICE void add_codes(const unsigned char* tile, int k_tile, float (&sums)[4]) const {
         const int g = lane / 4;
         const int t = lane % 4;
         const int pair = 2 * t < Columns ? 2 * t : 0;  // beyond: computed and thrown away
         const bool live = g < args.matmul.m;
-        const unsigned char* row = shared + where.codes + (live ? g : 0) * where.code_stride + k_tile * kTileCols + 4 * t;
+        const unsigned char* row =
+            shared + where.codes + (live ? g : 0) * where.code_stride + k_tile * kTileCols + 4 * t;
 #pragma unroll
         for (int step = 0; step < kTileCols / 32; ++step) {
             uint32_t a[4];
@@ -300,10 +296,10 @@ struct Gemv {
             } else {
                 const uint32_t first = extras()[group32 * 8 + t];
                 const uint32_t second = extras()[group32 * 8 + 4 + t];
-                add_dot(tile, 2 * step, dot4(a[0], low, start_of(first)), dot4(a[1], low, start_of(first)), act_scale,
-                        first, sums);
-                add_dot(tile, 2 * step + 1, dot4(a[2], high, start_of(second)), dot4(a[3], high, start_of(second)),
-                        act_scale, second, sums);
+                add_dot(tile, 2 * step, dot4(a[0], low, start_of(first)), dot4(a[1], low, start_of(first)),
+                        act_scale, first, sums);
+                add_dot(tile, 2 * step + 1, dot4(a[2], high, start_of(second)),
+                        dot4(a[3], high, start_of(second)), act_scale, second, sums);
             }
         }
     }
@@ -328,9 +324,9 @@ struct Gemv {
         }
     }
 
-    SIMT_DEVICE void add_group(const unsigned char* tile, int group_in_tile, int group, uint32_t a0, uint32_t a1,
-                               uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1, float2 act_scale, int pair,
-                               float (&sums)[4]) const {
+    SIMT_DEVICE void add_group(const unsigned char* tile, int group_in_tile, int group, uint32_t a0,
+                               uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1,
+                               float2 act_scale, int pair, float (&sums)[4]) const {
         using Format = Packed<P>;
         int32_t dot[4] = {kMagicBits, kMagicBits, kMagicBits, kMagicBits};
         uint2 extra = {0, 0};
@@ -353,11 +349,13 @@ struct Gemv {
         }
     }
 
-    // As add_codes, for floats: sums[i]: row g + 8 * (i / 2), activation row i % 2, of this lane's columns alone.
+    // As add_codes, for floats: sums[i]: row g + 8 * (i / 2), activation row i % 2, of this lane's columns
+    // alone.
     SIMT_DEVICE void add_floats(const unsigned char* tile, int k_tile, float (&sums)[4]) const {
         const auto* planes = reinterpret_cast<const uint2*>(tile);
         const auto widen = [](uint32_t bits) {
-            return P == Packing::f16 ? half_to_float(static_cast<uint16_t>(bits)) : bf16_to_float(static_cast<uint16_t>(bits));
+            return P == Packing::f16 ? half_to_float(static_cast<uint16_t>(bits))
+                                     : bf16_to_float(static_cast<uint16_t>(bits));
         };
 #pragma unroll 4
         for (int slot = 0; slot < Tile::kColumns / 16; ++slot) {
@@ -366,12 +364,14 @@ struct Gemv {
             for (int i = 0; i < 2; ++i) {
                 const int row = i < args.matmul.m ? i : 0;
                 x[i] = *reinterpret_cast<const float4*>(shared + where.codes + row * where.code_stride +
-                                                        (k_tile * Tile::kColumns + slot * 16 + lane % 4 * 4) * 4);
+                                                        (k_tile * Tile::kColumns + slot * 16 + lane % 4 * 4) *
+                                                            4);
             }
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const uint2 w = planes[(slot * 2 + half) * kWarp + lane];
-                const float4 v = {widen(w.x & 0xFFFFU), widen(w.x >> 16), widen(w.y & 0xFFFFU), widen(w.y >> 16)};
+                const float4 v = {widen(w.x & 0xFFFFU), widen(w.x >> 16), widen(w.y & 0xFFFFU),
+                                  widen(w.y >> 16)};
 #pragma unroll
                 for (int i = 0; i < 2; ++i)
                     sums[half * 2 + i] += v.x * x[i].x + v.y * x[i].y + v.z * x[i].z + v.w * x[i].w;
@@ -422,36 +422,41 @@ struct Gemv {
 #pragma unroll
             for (int w = 0; w < kWarps; ++w) {
                 sum += partials[(w * 2 * kTileRows + in_tile) * Columns + row];
-                if (job.up != nullptr) up_sum += partials[((w * 2 + 1) * kTileRows + in_tile) * Columns + row];
+                if (job.up != nullptr)
+                    up_sum += partials[((w * 2 + 1) * kTileRows + in_tile) * Columns + row];
             }
-            job.out[static_cast<int64_t>(row) * job.out_stride + column] = finish(job, row, column, 0, sum, up_sum);
+            job.out[static_cast<int64_t>(row) * job.out_stride + column] =
+                finish(job, row, column, 0, sum, up_sum);
         }
     }
 
     SIMT_DEVICE void run() {
         cursor.k_tile = warp;
         enter_unit(static_cast<int>(blockIdx.x));
-        for (int stage = 0; stage < kGemvStages; ++stage) copy_next(stage);
-        warm_cache();
+        for (int stage = 0; stage < args.stages; ++stage) copy_next(stage);
         previous_kernels_done();
         take_input();
         auto* partials = reinterpret_cast<float*>(shared + where.partials);
         int stage = 0;
         int turn = 0;
         int k_tile = warp;
-        for (int index = static_cast<int>(blockIdx.x); index < n_units; index += static_cast<int>(gridDim.x), ++turn) {
+        for (int index = static_cast<int>(blockIdx.x); index < n_units;
+             index += static_cast<int>(gridDim.x), ++turn) {
             const GemvUnit unit = find_unit(args.matmul, index);
             const int halves = args.matmul.jobs[unit.job].up == nullptr ? 1 : 2;
             float* turn_partials = partials + turn % 2 * kWarps * 2 * kTileRows * Columns;
             for (int which = 0; which < halves; ++which) {
                 float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
                 for (; k_tile < k_tiles; k_tile += kWarps) {
-                    copy_async_wait<kGemvStages - 1>();
+                    if (args.stages == kMostStages)
+                        copy_async_wait<kMostStages - 1>();
+                    else
+                        copy_async_wait<kLeastStages - 1>();
                     __syncwarp();
                     add_tile(stage_of(stage), k_tile, sums);
                     __syncwarp();
                     copy_next(stage);
-                    stage = stage + 1 == kGemvStages ? 0 : stage + 1;
+                    stage = stage + 1 == args.stages ? 0 : stage + 1;
                 }
                 k_tile -= k_tiles;
                 store_partials(turn_partials, which, sums);
@@ -464,18 +469,32 @@ struct Gemv {
 };
 
 template <Packing P, int Columns>
-SIMT_GLOBAL void SIMT_BOUNDS(GemvTile<P>::kWarps* kWarp, 2) gemv_kernel(const GemvArgs args) {
+SIMT_GLOBAL void SIMT_BOUNDS(GemvTile<P>::kWarps* kWarp, 1) gemv_kernel(const GemvArgs args) {
     next_kernel_may_start();
     Gemv<P, Columns>(args).run();
 }
 
 template <Packing P, int Columns>
-void launch_gemv(const Stream& stream, const DeviceLimits& limits, const GemvArgs& args) {
+bool gemv_fits(const DeviceLimits& limits, int rows, int64_t k, int stages = kLeastStages) {
+    return GemvShared<P, Columns>(rows, k, stages).bytes <=
+           static_cast<int64_t>(limits.shared_bytes_per_block);
+}
+
+template <Packing P, int Columns>
+void launch_gemv(const Stream& stream, const DeviceLimits& limits, const GemvArgs& given) {
+    GemvArgs args = given;
+    const int m = args.matmul.m;
+    args.stages = gemv_fits<P, Columns>(limits, m, args.matmul.k, kMostStages) ? kMostStages : kLeastStages;
     const int units = count_units(args.matmul);
-    const LaunchShape shape = {
+    LaunchShape shape = {
         .grid_x = static_cast<unsigned>(units < limits.multiprocessors ? units : limits.multiprocessors),
         .threads = GemvTile<P>::kWarps * kWarp,
-        .shared_bytes = static_cast<std::size_t>(GemvShared<P, Columns>(args.matmul.m, args.matmul.k).bytes)};
+        .shared_bytes =
+            static_cast<std::size_t>(GemvShared<P, Columns>(m, args.matmul.k, args.stages).bytes)};
+    // Started early, two blocks could meet on a multiprocessor that the kernel before has left, and none come
+    // to others.
+    const std::size_t alone = limits.shared_bytes_per_multiprocessor / 2;
+    if (shape.shared_bytes < alone && alone <= limits.shared_bytes_per_block) shape.shared_bytes = alone;
     launch(stream, gemv_kernel<P, Columns>, shape, args);
 }
 
@@ -491,11 +510,6 @@ void gemv_of(const Stream& stream, const DeviceLimits& limits, const GemvArgs& a
         else if (args.matmul.m > 2)
             launch_gemv<P, 4>(stream, limits, args);
     }
-}
-
-template <Packing P, int Columns>
-bool gemv_fits(const DeviceLimits& limits, int rows, int64_t k) {
-    return GemvShared<P, Columns>(rows, k).bytes <= static_cast<int64_t>(limits.shared_bytes_per_block);
 }
 
 // Rows that fit a block's shared memory.

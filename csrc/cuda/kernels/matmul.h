@@ -15,9 +15,9 @@ struct MatmulJob {
     const unsigned char* up;  // null, or packed as weight is
     const float* bias;        // null, or [n]
     const float* up_bias;     // null, or [n]
-    const float* up_sums;     // null, or in U^T where it was computed before (up is null then), out_stride apart
-    const float* residual;    // null, or rows out_stride apart; may be out
-    const float* gate;        // null, or one logit a row
+    const float* up_sums;  // null, or in U^T where it was computed before (up is null then), out_stride apart
+    const float* residual;  // null, or rows out_stride apart; may be out
+    const float* gate;      // null, or one logit a row
     float* out;
     int32_t out_stride;
     int32_t n;  // weight rows
@@ -33,8 +33,8 @@ struct MatmulArgs {
     int32_t n_jobs;
     int32_t m;  // rows of the input
     int32_t k;  // columns, before padding
-    // A mixture of experts: jobs[0]'s weights are n_experts matrices of n rows, each padded to whole tiles and
-    // expert_bytes after the one before; biases are n apart. Expert e has the rows [expert_begin[e],
+    // A mixture of experts: jobs[0]'s weights are n_experts matrices of n rows, each padded to whole tiles
+    // and expert_bytes after the one before; biases are n apart. Expert e has the rows [expert_begin[e],
     // expert_begin[e + 1]) of input and output. Null: one matrix for all rows.
     const int32_t* expert_begin;
     int32_t n_experts;
@@ -76,8 +76,10 @@ SIMT_DEVICE float activate(Activation activation, float gate, float up, bool has
     return has_up ? value * up : value;
 }
 
-// The job's value for input row `row` and weight row `column` from its sums; bias_row: of the expert's biases.
-SIMT_DEVICE float finish(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float sum, float up_sum) {
+// The job's value for input row `row` and weight row `column` from its sums; bias_row: of the expert's
+// biases.
+SIMT_DEVICE float finish(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float sum,
+                         float up_sum) {
     if (job.up_sums != nullptr) up_sum = job.up_sums[row * job.out_stride + column];
     if (job.bias != nullptr) sum += job.bias[bias_offset + column];
     if (job.up_bias != nullptr) up_sum += job.up_bias[bias_offset + column];

@@ -4,8 +4,6 @@
 // of 64 or 256 columns it brings the input, per 256 the super-tiles to shared memory, several chunks ahead.
 // Each warp has two row tiles: neighbours, or gate and up of the same rows. Few tokens: the warps share out
 // the columns of a chunk, so that a block has few rows and there are enough blocks to keep the memory busy.
-// Where devices have clusters, blocks of many rows share out the columns instead, and add up what they have
-// through each other's shared memory.
 #pragma once
 
 #include "cuda/kernels/dequant_bf16.h"
@@ -19,7 +17,6 @@ struct MatmulBf16Args {
     int32_t units;         // row blocks of all jobs
     int32_t token_blocks;  // of the grid; an expert with more of them takes every token_blocks-th
     int32_t ahead;         // chunks under way, up to kMostAhead
-    int32_t split;         // blocks of a cluster (grid.y) that share out the columns
 };
 
 constexpr int kMostAhead = 8;
@@ -110,27 +107,6 @@ SIMT_DEVICE MatmulPlace matmul_place(const MatmulArgs& args, int units, int toke
     }
     return place;
 }
-
-// Clusters, of which other devices and the emulation have one block each.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-SIMT_DEVICE void cluster_barrier() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                     : "memory");
-}
-// What block `rank` of the cluster has at this place of its shared memory.
-SIMT_DEVICE float cluster_load(const float* shared, int rank) {
-    uint32_t there;
-    float value;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-                 : "=r"(there)
-                 : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "r"(rank));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(there) : "memory");
-    return value;
-}
-#else
-SIMT_DEVICE void cluster_barrier() {}
-SIMT_DEVICE float cluster_load(const float* shared, int) { return *shared; }
-#endif
 
 template <Packing P, class Shape>
 struct MatmulBf16 {
@@ -240,22 +216,20 @@ struct MatmulBf16 {
         for (int i = 0; i < 2 * kTokenTiles * 4; ++i)
             sums[i / 4 / kTokenTiles][i / 4 % kTokenTiles][i % 4] = 0.0F;
         constexpr int kTileChunks = Shape::kTileChunks;
-        const int rank = static_cast<int>(blockIdx.y);
-        const int first_tile = k_tiles * rank / args.split;
-        const int chunks = (k_tiles * (rank + 1) / args.split - first_tile) * kTileChunks;
+        const int chunks = k_tiles * kTileChunks;
         const int input_slots = Shape::input_slots(args.ahead);
         const int weight_slots = Shape::weight_slots(args.ahead);
         int fill_input = 0;
         int fill_weights = 0;
         const auto fill = [&](int chunk) {
             if (chunk % kTileChunks == 0) {
-                if (chunk < chunks) copy_weights(first_tile + chunk / kTileChunks, fill_weights);
+                if (chunk < chunks) copy_weights(chunk / kTileChunks, fill_weights);
                 if (++fill_weights == weight_slots) fill_weights = 0;
             }
             // No other kernel makes weights: the first of them need not wait.
             if (fresh) previous_kernels_done();
             fresh = false;
-            if (chunk < chunks) copy_input(first_tile * kTileChunks + chunk, fill_input);
+            if (chunk < chunks) copy_input(chunk, fill_input);
             if (++fill_input == input_slots) fill_input = 0;
             copy_async_commit();
         };
@@ -288,26 +262,11 @@ struct MatmulBf16 {
 #pragma unroll
                 for (int i = 0; i < 4; ++i)
                     to[(8 * j + i % 2) * Shape::kSumStride + tile * kTileRows + i / 2 * 8] = sums[tile][j][i];
-        meet();
-    }
-
-    SIMT_DEVICE void meet() const {
-        if (args.split > 1)
-            cluster_barrier();
-        else
-            __syncthreads();
+        __syncthreads();
     }
 
     SIMT_DEVICE float sum_of(int token, int row) const {
         const auto* from = reinterpret_cast<const float*>(shared) + token * Shape::kSumStride + row;
-        if (args.split > 1) {
-            float sum = 0.0F;
-            for (int rank = 0; rank < args.split; ++rank)
-#pragma unroll
-                for (int i = 0; i < Shape::kColumnWarps; ++i)
-                    sum += cluster_load(from + i * Shape::kTokens * Shape::kSumStride, rank);
-            return sum;
-        }
         float sum = from[0];
 #pragma unroll
         for (int i = 1; i < Shape::kColumnWarps; ++i) sum += from[i * Shape::kTokens * Shape::kSumStride];
@@ -319,12 +278,8 @@ struct MatmulBf16 {
         const int rows = rows_of_unit(job, Shape::kRows);
         const int64_t live = end_token - first_token;
         const int tokens = live < Shape::kTokens ? static_cast<int>(live) : Shape::kTokens;
-        // The blocks of a cluster share out the tokens.
-        const int rank = static_cast<int>(blockIdx.y);
-        const int begin = tokens * rank / args.split;
-        const int end = tokens * (rank + 1) / args.split;
-        for (int i = static_cast<int>(threadIdx.x); i < (end - begin) * rows; i += Shape::kThreads) {
-            const int token = begin + i / rows;
+        for (int i = static_cast<int>(threadIdx.x); i < tokens * rows; i += Shape::kThreads) {
+            const int token = i / rows;
             const int row = i % rows;
             if (first_row + row >= job.n) continue;
             const int in_block = has_up ? row / kTileRows * 2 * kTileRows + row % kTileRows : row;
@@ -334,7 +289,7 @@ struct MatmulBf16 {
             job.out[out_row * job.out_stride + first_row + row] =
                 finish(job, out_row, first_row + row, expert * job.n, sum, up_sum);
         }
-        meet();  // before the ring is filled again, or this block ends while others read
+        __syncthreads();  // before the ring is filled again
     }
 };
 

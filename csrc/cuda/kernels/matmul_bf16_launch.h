@@ -47,84 +47,21 @@ int64_t matmul_blocks(const MatmulArgs& args) {
     return matmul_units(args, Shape::kRows) * tiles_of(expected_tokens(args), Shape::kTokens) * experts;
 }
 
-#if defined(__CUDACC__)
-
-// Whether the code that runs on this device knows of clusters.
-template <Packing P, class Shape>
-bool has_clusters() {
-    static const bool has = [] {
-        cudaFuncAttributes attributes = {};
-        const cudaError_t status = cudaFuncGetAttributes(&attributes, matmul_bf16_kernel<P, Shape>);
-        if (status != cudaSuccess) static_cast<void>(cudaGetLastError());
-        return status == cudaSuccess && attributes.ptxVersion >= 90;
-    }();
-    return has;
-}
-
-template <Packing P, class Shape>
-void launch_clusters(const Stream& stream, const LaunchShape& shape, const MatmulBf16Args& args) {
-    auto* const kernel = matmul_bf16_kernel<P, Shape>;
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shape.shared_bytes)),
-          "shared memory of a kernel");
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(shape.grid_x, shape.grid_y, shape.grid_z);
-    config.blockDim = dim3(shape.threads);
-    config.dynamicSmemBytes = shape.shared_bytes;
-    config.stream = static_cast<cudaStream_t>(stream.handle);
-    cudaLaunchAttribute attributes[2] = {};
-    attributes[0].id = cudaLaunchAttributeClusterDimension;
-    attributes[0].val.clusterDim.x = 1;
-    attributes[0].val.clusterDim.y = shape.grid_y;
-    attributes[0].val.clusterDim.z = 1;
-    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[1].val.programmaticStreamSerializationAllowed = 1;
-    config.attrs = attributes;
-    config.numAttrs = stream.dependent_launch ? 2 : 1;
-    check(cudaLaunchKernelEx(&config, kernel, args), "launch of a kernel");
-}
-
-#endif
-
-// Blocks that share out the columns, so that those of many rows occupy the device; 1 without clusters.
-template <Packing P, class Shape>
-int matmul_split(const DeviceLimits& limits, const MatmulArgs& args) {
-    int split = 1;
-#if defined(__CUDACC__)
-    constexpr int kMostSplit = 8;  // what every device with clusters has
-    if (limits.compute_capability < 90 || !has_clusters<P, Shape>()) return 1;
-    const int64_t blocks = matmul_blocks<Shape>(args);
-    while (split < kMostSplit && blocks * split * 10 < int64_t{limits.multiprocessors} * 9 &&
-           tiles_of(args.k, kTileCols) >= 4 * split)
-        split *= 2;
-#else
-    static_cast<void>(limits);
-    static_cast<void>(args);
-#endif
-    return split;
-}
-
 template <Packing P, class Shape>
 void launch_matmul(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
-                   const uint16_t* input, int split) {
+                   const uint16_t* input) {
     MatmulBf16Args kernel_args = {};
     kernel_args.matmul = args;
     kernel_args.input = input;
     kernel_args.units = matmul_units(args, Shape::kRows);
     kernel_args.token_blocks = static_cast<int32_t>(tiles_of(expected_tokens(args), Shape::kTokens));
-    kernel_args.ahead =
-        matmul_ahead<P, Shape>(limits, matmul_blocks<Shape>(args) * split > limits.multiprocessors);
-    kernel_args.split = split;
+    kernel_args.ahead = matmul_ahead<P, Shape>(limits, matmul_blocks<Shape>(args) > limits.multiprocessors);
     LaunchShape shape;
     shape.grid_x = static_cast<unsigned>(kernel_args.units) * static_cast<unsigned>(kernel_args.token_blocks);
     shape.grid_z = args.expert_begin == nullptr ? 1 : static_cast<unsigned>(args.n_experts);
-    shape.grid_y = static_cast<unsigned>(split);
     shape.threads = Shape::kThreads;
     shape.shared_bytes =
         static_cast<std::size_t>(Shape::shared_bytes(DequantBf16<P>::kBytes, kernel_args.ahead));
-#if defined(__CUDACC__)
-    if (split > 1) return launch_clusters<P, Shape>(stream, shape, kernel_args);
-#endif
     launch(stream, matmul_bf16_kernel<P, Shape>, shape, kernel_args);
 }
 
@@ -132,15 +69,9 @@ void launch_matmul(const Stream& stream, const DeviceLimits& limits, const Matmu
 template <Packing P, class Wide, class Narrow>
 void launch_wide_or_narrow(const Stream& stream, const DeviceLimits& limits, const MatmulArgs& args,
                            const uint16_t* input) {
-    const int64_t blocks = matmul_blocks<Wide>(args);
-    if (matmul_ahead<P, Wide>(limits, false) >= 2) {
-        if (blocks >= limits.multiprocessors) return launch_matmul<P, Wide>(stream, limits, args, input, 1);
-        // A few tokens are read often without harm.
-        const int split = Wide::kTokens > 16 ? matmul_split<P, Wide>(limits, args) : 1;
-        if (split > 1 && blocks * split * 2 >= limits.multiprocessors)
-            return launch_matmul<P, Wide>(stream, limits, args, input, split);
-    }
-    launch_matmul<P, Narrow>(stream, limits, args, input, 1);
+    if (matmul_ahead<P, Wide>(limits, false) >= 2 && matmul_blocks<Wide>(args) >= limits.multiprocessors)
+        return launch_matmul<P, Wide>(stream, limits, args, input);
+    launch_matmul<P, Narrow>(stream, limits, args, input);
 }
 
 template <Packing P>

@@ -37,7 +37,8 @@ SIMT_GLOBAL void SIMT_BOUNDS(kWarps* kWarp, 1) matmul_f32_kernel(const F32Args a
     const int begin = experts ? m.expert_begin[expert] : 0;
     const int end = experts ? m.expert_begin[expert + 1] : m.m;
     const int64_t padded = tiles_of(m.k, kTileCols) * kTileCols;
-    const auto* weight = reinterpret_cast<const float*>(job.weight + expert * m.expert_bytes) + column * padded;
+    const auto* weight =
+        reinterpret_cast<const float*>(job.weight + expert * m.expert_bytes) + column * padded;
     const auto* up = job.up == nullptr
                          ? nullptr
                          : reinterpret_cast<const float*>(job.up + expert * m.expert_bytes) + column * padded;
@@ -58,9 +59,10 @@ void matmul_f32(const Stream& stream, const MatmulArgs& args, const float* input
     if (args.m == 0) return;
     int most = 0;
     for (int job = 0; job < args.n_jobs; ++job) most = args.jobs[job].n > most ? args.jobs[job].n : most;
-    const LaunchShape shape = {.grid_x = static_cast<unsigned>((most + kWarps - 1) / kWarps),
-                               .grid_y = static_cast<unsigned>(args.expert_begin != nullptr ? args.n_experts : args.n_jobs),
-                               .threads = kWarps * kWarp};
+    const LaunchShape shape = {
+        .grid_x = static_cast<unsigned>((most + kWarps - 1) / kWarps),
+        .grid_y = static_cast<unsigned>(args.expert_begin != nullptr ? args.n_experts : args.n_jobs),
+        .threads = kWarps * kWarp};
     launch(stream, matmul_f32_kernel, shape, F32Args{args, input, input_stride});
 }
 

@@ -102,8 +102,8 @@ struct WgmmaWalk {
 };
 
 // finish() for four weight rows side by side, `live` of them there; the two usual cases without its branches.
-SIMT_DEVICE void finish_four(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float4 sum, float4 up,
-                             int live) {
+SIMT_DEVICE void finish_four(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float4 sum,
+                             float4 up, int live) {
     float* const out = job.out + row * job.out_stride + column;
     const bool has_up = job.up != nullptr;
     const bool common = job.bias == nullptr && job.up_bias == nullptr && job.up_sums == nullptr &&
@@ -241,7 +241,8 @@ struct MatmulWgmma {
             named_barrier(1, kWgmmaMultipliers);
             if (live <= 0) continue;
 #pragma unroll 2
-            for (int token = thread / (rows / 4); token < kPieceTokens; token += kWgmmaMultipliers / (rows / 4)) {
+            for (int token = thread / (rows / 4); token < kPieceTokens;
+                 token += kWgmmaMultipliers / (rows / 4)) {
                 const int64_t out_row = first_token + token;
                 if (out_row >= walk.end_token) break;
                 const float* from = shared_sums + token * kSumStride + row;

@@ -29,7 +29,8 @@ SIMT_GLOBAL void SIMT_BOUNDS(256, 1) pack_kernel(const PackArgs args) {
 
 void pack_q8_rows(const Stream& stream, const PackInput& input, int32_t m, unsigned char* packed) {
     if (m == 0) return;
-    const LaunchShape shape = {.grid_x = static_cast<unsigned>(m), .threads = 256, .shared_bytes = 256 / kWarp * 4};
+    const LaunchShape shape = {
+        .grid_x = static_cast<unsigned>(m), .threads = 256, .shared_bytes = 256 / kWarp * 4};
     launch(stream, pack_kernel, shape, PackArgs{input, packed});
 }
 

@@ -1,4 +1,5 @@
-// Activations as int8 with a scale per 32 columns, made by a whole block: on its own, or as a product's prologue.
+// Activations as int8 with a scale per 32 columns, made by a whole block: on its own, or as a product's
+// prologue.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,8 @@
 
 namespace llmcore::cuda {
 
-// A packed row in global memory: int8[k padded to 256], float scales[padded / 32], int32 sums of codes[padded / 16].
+// A packed row in global memory: int8[k padded to 256], float scales[padded / 32], int32 sums of codes[padded
+// / 16].
 SIMT_BOTH int64_t q8_row_bytes(int64_t k) {
     const int64_t padded = tiles_of(k, kTileCols) * kTileCols;
     return padded + padded / 32 * 4 + padded / 16 * 4;
@@ -53,13 +55,15 @@ SIMT_DEVICE float4 load_float4(const float* row, int column, int k) {
 SIMT_DEVICE uint32_t magnitude_bits(float value) { return __float_as_uint(value) & 0x7FFFFFFFU; }
 SIMT_DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-// q = round(x * 127 / max|x|) of 32 columns that 8 lanes hold, 4 each. A group that holds an infinity or a NaN gets
-// the scale NaN, so that what it touches is visibly not a number. Store: (q of 4 columns, scale, their sum).
+// q = round(x * 127 / max|x|) of 32 columns that 8 lanes hold, 4 each. A group that holds an infinity or a
+// NaN gets the scale NaN, so that what it touches is visibly not a number. Store: (q of 4 columns, scale,
+// their sum).
 template <class Store>
 SIMT_DEVICE void quantize_group(const float4& v, Store store) {
     uint32_t most = larger(larger(magnitude_bits(v.x), magnitude_bits(v.y)),
                            larger(magnitude_bits(v.z), magnitude_bits(v.w)));
-    for (int offset = 4; offset > 0; offset /= 2) most = larger(most, __shfl_xor_sync(kFullWarp, most, offset));
+    for (int offset = 4; offset > 0; offset /= 2)
+        most = larger(most, __shfl_xor_sync(kFullWarp, most, offset));
     const bool finite = most < 0x7F800000U;
     const bool tiny = most < 0x03800000U;  // 127 / max would not be finite
     const float scale = finite ? __uint_as_float(most) / 127.0F : __uint_as_float(0x7FC00000U);
@@ -68,7 +72,8 @@ SIMT_DEVICE void quantize_group(const float4& v, Store store) {
     const int q1 = __float2int_rn(v.y * inverse);
     const int q2 = __float2int_rn(v.z * inverse);
     const int q3 = __float2int_rn(v.w * inverse);
-    const uint32_t word = (q0 & 0xFF) | (q1 & 0xFF) << 8 | (q2 & 0xFF) << 16 | static_cast<uint32_t>(q3) << 24;
+    const uint32_t word =
+        (q0 & 0xFF) | (q1 & 0xFF) << 8 | (q2 & 0xFF) << 16 | static_cast<uint32_t>(q3) << 24;
     store(finite ? word : 0U, tiny ? 0.0F : scale, finite ? q0 + q1 + q2 + q3 : 0);
 }
 
@@ -78,8 +83,8 @@ SIMT_DEVICE int sum_of_16(int sum) {
     return sum + __shfl_xor_sync(kFullWarp, sum, 2);
 }
 
-// The whole block packs one row; Store: (column of the first of 4, word, scale, sum of the 4), by all lanes of a warp.
-// blockDim.x is a multiple of 32; every thread calls it. scratch: a float a warp.
+// The whole block packs one row; Store: (column of the first of 4, word, scale, sum of the 4), by all lanes
+// of a warp. blockDim.x is a multiple of 32; every thread calls it. scratch: a float a warp.
 template <class Store>
 SIMT_DEVICE void pack_row(const PackInput& input, int64_t row, float* scratch, Store store) {
     const float* x = input.rows + row * input.stride;
@@ -123,7 +128,8 @@ SIMT_DEVICE void pack_row(const PackInput& input, int64_t row, float* scratch, S
                 value = {value.x * inverse * w.x, value.y * inverse * w.y, value.z * inverse * w.z,
                          value.w * inverse * w.w};
             }
-            quantize_group(value, [&](uint32_t word, float scale, int sum) { store(column, word, scale, sum); });
+            quantize_group(value,
+                           [&](uint32_t word, float scale, int sum) { store(column, word, scale, sum); });
         }
     }
 }
