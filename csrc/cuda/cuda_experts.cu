@@ -104,6 +104,7 @@ void CudaBackend::run(const MoeOp& op) {
     job.out = gated.data();
     job.out_stride = static_cast<std::int32_t>(gated.cols);
     job.n = static_cast<std::int32_t>(gate.rows / n_experts);
+    job.bias_stride = static_cast<std::int32_t>(tiles_of(job.n, kTileCols) * kTileCols);  // rows as packed
     job.activation = op.activation;
     if (weight(op.up).packing != gate.packing) {
         MatmulJob up = {};
@@ -125,6 +126,7 @@ void CudaBackend::run(const MoeOp& op) {
     down.out = down_rows.data();
     down.out_stride = static_cast<std::int32_t>(down_rows.cols);
     down.n = static_cast<std::int32_t>(weight(op.down).rows / n_experts);
+    down.bias_stride = static_cast<std::int32_t>(tiles_of(down.n, kTileCols) * kTileCols);
     run_expert_product(op, down, op.down, gated.data(), gated.cols, nullptr);
     written(down_rows, route_.rows * op.n_used);
 

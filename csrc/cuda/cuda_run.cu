@@ -161,6 +161,7 @@ MatmulJob CudaBackend::job_of(const LinearOp& op) {
             .gate = data_of(op.gate),
             .out = out.data(),
             .out_stride = static_cast<std::int32_t>(out.cols),
+            .bias_stride = 0,
             .n = static_cast<std::int32_t>(matrix.rows),
             .activation = op.activation,
             .softcap = op.softcap};

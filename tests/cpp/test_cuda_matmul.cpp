@@ -186,6 +186,7 @@ struct JobData {
         if (what.bias) {
             bias = random_floats(experts * what.n, random);
             job.bias = upload(bias);
+            job.bias_stride = static_cast<std::int32_t>(what.n);
             if (what.up) {
                 up_bias = random_floats(experts * what.n, random);
                 job.up_bias = upload(up_bias);

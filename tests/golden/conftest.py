@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 WORKER = HERE / "golden_worker.py"
 # Together more rows than one step takes, so that a prompt is computed in two.
 PROMPTS = range(N_PROMPT, N_PROMPT + 20, 2)
+EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
 _ISAS = ["scalar", "avx2", "avx512", "amx"]
 
@@ -85,7 +86,14 @@ def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_all(
-    models: Path, out: Path, device: str, kv_cache_type: str, quantization: str | None, **environment: str
+    models: Path,
+    out: Path,
+    device: str,
+    kv_cache_type: str,
+    *,
+    quantization: str | None,
+    prompts: Iterable[int],
+    **environment: str,
 ) -> None:
     """Runs all models in one process, which leaves what it computed in the folder `out`."""
     out.mkdir()
@@ -93,7 +101,7 @@ def run_all(
         {
             "model": str(models / f"{model.name}.gguf"),
             "ids": golden_of(model.name).ids,
-            "prompts": list(PROMPTS),
+            "prompts": list(prompts),
             "n_ctx": model.n_ctx,
             "device": device,
             "kv_cache_type": kv_cache_type,
@@ -126,7 +134,7 @@ def golden_runs(golden_models: Path) -> Runs:
     @lru_cache(None)
     def folder_of(isa: str, kv_cache_type: str) -> Path:
         out = golden_models / f"{isa}-{kv_cache_type}"
-        run_all(golden_models, out, "cpu", kv_cache_type, None, LLMCORE_ISA=isa)
+        run_all(golden_models, out, "cpu", kv_cache_type, quantization=None, prompts=PROMPTS, LLMCORE_ISA=isa)
         return out
 
     return lambda name, isa, kv_cache_type: run_of(name, folder_of(isa, kv_cache_type))
@@ -140,13 +148,25 @@ def emulated_cuda(repository: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def emulated_runs(golden_models: Path, emulated_cuda: Path) -> EmulatedRuns:
-    """Runs of a model by name, cache type and type of the weights on the emulated CUDA backend."""
+    """Runs of a model by name, cache type and type of the weights on the emulated CUDA backend.
+
+    Only those with a float32 cache generate.
+    """
 
     @lru_cache(None)
     def folder_of(kv_cache_type: str, quantization: str | None) -> Path:
         out = golden_models / f"cuda-{kv_cache_type}-{quantization}"
         library = str(emulated_cuda)
-        run_all(golden_models, out, "cuda", kv_cache_type, quantization, LLMCORE_CUDA_LIBRARY=library)
+        prompts = EMULATED_PROMPTS if kv_cache_type == "f32" else ()
+        run_all(
+            golden_models,
+            out,
+            "cuda",
+            kv_cache_type,
+            quantization=quantization,
+            prompts=prompts,
+            LLMCORE_CUDA_LIBRARY=library,
+        )
         return out
 
     return lambda name, kv_cache_type, quantization: run_of(name, folder_of(kv_cache_type, quantization))

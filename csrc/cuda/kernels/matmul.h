@@ -20,7 +20,8 @@ struct MatmulJob {
     const float* gate;      // null, or one logit a row
     float* out;
     int32_t out_stride;
-    int32_t n;  // weight rows
+    int32_t bias_stride;  // floats between the biases of two experts
+    int32_t n;            // weight rows
     Activation activation;
     float softcap;  // above 0: values become softcap * tanh(value / softcap)
 };

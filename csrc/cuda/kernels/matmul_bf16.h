@@ -287,7 +287,7 @@ struct MatmulBf16 {
             const float up_sum = has_up ? sum_of(token, in_block + kTileRows) : 0.0F;
             const int64_t out_row = first_token + token;
             job.out[out_row * job.out_stride + first_row + row] =
-                finish(job, out_row, first_row + row, expert * job.n, sum, up_sum);
+                finish(job, out_row, first_row + row, expert * job.bias_stride, sum, up_sum);
         }
         __syncthreads();  // before the ring is filled again
     }

@@ -42,7 +42,7 @@ SIMT_GLOBAL void SIMT_BOUNDS(kWarps* kWarp, 1) matmul_f32_kernel(const F32Args a
     const auto* up = job.up == nullptr
                          ? nullptr
                          : reinterpret_cast<const float*>(job.up + expert * m.expert_bytes) + column * padded;
-    const int64_t bias_offset = static_cast<int64_t>(expert) * job.n;
+    const int64_t bias_offset = static_cast<int64_t>(expert) * job.bias_stride;
     for (int row = begin; row < end; ++row) {
         const float* x = args.input + row * args.input_stride;
         const float sum = warp_sum(dot(weight, x, m.k, lane));

@@ -14,7 +14,9 @@ namespace llmcore::cuda {
 
 #if defined(__CUDACC__)
 
-constexpr int64_t kWgmmaLeastTokens = 96;
+constexpr int64_t kWgmmaLeastTokens = 48;
+constexpr int64_t kWgmmaUsualTokens =
+    96;  // from here on a third of the device's blocks is enough for it to win
 
 // The input as boxes of `tokens` rows and a chunk of columns. False where the driver cannot say.
 bool make_input_map(CUtensorMap& map, const uint16_t* input, int64_t rows, int64_t columns, int tokens);
@@ -80,8 +82,8 @@ bool matmul_wgmma(const Stream& stream, const DeviceLimits& limits, const Matmul
                   const uint16_t* input, int64_t tokens) {
     if (limits.compute_capability != 90 || tokens < kWgmmaLeastTokens) return false;
     const int64_t experts = args.expert_begin == nullptr ? 1 : args.n_experts;
-    if (matmul_units(args, kWgmmaRows) * tiles_of(tokens, 128) * experts * 3 < limits.multiprocessors)
-        return false;
+    const int64_t tiles = matmul_units(args, kWgmmaRows) * tiles_of(tokens, 128) * experts;
+    if (tiles * (tokens < kWgmmaUsualTokens ? 1 : 3) < limits.multiprocessors) return false;
     if (wgmma_cost(limits, args, tokens, 256) <= wgmma_cost(limits, args, tokens, 128))
         return launch_wgmma<P, 256>(stream, limits, args, input);
     return launch_wgmma<P, 128>(stream, limits, args, input);

@@ -246,7 +246,8 @@ struct MatmulWgmma {
                 const int64_t out_row = first_token + token;
                 if (out_row >= walk.end_token) break;
                 const float* from = shared_sums + token * kSumStride + row;
-                finish_four(job, out_row, first_row + row, static_cast<int64_t>(walk.expert) * job.n,
+                finish_four(job, out_row, first_row + row,
+                            static_cast<int64_t>(walk.expert) * job.bias_stride,
                             *reinterpret_cast<const float4*>(from),
                             *reinterpret_cast<const float4*>(from + (has_up ? kWgmmaRows / 2 : 0)), live);
             }
