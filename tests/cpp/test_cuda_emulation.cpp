@@ -303,7 +303,7 @@ LLMCORE_TEST(cuda_emulation_refuses_bad_shapes) {
     CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.threads = 1025}, MistakeArgs{9}));
     CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.grid_x = 0}, MistakeArgs{9}));
     CHECK_THROWS(ErrorCode::internal,
-                 launch({}, make_a_mistake, {.shared_bytes = 100 << 10}, MistakeArgs{9}));
+                 launch({}, make_a_mistake, {.shared_bytes = 228 << 10}, MistakeArgs{9}));
 }
 
 LLMCORE_TEST(cuda_emulation_16_bit_floats) {
