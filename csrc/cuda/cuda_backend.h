@@ -166,7 +166,6 @@ private:
     const void* tiles_ = nullptr;
     DeviceMemory step_memory_;
     void* step_host_ = nullptr;  // page-locked
-    std::size_t step_host_bytes_ = 0;
     DeviceMemory attention_workspace_;
     DeviceMemory up_sums_;
     DeviceMemory routing_;

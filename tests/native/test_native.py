@@ -13,6 +13,6 @@ from native_build import SANITIZERS, build, run
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_native(repository: Path, sanitizer: str) -> None:
-    folder = build(repository, sanitizer, "llmcore_tests", "llmcore_cuda_emulated")
+    folder = build(repository, sanitizer, "llmcore_tests")
     output = run([str(folder / "llmcore_tests")], UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
     assert ", 0 failed," in output
