@@ -36,6 +36,7 @@ _GROWING_METHODS = frozenset(
     ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "encode", "to_bytes")
 )
 _MAX_FIELD = 999  # characters; see _WIDE_FIELD
+_SIZED = (str, bytes, list, tuple, dict, MappingView)
 _WIDE_FIELD = re.compile(r"\d{4}|\*|:[^}]*\{")
 
 
@@ -74,19 +75,32 @@ def _bounded(value: Any) -> Any:
 
 def _weigh(value: Any) -> int:
     """Characters and elements of a value as it would be printed, what it holds twice counted twice."""
-    size = 0
-    pending = [value]
+    # Each object is weighed once, so that nesting that doubles the size does not double the work. Items of
+    # views are made as they are asked for: `kept` lets no address be used a second time.
+    weights: dict[int, int] = {}
+    kept: list[Any] = []
+    pending: list[tuple[Any, list[Any] | None]] = [(value, None)]
     while pending:
-        part = pending.pop()
-        if isinstance(part, (str, bytes, list, tuple, dict, MappingView)):
-            size += len(part)
-            _check_size(size)
-            if isinstance(part, dict):
-                pending.extend(part)
-                pending.extend(part.values())
-            elif not isinstance(part, (str, bytes)):
-                pending.extend(part)  # type: ignore[arg-type]
-    return size
+        part, parts = pending.pop()
+        if id(part) in weights:
+            continue
+        if parts is None:
+            parts = _parts(part)
+            kept.append(part)
+            if any(id(inner) not in weights for inner in parts):
+                pending.append((part, parts))
+                pending.extend((inner, None) for inner in parts)
+                continue
+        size = (len(part) if isinstance(part, _SIZED) else 0) + sum(weights[id(inner)] for inner in parts)
+        _check_size(size)
+        weights[id(part)] = size
+    return weights[id(value)]
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return list(value) if isinstance(value, (list, tuple, MappingView)) else []
 
 
 def _check_format(pattern: str, mark: str, arguments: Any) -> None:
