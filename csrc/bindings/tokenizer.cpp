@@ -3,14 +3,16 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "bindings/gguf_file.h"
-#include "tokenizer/merge_pruning.h"
+#include "tokenizer/byte_level_encoder.h"
 #include "tokenizer/merges.h"
 #include "tokenizer/piece_encoder.h"
 #include "tokenizer/stop_matcher.h"
@@ -51,13 +53,12 @@ std::vector<py::object> reachable_strings(const llmcore::Vocabulary& vocabulary,
     return strings;
 }
 
-// What the `tokenizers` library makes a byte-pair model from: ids by text, and the merges. Pairs are of the
-// dictionary's own string objects: large vocabularies have half a million merges of the same few strings.
+// What the `tokenizers` library makes a byte-pair model from: ids by text, and the merges.
 py::tuple byte_pair_tables(const llmcore::bindings::PyFile& file, const llmcore::Vocabulary& vocabulary) {
     const std::vector<std::string_view> tokens = llmcore::read_tokens(*file.file);
     const llmcore::PieceIndex pieces = llmcore::checked_index(tokens);
-    std::vector<llmcore::Merge> merges = llmcore::without_unused_merges(
-        llmcore::parse_merges(pieces, llmcore::read_merges(*file.file)), pieces);
+    const std::vector<llmcore::Merge> merges =
+        llmcore::parse_merges(pieces, llmcore::read_merges(*file.file));
     if (tokens.size() != static_cast<std::size_t>(vocabulary.size())) {
         llmcore::fail(llmcore::ErrorCode::invalid_argument, "tokenizer", "another file's vocabulary");
     }
@@ -66,21 +67,14 @@ py::tuple byte_pair_tables(const llmcore::bindings::PyFile& file, const llmcore:
     for (std::size_t id = 0; id < strings.size(); ++id) {
         if (strings[id]) ids[strings[id]] = id;
     }
-    const auto reachable = [&](std::int32_t id) { return bool(strings[static_cast<std::size_t>(id)]); };
-    std::erase_if(merges, [&](const llmcore::Merge& merge) {
-        return !reachable(merge.left) || !reachable(merge.right) || !reachable(merge.merged);
-    });
-    py::list pairs(merges.size());
-    for (std::size_t i = 0; i < merges.size(); ++i) {
-        PyObject* pair = PyTuple_New(2);
-        if (pair == nullptr) throw py::error_already_set();
-        PyTuple_SET_ITEM(pair, 0,
-                         py::object(strings[static_cast<std::size_t>(merges[i].left)]).release().ptr());
-        PyTuple_SET_ITEM(pair, 1,
-                         py::object(strings[static_cast<std::size_t>(merges[i].right)]).release().ptr());
-        // Strings make no cycles: nothing for the collector to look at, half a million times.
-        PyObject_GC_UnTrack(pair);
-        PyList_SET_ITEM(pairs.ptr(), static_cast<Py_ssize_t>(i), pair);
+    const auto string = [&](std::int32_t id) { return strings[static_cast<std::size_t>(id)]; };
+    py::list pairs;
+    std::set<std::pair<std::int32_t, std::int32_t>> seen;  // of equal rules the first counts
+    for (const llmcore::Merge& merge : merges) {
+        if (!string(merge.left) || !string(merge.right) || !string(merge.merged)) continue;
+        if (seen.emplace(merge.left, merge.right).second) {
+            pairs.append(py::make_tuple(string(merge.left), string(merge.right)));
+        }
     }
     return py::make_tuple(ids, pairs);
 }
@@ -105,6 +99,47 @@ void bind_piece_encoder(py::module_& m) {
                 return ids;
             },
             py::arg("texts"), "Ids of each text, without BOS or EOS; no text becomes a control token.");
+}
+
+py::tuple cut_to_python(const llmcore::ByteLevelEncoder::Cut& cut) {
+    py::list plain;
+    for (const std::string_view part : cut.plain) plain.append(py::str(part.data(), part.size()));
+    return py::make_tuple(plain, py::cast(cut.tokens));
+}
+
+void bind_byte_level_encoder(py::module_& m) {
+    using llmcore::ByteLevelEncoder;
+    py::class_<ByteLevelEncoder>(m, "ByteLevelEncoder",
+                                 "Token ids for byte-level vocabularies, from words already found.")
+        .def(py::init([](const llmcore::bindings::PyFile& file, const llmcore::Vocabulary& vocabulary,
+                         bool whole_words) { return ByteLevelEncoder(*file.file, vocabulary, whole_words); }),
+             py::arg("file"), py::arg("vocabulary"), py::arg("whole_words"))
+        .def_property_readonly("has_user_defined", &ByteLevelEncoder::has_user_defined)
+        .def_property_readonly(
+            "alphabet",
+            [](const ByteLevelEncoder& encoder) {
+                return std::vector<std::string>(encoder.alphabet().begin(), encoder.alphabet().end());
+            },
+            "The characters that pieces write bytes with, by byte.")
+        .def(
+            "cut",
+            [](const ByteLevelEncoder& encoder, const py::str& text) {
+                const std::string_view view = utf8(text);
+                ByteLevelEncoder::Cut cut;
+                {
+                    const py::gil_scoped_release release;
+                    cut = encoder.cut(view);
+                }
+                return cut_to_python(cut);
+            },
+            py::arg("text"), "A text's user-defined tokens, and what lies around them: one part more.")
+        .def(
+            "encode",
+            [](const ByteLevelEncoder& encoder, const std::vector<std::int32_t>& bytes) {
+                return encoder.encode(bytes);
+            },
+            py::arg("bytes"), py::call_guard<py::gil_scoped_release>(),
+            "Ids of a text's bytes; 256 is added to the last byte of each word.");
 }
 
 void bind_vocabulary(py::module_& m) {
@@ -173,6 +208,7 @@ void bind_tokenizer(pybind11::module_& m) {
         .def_property_readonly("stopped", &llmcore::StopMatcher::stopped)
         .def_property_readonly("matched", &llmcore::StopMatcher::matched);
     bind_piece_encoder(m);
+    bind_byte_level_encoder(m);
     m.def("byte_pair_tables", &byte_pair_tables, py::arg("file"), py::arg("vocabulary"),
           "Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.");
     m.def(

@@ -11,12 +11,6 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
-// Text can become these; unused ones are taken apart again.
-bool is_usable(TokenType type) {
-    return type == TokenType::normal || type == TokenType::user_defined || type == TokenType::unused ||
-           type == TokenType::undefined;
-}
-
 bool mark_at(std::string_view text, std::size_t at) {
     return text.substr(at, kSpaceMark.size()) == kSpaceMark;
 }
@@ -253,6 +247,11 @@ void BytePairEncoder::encode(std::string_view text, PieceOutput& output) const {
         text.remove_prefix(word.size());
     }
 }
+
+BytePairEncoder::Words::Words(const BytePairEncoder& encoder, PieceOutput& output)
+    : run_(std::make_unique<Run>(encoder, output)) {}
+BytePairEncoder::Words::~Words() = default;
+void BytePairEncoder::Words::encode(std::string_view word) { run_->encode(word); }
 
 std::size_t BytePairEncoder::word_length(std::string_view text) const {
     std::size_t length = 1;

@@ -38,7 +38,15 @@ public:
     virtual std::optional<MergedPair> merged(const PairSymbol& left, const PairSymbol& right) const = 0;
 };
 
+// Whether text can become tokens of a type; unused ones are taken apart again.
+inline bool is_usable(TokenType type) {
+    return type == TokenType::normal || type == TokenType::user_defined || type == TokenType::unused ||
+           type == TokenType::undefined;
+}
+
 class BytePairEncoder {
+    class Run;
+
 public:
     // By falling score of what a pair makes.
     static BytePairEncoder by_score(std::shared_ptr<const PieceIndex> pieces, std::vector<TokenType> types,
@@ -49,6 +57,17 @@ public:
 
     // `text`: UTF-8, spaces written as U+2581.
     void encode(std::string_view text, PieceOutput& output) const;
+
+    // Encodes words that are known to be words, one after another; they are not empty.
+    class Words {
+    public:
+        Words(const BytePairEncoder& encoder, PieceOutput& output);
+        ~Words();
+        void encode(std::string_view word);
+
+    private:
+        std::unique_ptr<Run> run_;
+    };
 
 private:
     BytePairEncoder(std::shared_ptr<const PieceIndex> pieces, std::vector<TokenType> types,
@@ -63,8 +82,6 @@ private:
     bool splits_lines_;
     bool splits_words_;  // no piece goes on over the beginning of a word
     bool has_unused_;
-
-    class Run;
 };
 
 }  // namespace llmcore

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "gguf/printable.h"
 #include "tokenizer/merges.h"
+#include "tokenizer/user_defined.h"
 #include "tokenizer/vocabulary_fields.h"
 
 namespace llmcore {
@@ -18,16 +19,6 @@ namespace {
 
 constexpr std::string_view kComponent = "tokenizer";
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
-// Looking for pieces costs as much for each place of a text as the longest of them; published ones are far
-// below.
-constexpr std::size_t kMaxSearchedBytes = 1024;
-
-std::vector<TokenType> types_of(const Vocabulary& vocabulary) {
-    std::vector<TokenType> types;
-    types.reserve(static_cast<std::size_t>(vocabulary.size()));
-    for (std::int32_t id = 0; id < vocabulary.size(); ++id) types.push_back(vocabulary.type(id));
-    return types;
-}
 
 std::vector<float> read_scores(const gguf::File& file, std::size_t n_tokens) {
     const gguf::Value* value = file.find("tokenizer.ggml.scores");
@@ -87,35 +78,6 @@ void append_marked(std::string& result, std::string_view text) {
     }
 }
 
-bool is_searched(TokenType type, bool is_unigram) {
-    return type == TokenType::user_defined || (is_unigram && type == TokenType::normal);
-}
-
-void check_lengths(std::span<const std::string_view> tokens, std::span<const TokenType> types,
-                   bool is_unigram) {
-    for (std::size_t id = 0; id < tokens.size(); ++id) {
-        if (is_searched(types[id], is_unigram) && tokens[id].size() > kMaxSearchedBytes) {
-            fail(ErrorCode::model, kComponent, "length of token " + std::to_string(id),
-                 std::to_string(tokens[id].size()),
-                 "at most " + std::to_string(kMaxSearchedBytes) + " bytes for one of its kind");
-        }
-    }
-}
-
-PieceTrie user_defined_trie(std::span<const std::string_view> tokens, std::span<const TokenType> types) {
-    std::size_t n_bytes = 0;
-    for (std::size_t id = 0; id < tokens.size(); ++id) {
-        if (types[id] == TokenType::user_defined) n_bytes += tokens[id].size();
-    }
-    PieceTrie trie(n_bytes);
-    for (std::size_t id = 0; id < tokens.size(); ++id) {
-        if (types[id] == TokenType::user_defined && !tokens[id].empty()) {
-            trie.insert(tokens[id], static_cast<std::int32_t>(id));
-        }
-    }
-    return trie;
-}
-
 // User-defined pieces are files' raw text, the others have their spaces marked.
 UnigramEncoder make_unigram(std::vector<std::string_view> tokens, std::span<const TokenType> types,
                             std::span<const float> scores) {
@@ -141,7 +103,9 @@ PieceEncoder::PieceEncoder(const gguf::File& file, const Vocabulary& vocabulary)
     const std::vector<std::string_view> tokens = read_tokens(file);
     std::vector<TokenType> types = types_of(vocabulary);
     if (types.size() != tokens.size()) fail(ErrorCode::internal, kComponent, "another file's vocabulary");
-    check_lengths(tokens, types, is_unigram);
+    for (std::size_t id = 0; id < tokens.size() && is_unigram; ++id) {
+        if (types[id] == TokenType::normal) check_searched_length(tokens[id], id);
+    }
     const auto pieces = std::make_shared<const PieceIndex>(checked_index(tokens));
     unknown_ = read_unknown(file, vocabulary, types, is_unigram ? 2 : has_merges ? -1 : 0);
     user_defined_ = user_defined_trie(tokens, types);
@@ -169,19 +133,9 @@ std::vector<std::int32_t> PieceEncoder::encode(std::string_view text) const {
         encode_plain(text, output);
         return ids;
     }
-    std::size_t done = 0;
-    for (std::size_t at = 0; at < text.size() && !user_defined_.empty();) {
-        const PieceTrie::Match match = user_defined_.longest(text.substr(at));
-        if (match.length == 0) {
-            ++at;
-            continue;
-        }
-        encode_plain(text.substr(done, at - done), output);
-        output.add(match.id);
-        at += match.length;
-        done = at;
-    }
-    encode_plain(text.substr(done), output);
+    split_at_pieces(
+        user_defined_, text, [&](std::string_view plain) { encode_plain(plain, output); },
+        [&](std::int32_t token) { output.add(token); });
     return ids;
 }
 

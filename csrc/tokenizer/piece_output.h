@@ -8,7 +8,8 @@
 
 namespace llmcore {
 
-// What stands for text that is no piece: its bytes, where the vocabulary has all 256, or the unknown token.
+// What stands for text that is no piece: its bytes, where the vocabulary has all 256, or the unknown token;
+// nothing if that is -1.
 struct UnknownText {
     std::array<std::int32_t, 256> bytes{};
     bool has_bytes = false;
@@ -27,7 +28,7 @@ public:
     void add_unknown(std::string_view text) {
         if (unknown_.has_bytes) {
             for (const char byte : text) ids_.push_back(unknown_.bytes[static_cast<unsigned char>(byte)]);
-        } else if (!after_unknown_) {
+        } else if (!after_unknown_ && unknown_.token >= 0) {
             ids_.push_back(unknown_.token);
         }
         after_unknown_ = true;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "gguf/printable.h"
+#include "tokenizer/byte_level_alphabet.h"
 #include "tokenizer/vocabulary_fields.h"
 
 namespace llmcore {
@@ -81,15 +82,13 @@ constexpr std::array<std::string_view, 5> kSpaceMarked = {"llama", "gemma4", "be
 
 enum class Alphabet { byte_level, space_mark };
 
-// GPT-2's map from characters to bytes: printable Latin-1 characters stand for themselves, the other bytes
-// for U+0100 and up, in order.
+// Bytes by code point, -1 where there is none.
 std::array<std::int16_t, 324> byte_level_inverse() {
     std::array<std::int16_t, 324> inverse;
     inverse.fill(-1);
-    std::size_t next = 256;
-    for (std::int16_t byte = 0; byte < 256; ++byte) {
-        const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
-        inverse[printable ? static_cast<std::size_t>(byte) : next++] = byte;
+    const std::array<std::uint16_t, 256> points = byte_level_code_points();
+    for (std::size_t byte = 0; byte < points.size(); ++byte) {
+        inverse[points[byte]] = static_cast<std::int16_t>(byte);
     }
     return inverse;
 }

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
 class Output:
     """
     What one step brought for one sequence.
@@ -409,6 +409,28 @@ class PieceEncoder:
         """
         Ids of each text, without BOS or EOS; no text becomes a control token.
         """
+class ByteLevelEncoder:
+    """
+    Token ids for byte-level vocabularies, from words already found.
+    """
+    def __init__(self, file: GGUFFile, vocabulary: Vocabulary, whole_words: bool) -> None:
+        ...
+    def cut(self, text: str) -> tuple:
+        """
+        A text's user-defined tokens, and what lies around them: one part more.
+        """
+    def encode(self, bytes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[int]:
+        """
+        Ids of a text's bytes; 256 is added to the last byte of each word.
+        """
+    @property
+    def alphabet(self) -> list[str]:
+        """
+        The characters that pieces write bytes with, by byte.
+        """
+    @property
+    def has_user_defined(self) -> bool:
+        ...
 def byte_pair_tables(file: GGUFFile, vocabulary: Vocabulary) -> tuple:
     """
     Ids by text (dict[str, int]) and merges (list[tuple[str, str]]) of what text can become.
@@ -441,4 +463,4 @@ def tokenizer_kind(file: GGUFFile) -> str:
     """
     How a file's vocabulary writes text: tokenizer.ggml.model, but for a few names.
     """
-__version__: str = '0.1.0'
+__version__: str = ''

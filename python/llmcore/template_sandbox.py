@@ -100,7 +100,7 @@ def _weigh(value: Any) -> int:
 def _parts(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [*value, *value.values()]
-    return list(value) if isinstance(value, (list, tuple, MappingView)) else []
+    return list(value) if isinstance(value, (list, tuple, MappingView)) else []  # type: ignore[arg-type]
 
 
 def _check_format(pattern: str, mark: str, arguments: Any) -> None:

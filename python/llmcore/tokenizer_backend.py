@@ -19,6 +19,7 @@ from llmcore import _core
 from llmcore.errors import ModelError
 from llmcore.tokenizer_metadata import BYTE, USER_DEFINED, TokenizerMetadata
 
+_LAST_OF_WORD = 256  # what the core expects
 _SPACE_MARK = "\u2581"
 _NO_TEXT = " unknown "  # texts are cut at spaces before words are looked up
 
@@ -47,23 +48,54 @@ class LibraryEncoder:
         return [found.ids for found in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
 
+class ByteLevelEncoder:
+    """Byte pairs of the core's own within words that the library's regular expressions find.
+
+    The library knows no merge, only bytes, and spells a word's last byte otherwise: so its ids tell where
+    words end, and a vocabulary need not be handed to it, which takes half a second for large ones.
+    """
+
+    def __init__(self, core: _core.ByteLevelEncoder, patterns: Iterable[str]) -> None:
+        mark = "</w>"
+        words = {char: byte for byte, char in enumerate(core.alphabet)}
+        words |= {char + mark: byte + _LAST_OF_WORD for char, byte in words.items()}
+        library = Library(BPE(words, [], end_of_word_suffix=mark))
+        splits: list[Any] = [pre_tokenizers.Split(Regex(rule), "isolated") for rule in patterns]
+        splits.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+        library.pre_tokenizer = pre_tokenizers.Sequence(splits)
+        self._library = library
+        self._core = core
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        if not self._core.has_user_defined:
+            return self._encode_plain(texts)
+        cuts = [self._core.cut(text) for text in texts]
+        encoded = iter(self._encode_plain([part for plain, _ in cuts for part in plain]))
+        results = []
+        for plain, tokens in cuts:
+            ids = next(encoded)
+            for token, _ in zip(tokens, plain[1:], strict=True):
+                ids.append(token)
+                ids.extend(next(encoded))
+            results.append(ids)
+        return results
+
+    def _encode_plain(self, texts: list[str]) -> list[list[int]]:
+        found = self._library.encode_batch_fast(texts, add_special_tokens=False)
+        return [self._core.encode(bytes_of.ids) for bytes_of in found]
+
+
 def build_encoder(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Encoder:
     """The encoder for a file's vocabulary; ModelError where its lists are broken."""
     if data.kind in ("llama", "gemma4", "t5"):
         return _core.PieceEncoder(file, vocabulary)
+    if data.kind == "gpt2":
+        core = _core.ByteLevelEncoder(file, vocabulary, data.pre.ignore_merges)
+        return ByteLevelEncoder(core, data.pre.patterns)
     library = _BUILDERS[data.kind](file, vocabulary, data)
     user_defined = np.flatnonzero(vocabulary.token_types == USER_DEFINED).tolist()
     names = [vocabulary.token_bytes(token).decode("utf-8", "ignore") for token in user_defined]
     return LibraryEncoder(library, [name for name in names if name])
-
-
-def _byte_level(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Library:
-    ids, merges = _core.byte_pair_tables(file, vocabulary)
-    library = Library(BPE(ids, merges, ignore_merges=data.pre.ignore_merges))
-    splits: list[Any] = [pre_tokenizers.Split(Regex(rule), "isolated") for rule in data.pre.patterns]
-    splits.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    library.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    return library
 
 
 def _whitespace(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: TokenizerMetadata) -> Library:
@@ -102,4 +134,4 @@ def _wordpiece(file: _core.GGUFFile, vocabulary: _core.Vocabulary, data: Tokeniz
     return library
 
 
-_BUILDERS = {"gpt2": _byte_level, "whitespace": _whitespace, "bert": _wordpiece}
+_BUILDERS = {"whitespace": _whitespace, "bert": _wordpiece}

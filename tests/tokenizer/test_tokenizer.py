@@ -57,6 +57,22 @@ def test_user_defined_tokens_are_always_split_and_shown(chat_tokenizer: Tokenize
     assert chat_tokenizer.decode(ids) == "<think>hello</think>"
 
 
+def test_user_defined_characters_stand_apart(
+    tmp_path: Path, write_vocabulary: Write, byte_alphabet: list[str]
+) -> None:
+    """As in deepseek-coder's vocabulary, whose names are characters that others write bytes with."""
+    tokens = [*byte_alphabet, "he", "\u00f5", "  "]
+    types = [NORMAL] * (len(tokens) - 2) + [USER_DEFINED] * 2
+    tokens.remove("\u00f5")  # the byte's, which no text has
+    types.pop(0)
+    types[tokens.index("h")] = USER_DEFINED
+    path = write_vocabulary(tmp_path / "v.gguf", "gpt2", tokens, types, merges=["h e"])
+    tokenizer = Tokenizer.from_gguf(path)
+    ids = tokenizer.encode("the\u00f5e  e")
+    assert [tokens[token] for token in ids] == ["t", "h", "e", "\u00f5", "e", "  ", "e"]
+    assert tokenizer.decode(ids) == "the\u00f5e  e"
+
+
 def test_bos_is_added_once(spm_tokenizer: Tokenizer) -> None:
     assert spm_tokenizer.add_bos
     assert spm_tokenizer.encode("hello")[0] == 1
