@@ -8,7 +8,7 @@
 
 #include "backend/cpu_backend.h"
 #include "base/error.h"
-#include "kernels/activation_layout.h"
+#include "kernels/registry.h"
 
 namespace llmcore {
 
@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::int64_t kMostChunkRows = 256;
-
-std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
-    if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
-    fail(ErrorCode::internal, "cpu", std::string("no packed form ") + layout_name(layout));
-}
 
 // Kernels are remembered by the number of activation rows: one by one up to 64, then by powers of two.
 std::size_t kernel_index(std::int64_t m) {

@@ -13,7 +13,7 @@
 
 namespace llmcore {
 
-enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu };
+enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu, peak };
 
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
@@ -152,6 +152,12 @@ struct GluArgs : Args {
     int64_t out_stride;
     int64_t n;
     Activation activation;
+};
+
+// Work that measures a limit of the machine (kernels/peak.h), rows [row_begin, row_end).
+struct PeakArgs : Args {
+    const char* data;  // peak_read: kPeakReadBytes a row, at a multiple of 64; otherwise null
+    float* out;        // a row's result: the sum of its words, or of its lanes
 };
 
 struct Kernel {

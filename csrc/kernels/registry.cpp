@@ -5,13 +5,14 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "kernel_list.inc"
+#include "kernels/activation_layout.h"
 #include "quant/format_table.h"
 
 namespace llmcore {
 
 namespace {
 
-constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu"};
+constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu", "peak"};
 constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
 
 bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
@@ -33,6 +34,12 @@ const Kernel* find_kernel(std::string_view name) {
 const char* op_name(Op op) { return kOpNames[static_cast<std::size_t>(op)]; }
 
 const char* layout_name(Layout layout) { return kLayoutNames[static_cast<std::size_t>(layout)]; }
+
+std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
+    if (layout == Layout::f32) return k * static_cast<std::int64_t>(sizeof(float));
+    if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
+    fail(ErrorCode::internal, "kernels", std::string("no packed form ") + layout_name(layout));
+}
 
 KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
     for (const Kernel* kernel : all_kernels())

@@ -45,4 +45,7 @@ private:
 const char* op_name(Op op);
 const char* layout_name(Layout layout);
 
+// Bytes of a row of k floats in a layout of activations.
+std::int64_t packed_row_bytes(Layout layout, std::int64_t k);
+
 }  // namespace llmcore

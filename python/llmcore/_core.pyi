@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
 class Output:
     """
     What one step brought for one sequence.
@@ -273,6 +273,52 @@ class GGUFFile:
     @property
     def version(self) -> int:
         ...
+class ThreadPool:
+    """
+    Threads that share a kernel's rows; one caller at a time.
+    """
+    def __init__(self, n_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+class KernelCall:
+    """
+    One kernel with operands of its own; see llmcore.kernels.
+    """
+    @staticmethod
+    def attention(name: str, q: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], v: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], scale: typing.SupportsFloat | typing.SupportsIndex, softcap: typing.SupportsFloat | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex) -> KernelCall:
+        ...
+    @staticmethod
+    def glu(name: str, gate: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], up: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, activation: str) -> KernelCall:
+        ...
+    @staticmethod
+    def kv_store(name: str, k: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], v: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> KernelCall:
+        ...
+    @staticmethod
+    def linear(name: str, weight: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], copies: typing.SupportsInt | typing.SupportsIndex = 1) -> KernelCall:
+        ...
+    @staticmethod
+    def norm(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], eps: typing.SupportsFloat | typing.SupportsIndex) -> KernelCall:
+        ...
+    @staticmethod
+    def pack(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> KernelCall:
+        ...
+    @staticmethod
+    def peak(name: str, size: typing.SupportsInt | typing.SupportsIndex) -> KernelCall:
+        ...
+    @staticmethod
+    def rope(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], inv_freq: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], style: str) -> KernelCall:
+        ...
+    def output(self) -> numpy.typing.NDArray[numpy.uint8]:
+        """
+        What the kernel wrote, as bytes.
+        """
+    def run(self, pool: ThreadPool) -> None:
+        """
+        All rows once.
+        """
+    def time(self, pool: ThreadPool, repeats: typing.SupportsInt | typing.SupportsIndex, least_seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[float]:
+        """
+        Seconds of a run, of each sample.
+        """
 class BlockPool:
     """
     KV blocks: which are free, and how often the others are held.

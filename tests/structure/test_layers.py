@@ -36,6 +36,7 @@ POD_HEADERS = {
     "quant/grids.h",
     "kernels/kernel.h",
     "kernels/activation_layout.h",
+    "kernels/peak.h",
 }
 
 

@@ -1,0 +1,176 @@
+"""The kernel lab: every kernel of this build, run and timed alone on NumPy arrays.
+
+Arguments by operation (float32 unless said otherwise, C order):
+
+- ``linear``: weight uint8 (n, bytes of a row in the kernel's format, see `quantize`), x (m, k) → (m, n).
+  Activations are packed first where the kernel wants that. ``copies``: weights in so many places, taken in
+  turn, so that they come from memory and not from a cache.
+- ``pack``: x (m, k) → uint8 (m, bytes of a packed row).
+- ``norm``: x (m, n), weight (n), eps=1e-5 → (m, n).
+- ``glu``: gate (m, n), up (m, n) or None, activation="silu" → (m, n).
+- ``rope``: x (m, heads, head_dim), positions int32 (m), inv_freq (rope_dims / 2), style="adjacent" or
+  "halves" → the shape of x. Timed runs go on from each other's result.
+- ``attention``: q (tokens, heads, head_dim), k and v (cached, kv_heads, head_dim), scale=1/√head_dim,
+  softcap=0, window=0 → the shape of q. The last tokens of the cached ones ask; each sees those up to itself.
+- ``kv_store``: k and v as above → uint8, the cache's blocks.
+- ``peak``: size: bytes to read, or rows of work → (rows), each row's count of words or products.
+
+InvalidArgumentError is raised for an unknown kernel, one that this machine cannot run, arguments of another
+operation, and shapes that do not fit or that the kernel does not support.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from llmcore import _core
+from llmcore.errors import InvalidArgumentError
+
+__all__ = ["Kernel", "Timing", "list", "quantize", "run", "time"]
+
+
+class Kernel(msgspec.Struct, frozen=True):
+    """A kernel's descriptor."""
+
+    name: str
+    op: str
+    isa: str
+    format: str | None
+    """Of the weights, or of the cache."""
+    act_layout: str
+    usable: bool
+    """Whether this machine can run it."""
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds a run, one of each sample."""
+
+    samples: tuple[float, ...]
+
+    @property
+    def best(self) -> float:
+        return min(self.samples)
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.samples))
+
+
+def list(op: str | None = None, format: str | None = None, usable: bool = True) -> builtins.list[Kernel]:
+    """The kernels of this build: all, or those of an operation and a format; `usable`: that run here."""
+    kernels = [msgspec.convert(entry, Kernel) for entry in _core.kernels()]
+    return [
+        kernel
+        for kernel in kernels
+        if op in (None, kernel.op) and format in (None, kernel.format) and (kernel.usable or not usable)
+    ]
+
+
+def quantize(weight: NDArray[np.float32], format: str) -> NDArray[np.uint8]:
+    """A float32 matrix (n, k) in a tensor format, uint8 (n, bytes of a row)."""
+    return _core.quantize(format, np.ascontiguousarray(weight, np.float32))
+
+
+def run(name: str, *, threads: int = 1, **arguments: Any) -> NDArray[Any]:
+    """Runs a kernel once and returns its output; see the module for the arguments."""
+    call, shaped = _call(name, arguments)
+    call.run(_core.ThreadPool(threads))
+    return shaped(call.output())
+
+
+def time(
+    name: str, *, threads: int = 1, repeats: int = 5, least_seconds: float = 0.05, **arguments: Any
+) -> Timing:
+    """Times a kernel: `repeats` samples of at least `least_seconds` each."""
+    call, _ = _call(name, arguments)
+    return Timing(tuple(call.time(_core.ThreadPool(threads), repeats, least_seconds)))
+
+
+Shaped = Callable[[NDArray[np.uint8]], NDArray[Any]]
+
+
+def _call(name: str, arguments: Mapping[str, Any]) -> tuple[_core.KernelCall, Shaped]:
+    ops = {kernel.name: kernel.op for kernel in list(usable=False)}
+    op = ops.get(name)
+    if op is None:
+        raise InvalidArgumentError(
+            f"[kernels] unknown kernel; got {name}; expected a name that 'llmcore kernels' lists"
+        )
+    try:
+        return _BUILDERS[op](name, **arguments)
+    except TypeError as error:
+        raise InvalidArgumentError(f"[kernels] arguments of {name}, which is a {op}: {error}") from None
+
+
+def _floats(array: Any) -> NDArray[np.float32]:
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _as_floats(*shape: int) -> Shaped:
+    return lambda output: output.view(np.float32).reshape(shape)
+
+
+def _linear(name: str, *, weight: Any, x: Any, copies: int = 1) -> tuple[_core.KernelCall, Shaped]:
+    weight, x = np.ascontiguousarray(weight, np.uint8), _floats(x)
+    return _core.KernelCall.linear(name, weight, x, copies), _as_floats(-1, len(weight))
+
+
+def _pack(name: str, *, x: Any) -> tuple[_core.KernelCall, Shaped]:
+    rows = _floats(x)
+    return _core.KernelCall.pack(name, rows), lambda output: output.reshape(len(rows), -1)
+
+
+def _norm(name: str, *, x: Any, weight: Any, eps: float = 1e-5) -> tuple[_core.KernelCall, Shaped]:
+    rows = _floats(x)
+    return _core.KernelCall.norm(name, rows, _floats(weight), eps), _as_floats(*rows.shape)
+
+
+def _glu(
+    name: str, *, gate: Any, up: Any = None, activation: str = "silu"
+) -> tuple[_core.KernelCall, Shaped]:
+    gate = _floats(gate)
+    call = _core.KernelCall.glu(name, gate, None if up is None else _floats(up), activation)
+    return call, _as_floats(*gate.shape)
+
+
+def _rope(
+    name: str, *, x: Any, positions: Any, inv_freq: Any, style: str = "adjacent"
+) -> tuple[_core.KernelCall, Shaped]:
+    x, positions = _floats(x), np.ascontiguousarray(positions, np.int32)
+    return _core.KernelCall.rope(name, x, positions, _floats(inv_freq), style), _as_floats(*x.shape)
+
+
+def _attention(
+    name: str, *, q: Any, k: Any, v: Any, scale: float | None = None, softcap: float = 0.0, window: int = 0
+) -> tuple[_core.KernelCall, Shaped]:
+    q = _floats(q)
+    if scale is None:
+        scale = float(q.shape[-1] ** -0.5)
+    call = _core.KernelCall.attention(name, q, _floats(k), _floats(v), scale, softcap, window)
+    return call, _as_floats(*q.shape)
+
+
+def _kv_store(name: str, *, k: Any, v: Any) -> tuple[_core.KernelCall, Shaped]:
+    return _core.KernelCall.kv_store(name, _floats(k), _floats(v)), lambda output: output
+
+
+def _peak(name: str, *, size: int) -> tuple[_core.KernelCall, Shaped]:
+    return _core.KernelCall.peak(name, size), _as_floats(-1)
+
+
+_BUILDERS: Mapping[str, Callable[..., tuple[_core.KernelCall, Shaped]]] = {
+    "linear": _linear,
+    "pack": _pack,
+    "norm": _norm,
+    "glu": _glu,
+    "rope": _rope,
+    "attention": _attention,
+    "kv_store": _kv_store,
+    "peak": _peak,
+}

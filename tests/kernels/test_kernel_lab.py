@@ -1,0 +1,178 @@
+"""Every kernel that runs here, alone on arrays, against NumPy in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from llmcore import _core, kernels
+from llmcore.errors import InvalidArgumentError
+
+INT8 = 6e-3  # activations as int8, a scale per 32
+FLOAT = 1e-5
+HALF = 2e-3  # a cache of half-precision floats
+
+random = np.random.default_rng(7)
+
+
+def names(op: str) -> list[str]:
+    return [kernel.name for kernel in kernels.list(op)]
+
+
+def normal(*shape: int) -> np.ndarray:
+    return random.standard_normal(shape, np.float32)
+
+
+def error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def blocks(kernel: kernels.Kernel, n: int, k: int) -> np.ndarray:
+    """Weights in a kernel's format: quantized where that can be done, random codes otherwise."""
+    info = next(entry for entry in _core.formats() if entry["name"] == kernel.format)
+    if info["can_quantize"]:
+        return kernels.quantize(normal(n, k), info["name"])
+    row = k // info["block_elements"] * info["block_bytes"]
+    codes = random.integers(0, 256, (n, row), np.uint8)
+    # Scales are two bytes somewhere in a block: small exponents everywhere keep them finite.
+    codes &= 0x3F
+    return codes
+
+
+def allowed(kernel: kernels.Kernel) -> float:
+    # Random codes are of such different sizes that few of a row count.
+    info = next(entry for entry in _core.formats() if entry["name"] == kernel.format)
+    return INT8 if info["can_quantize"] else 2 * INT8
+
+
+@pytest.mark.parametrize("name", names("linear"))
+@pytest.mark.parametrize("m", [1, 5])
+def test_linear(name: str, m: int) -> None:
+    kernel = next(kernel for kernel in kernels.list("linear") if kernel.name == name)
+    n, k = 70, 512
+    weight, x = blocks(kernel, n, k), normal(m, k)
+    exact = _core.dequantize(kernel.format, weight.reshape(-1), n * k).reshape(n, k).astype(np.float64)
+    expected = x.astype(np.float64) @ exact.T
+    got = kernels.run(name, weight=weight, x=x, threads=2)
+    assert got.shape == (m, n)
+    assert error(got, expected) <= (FLOAT if kernel.act_layout == "f32" else allowed(kernel))
+
+
+@pytest.mark.parametrize("name", names("norm"))
+def test_norm(name: str) -> None:
+    x, weight = normal(3, 100), normal(100)
+    wide = x.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-5) * weight
+    assert error(kernels.run(name, x=x, weight=weight), expected) <= FLOAT
+
+
+@pytest.mark.parametrize("name", names("glu"))
+def test_glu(name: str) -> None:
+    gate, up = normal(3, 100), normal(3, 100)
+    wide = gate.astype(np.float64)
+    silu = wide / (1 + np.exp(-wide))
+    assert error(kernels.run(name, gate=gate, up=up), silu * up) <= FLOAT
+    assert error(kernels.run(name, gate=gate, activation="relu"), np.maximum(wide, 0)) <= FLOAT
+
+
+@pytest.mark.parametrize("name", names("rope"))
+def test_rope(name: str) -> None:
+    x, positions = normal(4, 2, 16), np.array([0, 3, 1000, 7])
+    inv_freq = 10000.0 ** -(np.arange(8) / 8)
+    turn = np.exp(1j * positions[:, None, None] * inv_freq.astype(np.float32))
+    pairs = x[..., 0::2].astype(np.float64) + 1j * x[..., 1::2]
+    expected = np.empty_like(x)
+    expected[..., 0::2], expected[..., 1::2] = (pairs * turn).real, (pairs * turn).imag
+    got = kernels.run(name, x=x, positions=positions, inv_freq=inv_freq, style="adjacent")
+    assert error(got, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("name", names("attention"))
+def test_attention(name: str) -> None:
+    q, k, v = normal(5, 4, 64), normal(70, 2, 64), normal(70, 2, 64)
+    expected = np.empty(q.shape)
+    for token, position in enumerate(range(65, 70)):
+        for head in range(4):
+            keys, values = k[: position + 1, head // 2], v[: position + 1, head // 2]
+            scores = keys.astype(np.float64) @ q[token, head] / 8
+            weights = np.exp(scores - scores.max())
+            expected[token, head] = weights @ values / weights.sum()
+    assert error(kernels.run(name, q=q, k=k, v=v, threads=2), expected) <= HALF
+
+
+@pytest.mark.parametrize("name", names("kv_store"))
+def test_kv_store(name: str) -> None:
+    k, v = normal(40, 2, 64), normal(40, 2, 64)
+    kernel = next(kernel for kernel in kernels.list("kv_store") if kernel.name == name)
+    dtype = {"F16": np.float16, "F32": np.float32}[kernel.format or ""]
+    cache = kernels.run(name, k=k, v=v).view(dtype).reshape(2, 2, 2, 32, 64)  # block, k or v, head, token
+    np.testing.assert_array_equal(cache[1, 1, 1, :8], v[32:, 1].astype(dtype))
+    np.testing.assert_array_equal(cache[0, 0, 0], k[:32, 0].astype(dtype))
+
+
+@pytest.mark.parametrize("name", names("pack"))
+def test_packers_agree(name: str) -> None:
+    x = normal(3, 128)
+    got, expected = kernels.run(name, x=x), kernels.run("pack_q8_32_scalar", x=x)
+    np.testing.assert_array_equal(got[:, :128], expected[:, :128])  # the integers
+    scales = [packed[:, 128 : 128 + 4 * 4].copy().view(np.float32) for packed in (got, expected)]
+    np.testing.assert_allclose(*scales, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", names("peak"))
+def test_peaks_do_what_they_count(name: str) -> None:
+    if "read" in name:
+        assert kernels.run(name, size=1 << 20).sum() == 1 << 18  # ones of 32 bits
+    else:
+        counts = kernels.run(name, size=3)
+        assert counts.min() == counts.max() >= 4096
+
+
+def test_timing_counts_every_sample() -> None:
+    weight = kernels.quantize(normal(32, 256), "Q4_0")
+    timing = kernels.time(
+        "linear_q4_0_scalar", weight=weight, x=normal(1, 256), copies=3, repeats=4, least_seconds=0.001
+    )
+    assert len(timing.samples) == 4
+    assert 0 < timing.best <= timing.median
+
+
+WEIGHT = np.zeros((4, 144), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: kernels.run("linear_q4_k_bogus", weight=WEIGHT, x=normal(1, 256)), "unknown kernel"),
+        (lambda: kernels.run("linear_q4_k_scalar", weight=WEIGHT, x=normal(1, 250)), "multiple of 256"),
+        (lambda: kernels.run("linear_q4_k_scalar", weight=WEIGHT, x=normal(1, 512)), "size of weight"),
+        (lambda: kernels.run("linear_q4_k_scalar", weight=WEIGHT, x=normal(256)), "dimensions of x"),
+        (lambda: kernels.run("linear_q4_k_scalar", q=WEIGHT), "arguments of linear_q4_k_scalar"),
+        (lambda: kernels.run("norm_rms_scalar", x=normal(2, 8), weight=normal(9)), "size of weight"),
+        (lambda: kernels.run("norm_rms_scalar", x=normal(1, 8), weight=normal(8), threads=0), "threads"),
+        (lambda: kernels.run("glu_f32_scalar", gate=normal(2, 8), activation="no"), "activation"),
+        (
+            lambda: kernels.run(
+                "rope_f32_scalar", x=normal(1, 1, 8), positions=[0], inv_freq=normal(5), style="halves"
+            ),
+            "frequencies",
+        ),
+        (
+            lambda: kernels.run(
+                "attention_f32_scalar", q=normal(3, 2, 8), k=normal(2, 2, 8), v=normal(2, 2, 8)
+            ),
+            "tokens that ask",
+        ),
+        (
+            lambda: kernels.run(
+                "attention_f32_scalar", q=normal(1, 3, 8), k=normal(2, 2, 8), v=normal(2, 2, 8)
+            ),
+            "a shape for",
+        ),
+    ],
+)
+def test_wrong_arguments_are_told(wrong: Callable[[], object], said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=said):
+        wrong()
