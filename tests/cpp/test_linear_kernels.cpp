@@ -199,6 +199,8 @@ LLMCORE_TEST(linear_kernels_match_float64) {
         if (block == 32)
             check_linear(*kernel, 7, 3, 13696, random);  // the inner size of a ChatGLM: 53.5 * 256
         check_linear(*kernel, 64, 35, 2048, random);
+        // Several panels of rows, and more columns than one holds.
+        if (kernel->workspace_bytes != nullptr) check_linear(*kernel, 27, 45, 4608, random);
     }
 }
 
@@ -206,7 +208,7 @@ LLMCORE_TEST(linear_kernels_match_float64) {
 // the largest sums that integers have to hold.
 LLMCORE_TEST(linear_kernels_hold_extreme_values) {
     Random random(3);
-    const std::int64_t n = 5;
+    const std::int64_t n = 12;  // eight rows side by side, and some left over
     for (const Kernel* kernel : runnable(Op::linear)) {
         const Format format = kernel->weight_format;
         const std::int64_t k = 3 * format_info(format).block_elements;
@@ -215,7 +217,7 @@ LLMCORE_TEST(linear_kernels_hold_extreme_values) {
         for (const int byte : {0x00, 0xFF, 0x7F, 0x80, 0x55, 0xAA})
             weights.push_back(filled_weights(format, n, k, static_cast<std::uint8_t>(byte), random));
         for (const auto& rows : weights)
-            for (const std::int64_t m : {1, 9}) {
+            for (const std::int64_t m : {1, 9, 25}) {
                 const auto count = static_cast<std::size_t>(m * k);
                 check_linear(*kernel, rows, random_activations(m * k, random), m, n, k);
                 check_linear(*kernel, rows, std::vector<float>(count, 1.0F), m, n, k);

@@ -48,7 +48,7 @@ def allowed(kernel: kernels.Kernel) -> float:
 
 
 @pytest.mark.parametrize("name", names("linear"))
-@pytest.mark.parametrize("m", [1, 5])
+@pytest.mark.parametrize("m", [1, 5, 13])
 def test_linear(name: str, m: int) -> None:
     kernel = next(kernel for kernel in kernels.list("linear") if kernel.name == name)
     n, k = 70, 512

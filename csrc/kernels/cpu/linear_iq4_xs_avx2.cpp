@@ -1,5 +1,5 @@
 // 4-bit weights that index a table, eight scales of 6 bits a super-block.
-#include "kernels/cpu/linear_q8x256_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -35,6 +35,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 32, 1>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 136.0 / 256, 58); }
 
 }  // namespace
@@ -49,8 +51,8 @@ extern constinit const Kernel linear_iq4_xs_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

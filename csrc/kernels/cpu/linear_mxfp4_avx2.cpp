@@ -1,5 +1,5 @@
 // 4-bit floats that index a table, an exponent for 32.
-#include "kernels/cpu/linear_q8x32_avx2.h"
+#include "kernels/cpu/panels_q8x32_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -28,6 +28,8 @@ struct Weights {
     }
 };
 
+using Panels = BlockPanels<Weights, 4>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 17.0 / 32, 40); }
 
 }  // namespace
@@ -42,8 +44,8 @@ extern constinit const Kernel linear_mxfp4_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x32_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x32Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x32Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

@@ -1,5 +1,5 @@
 // 2-bit weights above minimums, sixteen of each a super-block.
-#include "kernels/cpu/linear_q8x256_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -34,6 +34,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 16, 4>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 84.0 / 256, 65); }
 
 }  // namespace
@@ -48,8 +50,8 @@ extern constinit const Kernel linear_q2_k_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

@@ -1,5 +1,5 @@
 // 3-bit weights minus 4, sixteen scales of 6 bits a super-block.
-#include "kernels/cpu/linear_q8x256_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -49,6 +49,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 16, 4>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 110.0 / 256, 65); }
 
 }  // namespace
@@ -63,8 +65,8 @@ extern constinit const Kernel linear_q3_k_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

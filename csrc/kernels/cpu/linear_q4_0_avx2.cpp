@@ -1,5 +1,5 @@
 // 4-bit weights minus 8.
-#include "kernels/cpu/linear_q8x32_avx2.h"
+#include "kernels/cpu/panels_q8x32_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -12,6 +12,8 @@ struct Weights {
 
     static LLMCORE_INLINE __m256i q(const Block& block) { return split_nibbles(block.qs); }
 };
+
+using Panels = BlockPanels<Weights, 8>;
 
 double cost(const Shape* shape) { return linear_cost(shape, 18.0 / 32, 50); }
 
@@ -27,8 +29,8 @@ extern constinit const Kernel linear_q4_0_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x32_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x32Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x32Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

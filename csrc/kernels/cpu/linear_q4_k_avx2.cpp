@@ -1,5 +1,6 @@
 // 4-bit weights above minimums, eight of each a super-block.
 #include "kernels/cpu/k_scales_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -33,6 +34,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 32, 8>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 144.0 / 256, 68); }
 
 }  // namespace
@@ -47,8 +50,8 @@ extern constinit const Kernel linear_q4_k_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

@@ -1,5 +1,5 @@
 // 5-bit weights minus 16.
-#include "kernels/cpu/linear_q8x32_avx2.h"
+#include "kernels/cpu/panels_q8x32_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -15,6 +15,8 @@ struct Weights {
     }
 };
 
+using Panels = BlockPanels<Weights, 4>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 22.0 / 32, 42); }
 
 }  // namespace
@@ -29,8 +31,8 @@ extern constinit const Kernel linear_q5_0_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x32_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x32Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x32Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

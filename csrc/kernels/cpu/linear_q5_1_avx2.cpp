@@ -1,5 +1,5 @@
 // 5-bit weights above a minimum.
-#include "kernels/cpu/linear_q8x32_avx2.h"
+#include "kernels/cpu/panels_q8x32_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -13,6 +13,8 @@ struct Weights {
         return _mm256_or_si256(split_nibbles(block.qs), spread_bits(load_u32(block.qh), 16));
     }
 };
+
+using Panels = BlockPanels<Weights, 4>;
 
 double cost(const Shape* shape) { return linear_cost(shape, 24.0 / 32, 40); }
 
@@ -28,8 +30,8 @@ extern constinit const Kernel linear_q5_1_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x32_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x32Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x32Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

@@ -1,5 +1,6 @@
 // 5-bit weights above minimums, eight of each a super-block.
 #include "kernels/cpu/k_scales_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -35,6 +36,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 32, 4>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 176.0 / 256, 63); }
 
 }  // namespace
@@ -49,8 +52,8 @@ extern constinit const Kernel linear_q5_k_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

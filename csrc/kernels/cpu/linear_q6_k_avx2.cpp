@@ -1,5 +1,5 @@
 // 6-bit weights minus 32, sixteen scales a super-block.
-#include "kernels/cpu/linear_q8x256_avx2.h"
+#include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -38,6 +38,8 @@ struct Weights {
     }
 };
 
+using Panels = SuperBlockPanels<Weights, 16, 2>;
+
 double cost(const Shape* shape) { return linear_cost(shape, 210.0 / 256, 60); }
 
 }  // namespace
@@ -52,8 +54,8 @@ extern constinit const Kernel linear_q6_k_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x256_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x256Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore

@@ -1,5 +1,5 @@
 // 8-bit weights.
-#include "kernels/cpu/linear_q8x32_avx2.h"
+#include "kernels/cpu/panels_q8x32_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -11,6 +11,8 @@ struct Weights {
 
     static LLMCORE_INLINE __m256i q(const Block& block) { return load_256(block.qs); }
 };
+
+using Panels = BlockPanels<Weights, 1>;
 
 double cost(const Shape* shape) { return linear_cost(shape, 34.0 / 32, 50); }
 
@@ -26,8 +28,8 @@ extern constinit const Kernel linear_q8_0_avx2 = {
     .isa = Isa::avx2,
     .supports = q8x32_supports,
     .cost = cost,
-    .workspace_bytes = nullptr,
-    .run = linear_run<Q8x32Dot<Weights>>,
+    .workspace_bytes = panels_workspace<Panels>,
+    .run = rows_or_panels_run<Q8x32Dot<Weights>, Panels>,
 };
 
 }  // namespace llmcore
