@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmcore._core import __version__
     from llmcore.async_engine import AsyncEngine
     from llmcore.chat_template import ChatTemplate
+    from llmcore.embeddings import Embedding
     from llmcore.engine import EngineStats, ModelInfo
     from llmcore.llm import LLM
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
@@ -35,6 +36,7 @@ __all__ = [
     "Completion",
     "ContextLengthError",
     "Delta",
+    "Embedding",
     "EngineStats",
     "GGUFError",
     "GrammarError",
@@ -58,6 +60,7 @@ _HOMES = {
     "ChatTemplate": "chat_template",
     "Completion": "outputs",
     "Delta": "outputs",
+    "Embedding": "embeddings",
     "EngineStats": "engine",
     "ModelInfo": "engine",
     "SamplingParams": "sampling_params",

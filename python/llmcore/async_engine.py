@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from llmcore import _core
+from llmcore.embeddings import Embedding, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -17,6 +18,7 @@ from llmcore.engine import (
     load_model,
     read_stats,
     submit,
+    submit_embedding,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 from llmcore.model_tokenizer import ModelTokenizer
@@ -125,6 +127,31 @@ class AsyncEngine:
             if not done:
                 self._model.core.abort(request)
 
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> list[Embedding]:
+        """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
+
+        They share the engine's steps; cancelling the task that awaits them ends them. Raises as `generate`.
+        """
+        encoded = [await self._encode(one) if isinstance(one, str) else one for one in prompts]
+        self._attach()
+        boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        try:
+            for ids in encoded:
+                request = next(self._ids)
+                boxes[request] = self._boxes[request] = asyncio.Queue()
+                submit_embedding(self._model, request, ids)
+            return [
+                await _embedding(boxes[request], len(ids), normalize)
+                for request, ids in zip(list(boxes), encoded, strict=True)
+            ]
+        finally:
+            for request in boxes:
+                self._boxes.pop(request, None)
+                # Of a request that is done the engine knows nothing.
+                self._model.core.abort(request)
+
     def abort(self, request_id: str) -> None:
         """Ends a request between two steps; its iterator yields what is left and finishes as "cancelled".
         Unknown names are passed over."""
@@ -181,3 +208,12 @@ def _whole(completion: Completion) -> Delta:
         timings=completion.timings,
         prompt_logprobs=completion.prompt_logprobs,
     )
+
+
+async def _embedding(box: asyncio.Queue[_core.Output], tokens: int, normalize: bool) -> Embedding:
+    output = await box.get()
+    check_output(output)
+    if output.finish == "cancelled":
+        raise LLMCoreError("[engine] the engine was closed")
+    values = output.take_values()
+    return Embedding(scaled_to_unit(values) if normalize else values, tokens)

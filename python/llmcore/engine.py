@@ -147,12 +147,7 @@ def submit(
 
     Raises ContextLengthError, QueueFullError or InvalidArgumentError; then nothing was submitted.
     """
-    if len(prompt) > model.info.n_ctx:
-        # Converting millions of ids for the core to refuse would hold up every other request.
-        raise ContextLengthError(
-            f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
-            f"{model.info.n_ctx - 1}"
-        )
+    _check_length(model, prompt)
     model.core.submit(
         request,
         list(prompt),
@@ -176,6 +171,21 @@ def submit(
         score=params.n_sequences > params.n,
         priority=priority,
     )
+
+
+def submit_embedding(model: LoadedModel, request: int, prompt: Sequence[int]) -> None:
+    """Hands a request for an embedding to the engine's thread; raises as `submit`."""
+    _check_length(model, prompt)
+    model.core.submit(request, list(prompt), kind="embed")
+
+
+def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:
+    if len(prompt) > model.info.n_ctx:
+        # Converting millions of ids for the core to refuse would hold up every other request.
+        raise ContextLengthError(
+            f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
+            f"{model.info.n_ctx - 1}"
+        )
 
 
 def check_output(output: _core.Output) -> None:
