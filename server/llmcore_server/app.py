@@ -16,12 +16,12 @@ from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, p
 from llmcore_server.metrics import Metrics
 from llmcore_server.middleware.engine_lifespan import EngineLifespan
 from llmcore_server.middleware.request_identity import RequestIdentity
+from llmcore_server.openai_routes import add_openai_routes
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.resources.chat import ChatCompletionsResource
 from llmcore_server.resources.generate import GenerateResource
 from llmcore_server.resources.health import HealthResource
 from llmcore_server.resources.metrics import MetricsResource
-from llmcore_server.resources.models import ModelsResource, OpenAIModelsResource
+from llmcore_server.resources.models import ModelsResource
 from llmcore_server.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     app.add_route("/api/v1/generate/stream", generate, suffix="stream")
     app.add_route("/api/v1/models", ModelsResource(registry))
 
-    app.add_route("/v1/models", OpenAIModelsResource(registry))
-    app.add_route("/v1/chat/completions", ChatCompletionsResource(registry, metrics, config, f"fp_{VERSION}"))
+    add_openai_routes(app, registry, metrics, config)
 
     app.add_error_handler(ApiError, _answer_api_error)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)

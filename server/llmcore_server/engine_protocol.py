@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from llmcore import SamplingParams
 
 
@@ -62,11 +65,64 @@ class Tokenizer(Protocol):
     def chat_template(self) -> str | None:
         """The model's own template, or None if its file has none."""
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template has a place for tools."""
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+
     def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
     ) -> list[int]: ...
 
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> str: ...
+
+    def encode_infill(self, before: str, behind: str) -> list[int] | None: ...
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
+
     def token_bytes(self, token_id: int) -> bytes: ...
+
+    def special_token(self, name: str) -> int | None: ...
+
+    def marked_text(
+        self, names: Sequence[str], prompt: Sequence[int], stop: Sequence[str] = (), min_tokens: int = 0
+    ) -> MarkedText | None: ...
+
+
+class MarkedText(Protocol):
+    """A completion's text with the names of some control tokens in it, from its token ids."""
+
+    def push(self, tokens: Sequence[int]) -> str: ...
+    def flush(self) -> str: ...
+
+
+class Embedding(Protocol):
+    """The embedding of one text: a float32 array of shape (d_model,), and how many tokens it is of."""
+
+    @property
+    def vector(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+
+
+class ModelInfo(Protocol):
+    """What was loaded; ``n_ctx`` is in tokens."""
+
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
 
 
 class EngineStats(Protocol):
@@ -88,6 +144,9 @@ class Engine(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
+    @property
+    def model_info(self) -> ModelInfo: ...
+
     def generate(
         self,
         prompt: str | list[int],
@@ -98,6 +157,10 @@ class Engine(Protocol):
         tenant: str | None = None,
         lora: str | None = None,
     ) -> AsyncIterator[Delta]: ...
+
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> Sequence[Embedding]: ...
 
     def abort(self, request_id: str) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypeVar
 
 import falcon.asgi
@@ -32,9 +33,16 @@ async def read_request(
     except asyncio.TimeoutError:
         raise ApiError("REQUEST_TIMEOUT") from None
     request, ignored = decoder.decode(body)
-    if ignored:
-        resp.set_header("x-llmcore-warnings", "ignored: " + ", ".join(ignored[:16]))
+    warn_ignored(resp, ignored)
     return request
+
+
+def warn_ignored(resp: falcon.asgi.Response, names: Sequence[str]) -> None:
+    """Tell the client of parameters that change nothing, besides those it has been told of."""
+    if names:
+        told = resp.get_header("x-llmcore-warnings")
+        listed = ", ".join(names[:16])
+        resp.set_header("x-llmcore-warnings", f"{told}, {listed}" if told else f"ignored: {listed}")
 
 
 async def _read(req: falcon.asgi.Request, limit: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -64,40 +64,11 @@ class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
     raw: bool | None = None
 
 
-class ContentPart(Struct, frozen=True, kw_only=True):
-    """One part of a message's content; only text is understood."""
-
-    type: str
-    text: str | None = None
-
-
-class ChatMessage(Struct, frozen=True, kw_only=True):
-    """One message of a conversation."""
-
-    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
-    name: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
-
-
 class StreamOptions(Struct, frozen=True, kw_only=True):
     """What a stream carries besides its text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-
-
-class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
-    """Body of ``POST /v1/chat/completions``."""
-
-    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
-    max_completion_tokens: Count | None = None
-    n: Count | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.

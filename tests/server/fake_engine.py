@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from llmcore_server.registry import EngineRegistry, ModelFile
 
 
@@ -31,21 +33,74 @@ class FakeDelta:
     finish_reason: str | None = None
     usage: FakeUsage | None = None
     timings: FakeTimings | None = None
+    prompt_logprobs: Any = None
 
 
 class FakeTokenizer:
     """One token a character; a chat prompt is the conversation as JSON, so that a test can read it back."""
 
-    chat_template: str | None = "a template"
+    def __init__(self, chat_template: str | None = "a template", *, takes_tools: bool = True) -> None:
+        self.chat_template = chat_template
+        self.takes_tools = takes_tools
+        self.variables: list[dict[str, Any]] = []
+        self.tools: list[Any] = []
+        self.thinks_at_once = False
+        self.infill = False
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        del parse_special
+        return [*([2] if add_special else []), *map(ord, text)]
 
     def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
     ) -> list[int]:
+        self.variables.append(variables)
+        self.tools.append(tools)
+        rendered = self.render_chat(messages, add_generation_prompt, tools)
+        return [*map(ord, rendered), *map(ord, "<think>" if self.thinks_at_once else "")]
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **_variables: Any,
+    ) -> str:
         assert add_generation_prompt
-        return [ord(character) for character in json.dumps(list(messages), ensure_ascii=False)]
+        assert tools is None or self.takes_tools
+        return json.dumps(list(messages), ensure_ascii=False)
+
+    def encode_infill(self, before: str, behind: str) -> list[int] | None:
+        return [*map(ord, f"{before}|{behind}|")] if self.infill else None
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        return "".join(chr(token) for token in ids if token != 2 or not skip_special)
 
     def token_bytes(self, token_id: int) -> bytes:
         return chr(token_id).encode()
+
+    def special_token(self, name: str) -> int | None:
+        del name
+        return None
+
+    def marked_text(self, *_arguments: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class FakeModelInfo:
+    n_ctx: int = 2048
+    d_model: int = 4
+
+
+@dataclass(frozen=True)
+class FakeEmbedding:
+    vector: Any
+    prompt_tokens: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +127,16 @@ class FakeEngine:
     aborted: list[str] = field(default_factory=list)
     finished: int = 0
     closed: bool = False
+    model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
+
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> list[FakeEmbedding]:
+        """The vector's elements tell the prompt's length."""
+        assert normalize
+        if self.error is not None:
+            raise self.error
+        return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]
 
     async def generate(
         self,
@@ -89,6 +154,9 @@ class FakeEngine:
         await asyncio.sleep(self.first_pause)
         text = self.text[: params.max_tokens]
         choices = getattr(params, "n", 1)
+        prompt_logprobs = None
+        if getattr(params, "prompt_logprobs", None) is not None and self.logprobs_of is not None:
+            prompt_logprobs = (None, *(self.logprobs_of(token)[0] for token in prompt[1:]))
         if self.error is not None and self.fail_after == 0:
             raise self.error
         for position, character in enumerate(text):
@@ -102,6 +170,7 @@ class FakeEngine:
                     ("stop" if len(text) == len(self.text) else "length") if last else None,
                     FakeUsage(len(prompt), position + 1) if last else None,
                     FakeTimings(0.001) if last else None,
+                    prompt_logprobs if position == 0 else None,
                 )
             if self.error is not None and position + 1 == self.fail_after:
                 raise self.error

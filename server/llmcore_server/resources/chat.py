@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import falcon.asgi
 
 from llmcore_server import sse
+from llmcore_server.assistant.conversation import (
+    Conversation,
+    read_choice,
+    template_messages,
+    template_tools,
+    template_variables,
+)
+from llmcore_server.assistant.effort import effort_variables
+from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Thought, Words
+from llmcore_server.bodies.chat import ChatCompletionRequest
+from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
-from llmcore_server.disconnect import close_with_request
-from llmcore_server.engine_protocol import Delta, Engine
-from llmcore_server.errors import ApiError, Text
-from llmcore_server.generation import Generation, chat_prompt
+from llmcore_server.engine_protocol import Delta
+from llmcore_server.errors import ApiError
 from llmcore_server.logprobs import chat_logprobs
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.request_body import read_request
-from llmcore_server.schemas import UNSUPPORTED, BodyDecoder, ChatCompletionRequest, ChatMessage
+from llmcore_server.request_body import read_request, warn_ignored
+from llmcore_server.schemas import BodyDecoder
+
+# Parameters that would change the answer and are not served, with the values that ask for nothing.
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+    "prediction": (),
+}
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What every chunk and the whole response share."""
+    """What every chunk and the whole response share. ``names_call``: the client named the function."""
 
     id: str
     created: int
-    model: str
     fingerprint: str
-    engine: Engine
-    generation: Generation
-    choices: int
+    run: ChatRun
+    names_call: bool
 
     def envelope(self, kind: str) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.model,
+            "model": self.run.model,
             "system_fingerprint": self.fingerprint,
         }
+
+    def finish_reason(self, delta: Delta) -> str | None:
+        """Return the reason that ends a choice: OpenAI says "stop" for a call the client itself named."""
+        called = self.run.readers[delta.index].calls and not self.names_call
+        return "tool_calls" if called and delta.finish_reason == "stop" else delta.finish_reason
 
 
 class ChatCompletionsResource:
@@ -50,88 +74,126 @@ class ChatCompletionsResource:
     def __init__(
         self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig, fingerprint: str
     ) -> None:
-        self._registry = registry
-        self._metrics = metrics
+        self._runner = ChatRunner(registry, metrics)
         self._config = config
         self._fingerprint = fingerprint
         self._decoder = BodyDecoder(ChatCompletionRequest, UNSUPPORTED)
 
-    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+    async def on_post(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, engine: str | None = None
+    ) -> None:
+        """``engine`` is the model's name where the route's path tells it."""
         request = await read_request(req, resp, self._decoder, self._config)
-        self._check(request)
-        answer = await self._start(req, request)
+        request.check(self._config.max_choices)
+        answer = await self._start(req, resp, request, engine or request.model)
         if request.stream:
-            await answer.generation.admitted(self._config.admission_wait)
+            await answer.run.generation.admitted(self._config.admission_wait)
             include_usage = bool(request.stream_options and request.stream_options.include_usage)
             sse.send_events(resp, _chunks(answer, include_usage))
         else:
             resp.media = await _whole(answer)
 
-    def _check(self, request: ChatCompletionRequest) -> None:
-        if request.top_logprobs and not request.logprobs:
-            raise _invalid("top_logprobs", "需要 logprobs 为 true", "needs 'logprobs' to be true")
-        if request.n is not None and request.n > self._config.max_choices:
-            most = self._config.max_choices
-            raise _invalid("n", f"最多为 {most}", f"is at most {most} on this server")
-
-    async def _start(self, req: falcon.asgi.Request, request: ChatCompletionRequest) -> _Answer:
-        messages = [_template_message(index, message) for index, message in enumerate(request.messages)]
-        model = self._registry.resolve(request.model)
-        engine = await self._registry.engine(model)
+    async def _start(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        request: ChatCompletionRequest,
+        model_name: str | None,
+    ) -> _Answer:
+        choice, tools = read_choice(request.tool_choice, template_tools(request.tools))
+        conversation = Conversation(
+            messages=template_messages(request.messages),
+            tools=tools,
+            choice=choice,
+            parallel_calls=request.parallel_tool_calls is not False,
+            variables={
+                **effort_variables(request.reasoning_effort),
+                **template_variables(request.chat_template_kwargs),
+            },
+        )
         choices = request.n or 1
-        prompt = await chat_prompt(engine, messages)
-        params = request.sampling_params(
-            max_tokens=request.max_completion_tokens or request.max_tokens,
-            n=choices,
-            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        run = await self._runner.start(
+            req,
+            model_name,
+            conversation,
+            lambda: request.sampling_params(
+                max_tokens=request.max_completion_tokens or request.max_tokens,
+                n=choices,
+                logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            ),
+            choices,
         )
-        generation = Generation(
-            engine,
-            prompt,
-            params,
-            request_id=req.context.request_id,
-            choices=choices,
-            metrics=self._metrics,
-        )
-        close_with_request(req.scope, generation.close)
+        warn_ignored(resp, run.unheard(conversation))
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),
-            model=request.model or model.name,
             fingerprint=self._fingerprint,
-            engine=engine,
-            generation=generation,
-            choices=choices,
+            run=run,
+            names_call=choice.name is not None,
         )
 
 
 async def _whole(answer: _Answer) -> dict[str, Any]:
-    deltas: list[list[Delta]] = [[] for _ in range(answer.choices)]
-    while arrived := await answer.generation.next_deltas():
-        for delta in arrived:
+    run = answer.run
+    deltas: list[list[Delta]] = [[] for _ in run.readers]
+    events: list[list[Event]] = [[] for _ in run.readers]
+    while arrived := await run.next_events():
+        for delta, said in arrived:
             deltas[delta.index].append(delta)
+            events[delta.index] += said
     choices = [
         {
             "index": index,
-            "message": {
-                "role": "assistant",
-                "content": "".join(delta.text for delta in own),
-                "refusal": None,
-            },
-            "logprobs": chat_logprobs(own, answer.engine.tokenizer),
-            "finish_reason": own[-1].finish_reason,
+            "message": _message(events[index]),
+            "logprobs": chat_logprobs(own, run.engine.tokenizer),
+            "finish_reason": answer.finish_reason(own[-1]),
         }
         for index, own in enumerate(deltas)
     ]
-    return {
-        **answer.envelope("chat.completion"),
-        "choices": choices,
-        "usage": answer.generation.usage.as_body(),
-    }
+    return {**answer.envelope("chat.completion"), "choices": choices, "usage": run.usage()}
+
+
+def _message(events: Iterable[Event]) -> dict[str, Any]:
+    """Return the message that these events make: no content beside calls, no calls where there are none."""
+    words, thoughts = "", ""
+    calls: list[dict[str, Any]] = []
+    for event in events:
+        if isinstance(event, Words):
+            words += event.text
+        elif isinstance(event, Thought):
+            thoughts += event.text
+        elif isinstance(event, CallBegun):
+            calls.append(_new_call(event.name))
+        else:
+            calls[event.number]["function"]["arguments"] += event.text
+    message: dict[str, Any] = {"role": "assistant", "content": words, "refusal": None}
+    if thoughts:
+        message["reasoning_content"] = thoughts
+    if calls:
+        message |= {"content": words or None, "tool_calls": calls}
+    return message
+
+
+def _new_call(name: str) -> dict[str, Any]:
+    call_id = f"call_{uuid.uuid4().hex[:24]}"
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+
+
+def _delta(event: Event) -> dict[str, Any]:
+    """Return one event as a chunk's delta; a call's id and name come once, in its first."""
+    if isinstance(event, Words):
+        return {"content": event.text}
+    if isinstance(event, Thought):
+        return {"reasoning_content": event.text}
+    if isinstance(event, CallBegun):
+        return {"tool_calls": [{"index": event.number, **_new_call(event.name)}]}
+    assert isinstance(event, CallArguments)
+    return {"tool_calls": [{"index": event.number, "function": {"arguments": event.text}}]}
 
 
 async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes, None]:
-    """Yield the stream's events: the role once a choice, text, the finish reason alone, then the usage."""
+    """Yield the stream's events: the role once a choice, what is said, the finish reason alone, the usage."""
+    run = answer.run
     envelope = answer.envelope("chat.completion.chunk")
 
     def chunk(index: int, delta: dict[str, Any], logprobs: Any = None, finish: str | None = None) -> bytes:
@@ -139,57 +201,19 @@ async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes,
         return sse.event({**envelope, "choices": [choice], **({"usage": None} if include_usage else {})})
 
     try:
-        for index in range(answer.choices):
+        for index in range(len(run.readers)):
             yield chunk(index, {"role": "assistant", "content": ""})
-        while arrived := await answer.generation.next_deltas():
-            for delta in arrived:
-                logprobs = chat_logprobs([delta], answer.engine.tokenizer)
-                if delta.text or logprobs:
-                    yield chunk(delta.index, {"content": delta.text}, logprobs)
+        while arrived := await run.next_events():
+            for delta, events in arrived:
+                # The log-probabilities of a step go with the first that it says.
+                logprobs = chat_logprobs([delta], run.engine.tokenizer)
+                for event in events or ([Words("")] if logprobs else []):
+                    yield chunk(delta.index, _delta(event), logprobs)
+                    logprobs = None
                 if delta.finish_reason is not None:
-                    yield chunk(delta.index, {}, finish=delta.finish_reason)
+                    yield chunk(delta.index, {}, finish=answer.finish_reason(delta))
         if include_usage:
-            yield sse.event({**envelope, "choices": [], "usage": answer.generation.usage.as_body()})
+            yield sse.event({**envelope, "choices": [], "usage": run.usage()})
         yield sse.DONE
     except ApiError as error:
         yield sse.event(error.openai_body())
-
-
-def _template_message(index: int, message: ChatMessage) -> dict[str, Any]:
-    where = f"messages[{index}]"
-    if message.role in ("tool", "function"):
-        raise _unsupported(f"{where}.role", message.role)
-    if message.tool_calls:
-        raise _unsupported(f"{where}.tool_calls", "tool_calls")
-    if message.function_call is not None and bytes(message.function_call) != b"null":
-        raise _unsupported(f"{where}.function_call", "function_call")
-    if message.content is None and message.role != "assistant":
-        raise _invalid(f"{where}.content", "不能为空", "must not be null")
-    rendered = {
-        # Templates know the system role; "developer" is its newer name.
-        "role": "system" if message.role == "developer" else message.role,
-        "content": _text_content(where, message),
-    }
-    return rendered if message.name is None else {**rendered, "name": message.name}
-
-
-def _text_content(where: str, message: ChatMessage) -> str:
-    if message.content is None or isinstance(message.content, str):
-        return message.content or ""
-    texts: list[str] = []
-    for number, part in enumerate(message.content):
-        if part.type != "text":
-            raise _unsupported(f"{where}.content[{number}].type", part.type[:40])
-        if part.text is None:
-            raise _invalid(f"{where}.content[{number}].text", "缺少", "is missing")
-        texts.append(part.text)
-    return "".join(texts)
-
-
-def _invalid(param: str, zh: str, en: str) -> ApiError:
-    return ApiError("INVALID_REQUEST", Text(f"参数 {param} {zh}", f"parameter '{param}' {en}"), param=param)
-
-
-def _unsupported(param: str, value: str) -> ApiError:
-    details = Text(f"暂不支持 {param} 的取值 {value}", f"'{value}' is not supported in '{param}'")
-    return ApiError("UNSUPPORTED_PARAMETER", details, param=param)

@@ -30,7 +30,7 @@ def model_body(model: KnownModel) -> dict[str, object]:
 
 
 class OpenAIModelsResource:
-    """``GET /v1/models``: models and their aliases."""
+    """``GET /v1/models``, with aliases, and ``GET /v1/models/{name}``."""
 
     def __init__(self, registry: EngineRegistry) -> None:
         self._registry = registry
@@ -40,8 +40,13 @@ class OpenAIModelsResource:
         names |= {alias: self._registry.resolve(alias) for alias in self._registry.aliases}
         resp.media = {
             "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": model.file.created, "owned_by": "llmcore"}
-                for name, model in names.items()
-            ],
+            "data": [openai_model_body(name, model) for name, model in names.items()],
         }
+
+    async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:  # noqa: ARG002
+        resp.media = openai_model_body(name, self._registry.resolve(name))
+
+
+def openai_model_body(name: str, model: KnownModel) -> dict[str, object]:
+    """Return OpenAI's object for a model under one of its names."""
+    return {"id": name, "object": "model", "created": model.file.created, "owned_by": "llmcore"}

@@ -1,0 +1,48 @@
+"""Tools for models whose chat template has no place for them: told in the system message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llmcore_server.assistant.tagged_calls import CLOSE, OPEN
+
+_INSTRUCTIONS = f"""You may call one or more functions. Their signatures, as JSON within <tools></tools>:
+<tools>
+%s
+</tools>
+For each call, write a JSON object with the function's name and its arguments:
+{OPEN}
+{{"name": <function-name>, "arguments": <arguments-object>}}
+{CLOSE}"""
+
+
+def describe_tools(
+    messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the conversation with tools, calls and their results as plain text."""
+    plain = [_plain_message(message) for message in messages]
+    if not tools:
+        return plain
+    said = _INSTRUCTIONS % "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    if plain[0]["role"] in ("system", "developer"):
+        first = {**plain[0], "content": f"{plain[0]['content']}\n\n{said}"}
+        return [first, *plain[1:]]
+    return [{"role": "system", "content": said}, *plain]
+
+
+def _plain_message(message: dict[str, Any]) -> dict[str, Any]:
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    written = [_written_call(call["function"]) for call in calls]
+    content = "\n".join(filter(None, [message["content"], *written]))
+    return {"role": message["role"], "content": content}
+
+
+def _written_call(function: dict[str, Any]) -> str:
+    name = json.dumps(function["name"], ensure_ascii=False)
+    return f'{OPEN}\n{{"name": {name}, "arguments": {function["arguments"]}}}\n{CLOSE}'

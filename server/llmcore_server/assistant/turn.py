@@ -1,0 +1,89 @@
+"""One turn of a model: the prompt that asks for it, and the readers of what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmcore_server.assistant import think
+from llmcore_server.assistant.conversation import Conversation
+from llmcore_server.assistant.described_tools import describe_tools
+from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Thought
+from llmcore_server.assistant.family import Family, family_of
+from llmcore_server.engine_protocol import Delta, MarkedText, Tokenizer
+
+if TYPE_CHECKING:
+    from llmcore import SamplingParams
+
+# Tokens at a prompt's end that may hold the tag that opens the reasoning.
+_TAIL = 8
+
+
+class Reader:
+    """Makes events of one choice's deltas. ``calls`` counts those begun."""
+
+    def __init__(self, parser: Parser, marked: MarkedText | None, parallel_calls: bool) -> None:
+        self._parser = parser
+        self._marked = marked
+        self._parallel_calls = parallel_calls
+        self.reasoning_tokens = 0
+        self.calls = 0
+
+    def read(self, delta: Delta) -> list[Event]:
+        text = delta.text if self._marked is None else self._marked.push(delta.token_ids)
+        if delta.finish_reason is not None and self._marked is not None:
+            text += self._marked.flush()
+        events = self._parser.push(text) if text else []
+        if self._parser.thinking or any(isinstance(event, Thought) for event in events):
+            self.reasoning_tokens += len(delta.token_ids)
+        if delta.finish_reason is not None:
+            events = events + self._parser.finish()
+        return [event for event in events if self._wanted(event)]
+
+    def _wanted(self, event: Event) -> bool:
+        if not self._parallel_calls and isinstance(event, CallBegun | CallArguments) and event.number > 0:
+            return False
+        self.calls += isinstance(event, CallBegun)
+        return True
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is asked of the engine, and what its answer is read by."""
+
+    prompt: list[int]
+    family: Family
+    names: Sequence[str]
+    begins_inside: bool
+    parallel_calls: bool
+
+    def reader(self, tokenizer: Tokenizer, params: SamplingParams) -> Reader:
+        """A reader for one choice."""
+        marks = self.family.marks(bool(self.names))
+        marked = tokenizer.marked_text(marks, self.prompt, params.stop, params.min_tokens) if marks else None
+        parser = self.family.parser(self.names, self.begins_inside)
+        return Reader(parser, marked, self.parallel_calls)
+
+
+def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
+    """Render a conversation and encode it; takes as long as that takes."""
+    may_call = conversation.choice.mode != "none"
+    tools = conversation.tools if may_call else []
+    messages = conversation.messages
+    if not tokenizer.takes_tools:
+        messages, rendered = describe_tools(messages, tools), None
+    else:
+        rendered = tools or None
+    prompt = tokenizer.encode_chat(
+        messages, add_generation_prompt=True, tools=rendered, **conversation.variables
+    )
+    family = family_of(tokenizer)
+    tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
+    return Turn(
+        prompt=prompt,
+        family=family,
+        names=[tool["function"]["name"] for tool in tools],
+        begins_inside=tail.endswith(think.OPEN),
+        parallel_calls=conversation.parallel_calls,
+    )

@@ -1,0 +1,89 @@
+"""A conversation handed to an engine: started in one way for every route that takes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import falcon.asgi
+
+from llmcore_server.assistant.conversation import Conversation
+from llmcore_server.assistant.effort import knows_effort
+from llmcore_server.assistant.events import Event
+from llmcore_server.assistant.turn import Reader, plan_turn
+from llmcore_server.disconnect import close_with_request
+from llmcore_server.engine_protocol import Delta, Engine
+from llmcore_server.generation import Generation
+from llmcore_server.metrics import Metrics
+from llmcore_server.registry import EngineRegistry
+
+if TYPE_CHECKING:
+    from llmcore import SamplingParams
+
+
+@dataclass(frozen=True)
+class ChatRun:
+    """A running answer; ``model`` is the name the client asked for."""
+
+    model: str
+    engine: Engine
+    generation: Generation
+    readers: Sequence[Reader]
+
+    async def next_events(self) -> list[tuple[Delta, list[Event]]]:
+        """Return all deltas that have arrived and what they say, waiting for one; empty at the end.
+
+        Raises the `ApiError` that ended the generation.
+        """
+        deltas = await self.generation.next_deltas()
+        return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
+
+    def unheard(self, conversation: Conversation) -> list[str]:
+        """Return the names of parameters that this model's template does not ask for."""
+        variables = conversation.variables
+        template = self.engine.tokenizer.chat_template or ""
+        return ["reasoning_effort"] if "reasoning_effort" in variables and not knows_effort(template) else []
+
+    def usage(self) -> dict[str, Any]:
+        """Return OpenAI's usage object with its details."""
+        reasoning = sum(reader.reasoning_tokens for reader in self.readers)
+        return {
+            **self.generation.usage.as_body(),
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        }
+
+
+class ChatRunner:
+    """Starts runs on the models of a registry."""
+
+    def __init__(self, registry: EngineRegistry, metrics: Metrics) -> None:
+        self._registry = registry
+        self._metrics = metrics
+
+    async def start(
+        self,
+        req: falcon.asgi.Request,
+        model_name: str | None,
+        conversation: Conversation,
+        params: Callable[[], SamplingParams],
+        choices: int = 1,
+    ) -> ChatRun:
+        """Render the conversation and submit it; the run ends with the request, however that ends."""
+        model = self._registry.resolve(model_name)
+        engine = await self._registry.engine(model)
+        turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
+        chosen = params()
+        readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
+        generation = Generation(
+            engine,
+            turn.prompt,
+            chosen,
+            request_id=req.context.request_id,
+            choices=choices,
+            metrics=self._metrics,
+        )
+        close_with_request(req.scope, generation.close)
+        return ChatRun(model_name or model.name, engine, generation, readers)

@@ -1,0 +1,209 @@
+"""Calls and reasoning in `/v1/chat/completions` over a fake engine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fake_engine import FakeEngine, FakeTokenizer
+from in_process_client import InProcessClient
+from served_process import events
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "Hello!"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+TOOLS = [WEATHER, CLOCK]
+TWO_CALLS = (
+    "Let me see.\n"
+    '<tool_call>\n{"name": "weather", "arguments": {"city": "上海"}}\n</tool_call>\n'
+    '<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'
+)
+
+
+def client_saying(text: str, template: str | None = "<tool_call>", **tokenizer: bool) -> InProcessClient:
+    return InProcessClient(FakeEngine(text=text, tokenizer=FakeTokenizer(template, **tokenizer)))
+
+
+def chat(client, **body):
+    answer = client.post(CHAT, {"messages": HELLO, **body})
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_calls():
+    (choice,) = chat(client_saying(TWO_CALLS), tools=TOOLS).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    message = choice["message"]
+    assert message["content"] == "Let me see."
+    first, second = message["tool_calls"]
+    assert first["type"] == "function"
+    assert first["function"] == {"name": "weather", "arguments": '{"city": "上海"}'}
+    assert second["function"] == {"name": "clock", "arguments": "{}"}
+    assert first["id"].startswith("call_")
+    assert first["id"] != second["id"]
+
+
+def test_content_is_null_beside_calls_alone():
+    text = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
+    message = chat(client_saying(text), tools=TOOLS).json()["choices"][0]["message"]
+    assert message["content"] is None
+    plain = chat(client_saying("no call"), tools=TOOLS).json()["choices"][0]
+    assert "tool_calls" not in plain["message"]
+    assert plain["finish_reason"] == "stop"
+
+
+def test_streamed_calls_tell_ids_and_names_once():
+    answer = chat(client_saying(TWO_CALLS), tools=TOOLS, stream=True)
+    *chunks, done = events(answer.text)
+    assert done == "[DONE]"
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Let me see."
+    fragments = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    for index, name, arguments in ((0, "weather", '{"city": "上海"}'), (1, "clock", "{}")):
+        first, *others = [fragment for fragment in fragments if fragment["index"] == index]
+        assert first["type"] == "function"
+        assert first["function"] == {"name": name, "arguments": ""}
+        assert all(set(other) == {"index", "function"} for other in others)
+        assert "".join(other["function"]["arguments"] for other in others) == arguments
+    city = [fragment for fragment in fragments if fragment["index"] == 0]
+    assert len(city) > 5, "arguments arrive as they are written"
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-1] == "tool_calls"
+
+
+def test_one_call_where_calls_are_not_parallel():
+    for stream in (False, True):
+        answer = chat(client_saying(TWO_CALLS), tools=TOOLS, parallel_tool_calls=False, stream=stream)
+        assert "weather" in answer.text
+        assert "clock" not in answer.text
+
+
+def test_no_calls_without_tools_or_choice():
+    for extra in ({}, {"tools": TOOLS, "tool_choice": "none"}):
+        client = client_saying(TWO_CALLS)
+        (choice,) = chat(client, **extra).json()["choices"]
+        assert choice["message"]["content"] == TWO_CALLS
+        assert choice["finish_reason"] == "stop"
+        assert client.engine.tokenizer.tools == [None]
+
+
+def test_tools_and_results_reach_the_template():
+    client = client_saying("ok")
+    messages = [
+        *HELLO,
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "hm",
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "noon"},
+    ]
+    assert client.post(CHAT, {"messages": messages, "tools": TOOLS}).status_code == 200
+    (tools,) = client.engine.tokenizer.tools
+    assert tools[0] == WEATHER
+    assert tools[1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    seen = json.loads("".join(map(chr, client.engine.prompts[0])))
+    assert seen[1] == {**messages[1], "content": ""}
+    assert seen[2] == messages[2]
+
+
+def test_models_without_a_format_of_their_own_are_taught_one():
+    client = client_saying(TWO_CALLS, "a template", takes_tools=False)
+    messages = [
+        *HELLO,
+        {"role": "assistant", "tool_calls": [{"function": {"name": "clock", "arguments": '{"a": 1}'}}]},
+        {"role": "tool", "content": "noon"},
+    ]
+    body = client.post(CHAT, {"messages": messages, "tools": TOOLS}).json()
+    assert len(body["choices"][0]["message"]["tool_calls"]) == 2
+    system, _, call, result = json.loads("".join(map(chr, client.engine.prompts[0])))
+    assert "Tells the weather." in system["content"]
+    assert call["content"] == '<tool_call>\n{"name": "clock", "arguments": {"a": 1}}\n</tool_call>'
+    assert result == {"role": "user", "content": "<tool_response>\nnoon\n</tool_response>"}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("<|python_tag|>", '{"name": "weather", "parameters": {"city": "上海"}}'),
+        ("[TOOL_CALLS]", '[TOOL_CALLS][{"name": "weather", "arguments": {"city": "上海"}}]'),
+        (
+            "<|channel|><|message|>",
+            '<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "上海"}',
+        ),
+    ],
+)
+def test_other_families(template, text):
+    (choice,) = chat(client_saying(text, template), tools=TOOLS).json()["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": '{"city": "上海"}'}
+    assert choice["message"]["content"] is None
+
+
+def test_allowed_tools():
+    client = client_saying("ok")
+    choice = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]},
+    }
+    chat(client, tools=TOOLS, tool_choice=choice)
+    ((tool,),) = client.engine.tokenizer.tools
+    assert tool["function"]["name"] == "clock"
+
+
+@pytest.mark.parametrize(
+    ("extra", "param"),
+    [
+        ({"tools": [{"type": "retrieval"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": TOOLS, "tool_choice": {"type": "custom"}}, "tool_choice.type"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
+        ({"reasoning_effort": "lots"}, "reasoning_effort"),
+    ],
+)
+def test_bad_tools_are_named(client, extra, param):
+    answer = client.post(CHAT, {"messages": HELLO, **extra})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+def test_reasoning_is_apart():
+    client = client_saying("<think>\nhm hm\n</think>\n\nYes.", "{{ '</think>' }}")
+    body = chat(client).json()
+    (choice,) = body["choices"]
+    assert choice["message"]["reasoning_content"] == "hm hm"
+    assert choice["message"]["content"] == "Yes."
+    reasoning = body["usage"]["completion_tokens_details"]["reasoning_tokens"]
+    assert 5 < reasoning < body["usage"]["completion_tokens"]
+    *chunks, _ = events(chat(client, stream=True).text)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "hm hm"
+    assert "".join(delta.get("content", "") for delta in deltas) == "Yes."
+
+
+def test_reasoning_that_the_prompt_opens():
+    client = client_saying("hm</think>Yes.", "<think></think>")
+    client.engine.tokenizer.thinks_at_once = True
+    message = chat(client).json()["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("hm", "Yes.")
+
+
+def test_effort_reaches_templates_that_ask_for_it():
+    client = client_saying("ok", "{% if enable_thinking %}")
+    answer = chat(client, reasoning_effort="none", chat_template_kwargs={"extra": 1})
+    assert "x-llmcore-warnings" not in answer.headers
+    expected = {"enable_thinking": False, "reasoning_effort": "low", "extra": 1}
+    assert client.engine.tokenizer.variables == [expected]
+    unheard = chat(client_saying("ok"), reasoning_effort="high", user="u")
+    assert unheard.headers["x-llmcore-warnings"] == "ignored: user, reasoning_effort"
