@@ -139,6 +139,17 @@ CATALOGUE: Mapping[str, Kind] = {
 }
 
 
+# What Anthropic calls the errors of a status.
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
 @dataclass(eq=False)
 class ApiError(Exception):
     """A refusal the client is told about; ``code`` is a key of the catalogue.
@@ -178,9 +189,25 @@ class ApiError(Exception):
             }
         }
 
+    def anthropic_body(self) -> dict[str, object]:
+        """Return Anthropic's shape: ``{"type": "error", "error": {"type", "message"}}``, in English."""
+        details = self.details or self.kind.details
+        kind = _ANTHROPIC_TYPES.get(
+            self.status, "api_error" if self.status >= 500 else "invalid_request_error"
+        )
+        message = f"{self.kind.message('en')}: {details('en')}"
+        return {"type": "error", "error": {"type": kind, "message": message}}
+
     def body(self, path: str, language: Language) -> dict[str, object]:
         """Return the shape of the route family ``path`` belongs to."""
+        if is_anthropic_path(path):
+            return self.anthropic_body()
         return self.openai_body() if is_openai_path(path) else self.native_body(language)
+
+
+def is_anthropic_path(path: str) -> bool:
+    """Whether a request path is one of Anthropic's, which lie among OpenAI's."""
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
 def is_openai_path(path: str) -> bool:

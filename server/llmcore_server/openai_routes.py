@@ -13,7 +13,9 @@ from llmcore_server.resources.chat import ChatCompletionsResource
 from llmcore_server.resources.completions import CompletionsResource
 from llmcore_server.resources.embeddings import EmbeddingsResource
 from llmcore_server.resources.engines import EnginesResource, PostResource
+from llmcore_server.resources.messages import MessagesResource
 from llmcore_server.resources.models import OpenAIModelsResource
+from llmcore_server.resources.responses import ResponsesResource
 from llmcore_server.resources.tokenization import TokenizationResource
 from llmcore_server.version import VERSION
 
@@ -21,7 +23,7 @@ from llmcore_server.version import VERSION
 def add_openai_routes(
     app: falcon.asgi.App[Any, Any], registry: EngineRegistry, metrics: Metrics, config: ServerConfig
 ) -> None:
-    """Add OpenAI's routes, those of its older clients, and the tokenizer's."""
+    """Add OpenAI's routes, those of its older clients, Anthropic's messages, and the tokenizer's."""
     fingerprint = f"fp_{VERSION}"
     models = OpenAIModelsResource(registry)
     app.add_route("/v1/models", models)
@@ -33,6 +35,11 @@ def add_openai_routes(
     app.add_route("/v1/chat/completions", chat)
     app.add_route("/v1/completions", completions)
     app.add_route("/v1/embeddings", embeddings)
+
+    app.add_route("/v1/responses", ResponsesResource(registry, metrics, config))
+    messages = MessagesResource(registry, metrics, config)
+    app.add_route("/v1/messages", messages)
+    app.add_route("/v1/messages/count_tokens", messages, suffix="count")
 
     # The longer name first: the shorter one ends it.
     routes: dict[str, PostResource] = {

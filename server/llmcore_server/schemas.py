@@ -14,9 +14,9 @@ from llmcore_server.errors import ApiError, Text
 if TYPE_CHECKING:
     from llmcore import SamplingParams
 
-_LONGEST = 1 << 24
+LONGEST = 1 << 24
 
-Count = Annotated[int, Meta(ge=1, le=_LONGEST)]
+Count = Annotated[int, Meta(ge=1, le=LONGEST)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -31,13 +31,13 @@ class SamplingFields(Struct, frozen=True, kw_only=True):
     model: str | None = None
     max_tokens: Count | None = None
     temperature: Temperature | None = None
-    top_k: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=LONGEST)] | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=LONGEST)] | None = None
     ignore_eos: bool | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     frequency_penalty: Penalty | None = None

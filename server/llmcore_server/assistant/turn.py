@@ -11,6 +11,7 @@ from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.described_tools import describe_tools
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Thought
 from llmcore_server.assistant.family import Family, family_of
+from llmcore_server.bodies.choices import unsupported
 from llmcore_server.engine_protocol import Delta, MarkedText, Tokenizer
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Turn:
 
 def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     """Render a conversation and encode it; takes as long as that takes."""
+    if conversation.choice.forced:
+        raise unsupported("tool_choice", conversation.choice.name or "required")
     may_call = conversation.choice.mode != "none"
     tools = conversation.tools if may_call else []
     messages = conversation.messages

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from llmcore_server.errors import ApiError, Text
 
-LONGEST = 1 << 24
-
 
 def check_choices(n: int | None, most: int) -> None:
     """Raise `ApiError` for more choices than the server makes."""

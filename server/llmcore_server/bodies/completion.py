@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from llmcore_server.bodies.choices import LONGEST, check_choices, invalid
-from llmcore_server.schemas import Count, SamplingFields, StreamOptions
+from llmcore_server.bodies.choices import check_choices, invalid
+from llmcore_server.schemas import LONGEST, Count, SamplingFields, StreamOptions
 
 _MOST_TOKEN_ID = 2**31 - 1
 
