@@ -10,7 +10,7 @@ import openai
 import pytest
 from served_process import REAL_SERVER, ServedProcess, events, send_raw
 
-from llmcore import LLM, SamplingParams, default_model
+from llmcore import LLM, SamplingParams
 from llmcore.tools.shapes import Shape
 from llmcore.tools.synthesize import synthesize
 
@@ -29,21 +29,6 @@ def slow(tmp_path_factory):
     process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1", str(path)])
     yield process
     process.stop()
-
-
-@pytest.fixture(scope="module")
-def embedded():
-    if not default_model.path().is_file():
-        pytest.skip("this checkout has no embedded model")
-    process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1"])
-    yield process
-    process.stop()
-
-
-@pytest.fixture
-def sdk(embedded):
-    with openai.OpenAI(base_url=f"{embedded.url}/v1", api_key="any-key") as client:
-        yield client
 
 
 def test_health_and_models(served):
