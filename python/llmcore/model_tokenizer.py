@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llmcore import _core
 from llmcore.chat_template import ChatTemplate
-from llmcore.errors import InvalidArgumentError
+from llmcore.errors import InvalidArgumentError, ModelError
 from llmcore.infill import find_infill_tokens
 from llmcore.marked_text import MarkedText
 from llmcore.model_templates import ModelTemplates
 from llmcore.tokenizer import Tokenizer
 from llmcore.tokenizer_metadata import CONTROL, USER_DEFINED
+
+# Shown to a template to see what it makes of tools.
+_QUESTION = [{"role": "user", "content": "?"}]
+_PROBE: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "probe_of_tools",
+        "description": "",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
 
 
 class ModelTokenizer:
@@ -37,11 +49,16 @@ class ModelTokenizer:
         template = self._templates.default
         return None if template is None else template.source
 
-    @property
+    @cached_property
     def takes_tools(self) -> bool:
-        """Whether the model's chat template has a place for tools."""
-        template = self._templates.choose([{}])
-        return template is not None and template.knows_tools
+        """Whether the model's chat template tells the model of tools; some that know the word refuse them."""
+        template = self._templates.choose([_PROBE])
+        if template is None or not template.knows_tools:
+            return False
+        try:
+            return _PROBE["function"]["name"] in template.render(_QUESTION, tools=[_PROBE])
+        except (InvalidArgumentError, ModelError):
+            return False
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text; see `Tokenizer.encode`."""

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import falcon.asgi
 
+from llmcore_server.assistant.answer_form import AnswerForm
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.effort import knows_effort
 from llmcore_server.assistant.events import Event
 from llmcore_server.assistant.turn import Reader, plan_turn
+from llmcore_server.bodies.choices import unsupported
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Delta, Engine
+from llmcore_server.errors import ApiError
 from llmcore_server.generation import Generation
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
@@ -31,14 +34,31 @@ class ChatRun:
     engine: Engine
     generation: Generation
     readers: Sequence[Reader]
+    form: AnswerForm | None
+
+    async def admitted(self, wait: float) -> None:
+        """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
+        try:
+            await self.generation.admitted(wait)
+        except ApiError as error:
+            raise self._named(error) from None
 
     async def next_events(self) -> list[tuple[Delta, list[Event]]]:
         """Return all deltas that have arrived and what they say, waiting for one; empty at the end.
 
         Raises the `ApiError` that ended the generation.
         """
-        deltas = await self.generation.next_deltas()
+        try:
+            deltas = await self.generation.next_deltas()
+        except ApiError as error:
+            raise self._named(error) from None
         return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
+
+    def _named(self, error: ApiError) -> ApiError:
+        """Return the engine's refusal with the parameter that it is about."""
+        if error.code == "INVALID_SCHEMA" and self.form is not None:
+            error.param = self.form.param
+        return error
 
     def unheard(self, conversation: Conversation) -> list[str]:
         """Return the names of parameters that this model's template does not ask for."""
@@ -75,7 +95,7 @@ class ChatRunner:
         model = self._registry.resolve(model_name)
         engine = await self._registry.engine(model)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
-        chosen = params()
+        chosen = _with_form(params(), turn.form)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
         generation = Generation(
             engine,
@@ -86,4 +106,10 @@ class ChatRunner:
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)
-        return ChatRun(model_name or model.name, engine, generation, readers)
+        return ChatRun(model_name or model.name, engine, generation, readers, turn.form)
+
+
+def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
+    if form is None:
+        return params
+    raise unsupported(form.param, form.kind)

@@ -52,6 +52,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         "unsupported_parameter",
     ),
+    "INVALID_SCHEMA": Kind(
+        400,
+        Text("无法按要求的格式输出", "The requested form of the answer cannot be served"),
+        Text("请检查 JSON schema", "Check the JSON schema"),
+        "invalid_request_error",
+        "invalid_json_schema",
+    ),
     "CONTEXT_LENGTH_EXCEEDED": Kind(
         400,
         Text("输入超过模型的上下文长度", "The input exceeds the model's context length"),
@@ -239,6 +246,8 @@ def error_from_engine(error: Exception) -> ApiError | None:
         return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
     if isinstance(error, core.QueueFullError):
         return ApiError("TOO_MANY_REQUESTS", retry_after=1)
-    if isinstance(error, core.InvalidArgumentError | core.GrammarError):
+    if isinstance(error, core.GrammarError):
+        return ApiError("INVALID_SCHEMA", Text(said, said))
+    if isinstance(error, core.InvalidArgumentError):
         return ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
     return None

@@ -13,6 +13,7 @@ from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Par
 from llmcore_server.assistant.harmony import Harmony
 from llmcore_server.assistant.json_calls import JsonCalls
 from llmcore_server.assistant.mistral_calls import MistralCalls
+from llmcore_server.assistant.named_calls import NamedCalls
 from llmcore_server.assistant.tagged_calls import TaggedCalls
 from llmcore_server.assistant.think import ThinkParser
 
@@ -23,6 +24,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "tagged": TaggedCalls,
     "json": lambda: JsonCalls({"f", "g"}),
     "mistral": MistralCalls,
+    "named": lambda: NamedCalls({"f", "fg"}),
     "harmony": Harmony,
 }
 F = '{"name": "f", "arguments": {"a": "x}\\"y"}}'
@@ -95,6 +97,9 @@ F0, G1 = call(0, "f", '{"a": "x}\\"y"}'), call(1, "g", "[1, {}]")
         ("json", '{"name": "Bob", "age": 3}', [words('{"name": "Bob", "age": 3}')]),
         ("json", '{"a": true, "name": "f"}!', [*call(0, "f", "{}"), words("!")]),
         ("json", "{not json}", [words("{not json}")]),
+        ("json", f"<|tool_call|>[{F}, {G}]<|/tool_call|>", [*F0, *G1]),
+        ("json", ' [ {"a": 1}, 2]', [words(' [ {"a": 1}, 2]')]),
+        ("json", "[1]: see", [words("[1]: see")]),
         ("json", "{}", [words("{}")]),
         ("json", " Hello", [words(" Hello")]),
         ("json", '{"name', [words('{"name')]),
@@ -108,6 +113,12 @@ F0, G1 = call(0, "f", '{"a": "x}\\"y"}'), call(1, "g", "[1, {}]")
         ),
         ("mistral", "[TOOL", [words("[TOOL")]),
         ("mistral", "[TOOL_CALLS]oops", [words("[TOOL_CALLS]oops")]),
+        ("named", 'f\n{"a": {}}\nso', call(0, "f", '{"a": {}}')),
+        ("named", " fg \n {", call(0, "fg", "{")),
+        ("named", "f\nis a letter", [words("f\nis a letter")]),
+        ("named", "fog\n{}", [words("fog\n{}")]),
+        ("named", "f", [words("f")]),
+        ("named", "f\n", [words("f\n")]),
         (
             "harmony",
             "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>yes",
@@ -132,7 +143,20 @@ def test_what_is_found(kind, text, expected):
 FRAGMENTS = [
     *("<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
     *("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "analysis", "final", "commentary"),
-    *(" to=functions.f", "<|python_tag|>", F, G, '{"name": "f", ', '"arguments": ', "null", "7", "人", "f"),
+    *(
+        " to=functions.f",
+        "<|tool_call|>",
+        "<|/tool_call|>",
+        "<|python_tag|>",
+        F,
+        G,
+        '{"name": "f", ',
+        '"arguments": ',
+        "null",
+        "7",
+        "人",
+        "f",
+    ),
     *'[]{},;:" \n\\',
 ]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmcore_server.assistant.answer_form import AnswerForm
 from llmcore_server.bodies.chat import ChatMessage, ToolDefinition
 from llmcore_server.bodies.choices import invalid, unsupported
 
@@ -34,6 +35,7 @@ class Conversation:
     tools: list[dict[str, Any]] = field(default_factory=list)
     choice: ToolChoice = ToolChoice("auto")
     parallel_calls: bool = True
+    form: AnswerForm | None = None
     variables: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,6 +51,15 @@ def template_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 def template_tools(tools: Sequence[ToolDefinition] | None) -> list[dict[str, Any]]:
     """Return tools as templates take them."""
     return [_template_tool(f"tools[{index}]", tool) for index, tool in enumerate(tools or ())]
+
+
+def loose_tools(tools: Sequence[ToolDefinition] | None) -> list[str]:
+    """Return the parameters that ask for strict arguments, which only a forced call is held to."""
+    return [
+        f"tools[{index}].function.strict"
+        for index, tool in enumerate(tools or ())
+        if tool.function is not None and tool.function.strict
+    ]
 
 
 def template_variables(given: dict[str, Any] | None) -> dict[str, Any]:

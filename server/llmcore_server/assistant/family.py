@@ -6,20 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmcore_server.assistant import harmony, json_calls, mistral_calls, tagged_calls, think
+from llmcore_server.assistant import (
+    harmony,
+    json_calls,
+    mistral_calls,
+    named_calls,
+    tagged_calls,
+    think,
+)
 from llmcore_server.assistant.events import Parser, Plain
 from llmcore_server.assistant.harmony import Harmony
 from llmcore_server.assistant.json_calls import JsonCalls
 from llmcore_server.assistant.mistral_calls import MistralCalls
+from llmcore_server.assistant.named_calls import NamedCalls
 from llmcore_server.assistant.tagged_calls import TaggedCalls
 from llmcore_server.assistant.think import ThinkParser
 from llmcore_server.engine_protocol import Tokenizer
 
-Calls = Literal["tagged", "json", "mistral", "harmony"]
+Calls = Literal["tagged", "json", "mistral", "named", "harmony"]
 _MARKS: dict[Calls, tuple[str, ...]] = {
     "tagged": (tagged_calls.OPEN, tagged_calls.CLOSE),
-    "json": (json_calls.PYTHON_TAG,),
+    "json": (json_calls.PYTHON_TAG, json_calls.CALL_TAG, json_calls.CALL_END),
     "mistral": (mistral_calls.MARK, mistral_calls.ARGUMENTS, mistral_calls.CALL_ID),
+    "named": (),
     "harmony": harmony.MARKS,
 }
 
@@ -36,6 +45,13 @@ class Family:
         calls = _MARKS[self.calls] if with_tools or self.calls == "harmony" else ()
         return (*calls, think.OPEN, think.CLOSE) if self.thinks else calls
 
+    def opening(self, begins_inside: bool, call: bool) -> str:
+        """What precedes an answer that must have a form: the end of reasoning, the mark of a call."""
+        if self.calls == "harmony":
+            return f"{harmony.CHANNEL}final{harmony.MESSAGE}"
+        closed = f"\n\n{think.CLOSE}\n\n" if begins_inside else ""
+        return closed + (f"{tagged_calls.OPEN}\n" if call and self.calls == "tagged" else "")
+
     def parser(self, names: Sequence[str], begins_inside: bool) -> Parser:
         """A parser for one answer; ``names`` are the functions it may call, none if it may call none."""
         if self.calls == "harmony":
@@ -46,6 +62,8 @@ class Family:
     def _call_parser(self, names: Sequence[str]) -> Parser:
         if self.calls == "json":
             return JsonCalls(names)
+        if self.calls == "named":
+            return NamedCalls(names)
         return MistralCalls() if self.calls == "mistral" else TaggedCalls()
 
 
@@ -59,4 +77,6 @@ def family_of(tokenizer: Tokenizer) -> Family:
         return Family("tagged", thinks)
     if mistral_calls.MARK in source:
         return Family("mistral", thinks)
+    if named_calls.OBSERVATION in source:
+        return Family("named", thinks)
     return Family("json", thinks)

@@ -1,4 +1,4 @@
-"""Calls without tags: the whole answer is ``{"name": …, "parameters": …}`` (Llama 3, and forced calls)."""
+"""Calls without tags: the answer is ``{"name": …, "parameters": …}`` (Llama 3, Phi-4-mini, forced calls)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from llmcore_server.assistant.events import Event, Parser, Plain, Words
 from llmcore_server.assistant.json_scan import CallObject
 
 PYTHON_TAG = "<|python_tag|>"
+# Phi-4-mini's, around a list of calls.
+CALL_TAG, CALL_END = "<|tool_call|>", "<|/tool_call|>"
+_BETWEEN = "],; \t\r\n"
 
 
 class JsonCalls:
-    """One call object, or several with ``;`` or white space between them; anything else is words."""
+    """A call object, a list of them, or several with ``;`` or white space between; anything else is words."""
 
     thinking = False
 
@@ -21,6 +24,7 @@ class JsonCalls:
         self._calls = 0
         self._call: CallObject | None = None
         self._held = ""
+        self._before = ""
         self._words: Parser | None = None
 
     def push(self, text: str) -> list[Event]:
@@ -43,8 +47,8 @@ class JsonCalls:
     def finish(self) -> list[Event]:
         left = self._held
         if self._call is not None:
-            left = "" if self._call.begun else self._call.raw + left
-        elif self._calls and not left.strip("; \t\r\n"):
+            left = "" if self._call.begun else self._before + self._call.raw + left
+        elif self._calls and not left.replace(CALL_END, "").strip(_BETWEEN):
             left = ""
         self._held, self._call = "", None
         return [Words(left)] if left else []
@@ -54,16 +58,15 @@ class JsonCalls:
         return len(self._held), self._call, self._words
 
     def _begin(self) -> None:
-        text = self._held.lstrip("; \t\r\n" if self._calls else None)
-        if text.startswith(PYTHON_TAG):
-            text = text[len(PYTHON_TAG) :].lstrip()
-            if not text:
-                return
-        elif PYTHON_TAG.startswith(text):
+        text = self._held.lstrip(_BETWEEN if self._calls else None)
+        for mark in () if self._calls else (PYTHON_TAG, CALL_TAG, "["):
+            text = text.removeprefix(mark).lstrip()
+        if not text or any(mark.startswith(text) for mark in (PYTHON_TAG, CALL_TAG, CALL_END)):
             return
         if text.startswith("{"):
+            self._before = self._held[: len(self._held) - len(text)]
             self._held, self._call = text, CallObject(self._calls, self._names)
-        else:
+        elif not self._calls or not text.startswith(CALL_END):
             self._words = Plain()
 
     def _read_call(self, call: CallObject) -> list[Event]:
@@ -72,6 +75,6 @@ class JsonCalls:
             self._calls += 1
             self._call = None
         elif call.broken:
-            self._held = call.raw + self._held
+            self._held = self._before + call.raw + self._held
             self._words, self._call = Plain(), None
         return events

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmcore_server.assistant.answer_form import read_format
 from llmcore_server.assistant.conversation import (
     Conversation,
     call_message,
@@ -34,6 +35,7 @@ def response_conversation(request: ResponsesRequest) -> Conversation:
         tools=tools,
         choice=choice,
         parallel_calls=request.parallel_tool_calls is not False,
+        form=read_format(request.text.format, "text.format") if request.text else None,
         variables={**effort_variables(effort), **template_variables(request.chat_template_kwargs)},
     )
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcore_server.assistant import think
+from llmcore_server.assistant.answer_form import AnswerForm, forced_call_form
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.described_tools import describe_tools
-from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Thought
+from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Plain, Thought
 from llmcore_server.assistant.family import Family, family_of
-from llmcore_server.bodies.choices import unsupported
+from llmcore_server.assistant.json_calls import JsonCalls
 from llmcore_server.engine_protocol import Delta, MarkedText, Tokenizer
 
 if TYPE_CHECKING:
@@ -58,9 +59,12 @@ class Turn:
     names: Sequence[str]
     begins_inside: bool
     parallel_calls: bool
+    form: AnswerForm | None
 
     def reader(self, tokenizer: Tokenizer, params: SamplingParams) -> Reader:
         """A reader for one choice."""
+        if self.form is not None:
+            return Reader(JsonCalls(self.names) if self.names else Plain(), None, self.parallel_calls)
         marks = self.family.marks(bool(self.names))
         marked = tokenizer.marked_text(marks, self.prompt, params.stop, params.min_tokens) if marks else None
         parser = self.family.parser(self.names, self.begins_inside)
@@ -68,25 +72,30 @@ class Turn:
 
 
 def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
-    """Render a conversation and encode it; takes as long as that takes."""
-    if conversation.choice.forced:
-        raise unsupported("tool_choice", conversation.choice.name or "required")
-    may_call = conversation.choice.mode != "none"
-    tools = conversation.tools if may_call else []
-    messages = conversation.messages
+    """Render a conversation and encode it; takes as long as that takes.
+
+    An answer that must have a form begins with it: reasoning is closed and a call opened within the prompt.
+    """
+    choice = conversation.choice
+    tools = [] if choice.mode == "none" else conversation.tools
+    form = forced_call_form(tools, choice.name) if choice.forced else conversation.form
+    rendered, messages, variables = tools or None, conversation.messages, conversation.variables
     if not tokenizer.takes_tools:
         messages, rendered = describe_tools(messages, tools), None
-    else:
-        rendered = tools or None
-    prompt = tokenizer.encode_chat(
-        messages, add_generation_prompt=True, tools=rendered, **conversation.variables
-    )
+    if form is not None:
+        variables = {"enable_thinking": False, **variables}
+    prompt = tokenizer.encode_chat(messages, add_generation_prompt=True, tools=rendered, **variables)
     family = family_of(tokenizer)
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
+    begins_inside = tail.endswith(think.OPEN)
+    if form is not None:
+        opening = family.opening(begins_inside, call=choice.forced)
+        prompt += tokenizer.encode(opening, add_special=False, parse_special=True)
     return Turn(
         prompt=prompt,
         family=family,
-        names=[tool["function"]["name"] for tool in tools],
-        begins_inside=tail.endswith(think.OPEN),
+        names=[tool["function"]["name"] for tool in tools] if form is None or choice.forced else [],
+        begins_inside=begins_inside,
         parallel_calls=conversation.parallel_calls,
+        form=form,
     )

@@ -78,6 +78,7 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     chat_template_kwargs: TemplateVariables | None = None
 

@@ -11,8 +11,10 @@ from typing import Any
 import falcon.asgi
 
 from llmcore_server import sse
+from llmcore_server.assistant.answer_form import read_format
 from llmcore_server.assistant.conversation import (
     Conversation,
+    loose_tools,
     read_choice,
     template_messages,
     template_tools,
@@ -35,7 +37,6 @@ from llmcore_server.schemas import BodyDecoder
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
@@ -87,7 +88,7 @@ class ChatCompletionsResource:
         request.check(self._config.max_choices)
         answer = await self._start(req, resp, request, engine or request.model)
         if request.stream:
-            await answer.run.generation.admitted(self._config.admission_wait)
+            await answer.run.admitted(self._config.admission_wait)
             include_usage = bool(request.stream_options and request.stream_options.include_usage)
             sse.send_events(resp, _chunks(answer, include_usage))
         else:
@@ -106,6 +107,7 @@ class ChatCompletionsResource:
             tools=tools,
             choice=choice,
             parallel_calls=request.parallel_tool_calls is not False,
+            form=read_format(request.response_format, "response_format"),
             variables={
                 **effort_variables(request.reasoning_effort),
                 **template_variables(request.chat_template_kwargs),
@@ -123,7 +125,8 @@ class ChatCompletionsResource:
             ),
             choices,
         )
-        warn_ignored(resp, run.unheard(conversation))
+        loose = [] if choice.forced else loose_tools(request.tools)
+        warn_ignored(resp, [*run.unheard(conversation), *loose])
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),

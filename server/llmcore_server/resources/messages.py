@@ -97,7 +97,7 @@ class MessagesResource:
         run = await self._runner.start(req, request.model, conversation, lambda: _params(request))
         answer = _Answer(f"msg_{req.context.request_id}", run, request.stop_sequences or [])
         if request.stream:
-            await run.generation.admitted(self._config.admission_wait)
+            await run.admitted(self._config.admission_wait)
             sse.send_events(resp, _events(answer))
             return
         while await answer.next_events():

@@ -11,8 +11,8 @@ import falcon.asgi
 import msgspec
 
 from llmcore_server import sse
+from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.response_input import response_conversation
-from llmcore_server.bodies.choices import unsupported
 from llmcore_server.bodies.responses import UNSUPPORTED, ResponsesRequest
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
@@ -63,17 +63,24 @@ class ResponsesResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._decoder, self._config)
-        if request.text and request.text.format and request.text.format.get("type") != "text":
-            raise unsupported("text.format", str(request.text.format.get("type"))[:40])
         conversation = response_conversation(request)
         run = await self._runner.start(req, request.model, conversation, lambda: _params(request))
-        warn_ignored(resp, ["reasoning.effort" for _ in run.unheard(conversation)])
+        warn_ignored(resp, _ignored(request, run, conversation))
         answer = _Answer(run, ResponseOutput(), _skeleton(req, request, run))
         if request.stream:
-            await run.generation.admitted(self._config.admission_wait)
+            await run.admitted(self._config.admission_wait)
             sse.send_events(resp, _events(answer))
         else:
             resp.media = await _whole(answer)
+
+
+def _ignored(request: ResponsesRequest, run: ChatRun, conversation: Conversation) -> list[str]:
+    strict = [
+        f"tools[{index}].strict"
+        for index, tool in enumerate(request.tools or ())
+        if tool.strict and not conversation.choice.forced
+    ]
+    return ["reasoning.effort" for _ in run.unheard(conversation)] + strict
 
 
 def _params(request: ResponsesRequest) -> SamplingParams:
