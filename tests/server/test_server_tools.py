@@ -9,6 +9,8 @@ from fake_engine import FakeEngine, FakeTokenizer
 from in_process_client import InProcessClient
 from served_process import events
 
+from llmcore.errors import InvalidArgumentError
+
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello!"}]
 WEATHER = {
@@ -129,6 +131,25 @@ def test_models_without_a_format_of_their_own_are_taught_one():
     assert "Tells the weather." in system["content"]
     assert call["content"] == '<tool_call>\n{"name": "clock", "arguments": {"a": 1}}\n</tool_call>'
     assert result == {"role": "user", "content": "<tool_response>\nnoon\n</tool_response>"}
+
+
+def test_templates_without_a_system_are_told_by_the_user():
+    client = client_saying(TWO_CALLS, "a template", takes_tools=False)
+    tokenizer = client.engine.tokenizer
+    render = tokenizer.render_chat
+
+    def refuse_systems(messages, *arguments, **variables):
+        if messages[0]["role"] == "system":
+            raise InvalidArgumentError("no system here")
+        return render(messages, *arguments, **variables)
+
+    tokenizer.render_chat = refuse_systems
+    assert len(chat(client, tools=TOOLS).json()["choices"][0]["message"]["tool_calls"]) == 2
+    (user,) = json.loads("".join(map(chr, client.engine.prompts[0])))
+    assert user["role"] == "user"
+    assert user["content"].endswith("\n\nHello!")
+    system = [{"role": "system", "content": "x"}, *HELLO]
+    assert client.post(CHAT, {"messages": system, "tools": TOOLS}).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,21 @@ For each call, write a JSON object with the function's name and its arguments:
 
 
 def describe_tools(
-    messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]
+    messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, to_user: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the conversation with tools, calls and their results as plain text."""
+    """Return the conversation with tools, calls and their results as plain text.
+
+    to_user: where no system message is, the user is the one who tells, for templates that have no system.
+    """
     plain = [_plain_message(message) for message in messages]
     if not tools:
         return plain
     said = _INSTRUCTIONS % "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    if plain[0]["role"] in ("system", "developer"):
-        first = {**plain[0], "content": f"{plain[0]['content']}\n\n{said}"}
-        return [first, *plain[1:]]
+    first = plain[0]
+    if first["role"] in ("system", "developer"):
+        return [{**first, "content": f"{first['content']}\n\n{said}"}, *plain[1:]]
+    if to_user and first["role"] == "user":
+        return [{**first, "content": f"{said}\n\n{first['content']}"}, *plain[1:]]
     return [{"role": "system", "content": said}, *plain]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from llmcore.errors import InvalidArgumentError
 from llmcore_server.assistant import think
 from llmcore_server.assistant.answer_form import AnswerForm, forced_call_form
 from llmcore_server.assistant.conversation import Conversation
@@ -79,12 +80,8 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     choice = conversation.choice
     tools = [] if choice.mode == "none" else conversation.tools
     form = forced_call_form(tools, choice.name) if choice.forced else conversation.form
-    rendered, messages, variables = tools or None, conversation.messages, conversation.variables
-    if not tokenizer.takes_tools:
-        messages, rendered = describe_tools(messages, tools), None
-    if form is not None:
-        variables = {"enable_thinking": False, **variables}
-    prompt = tokenizer.encode_chat(messages, add_generation_prompt=True, tools=rendered, **variables)
+    thinks = {} if form is None else {"enable_thinking": False}
+    prompt = _prompt(tokenizer, conversation.messages, tools, {**thinks, **conversation.variables})
     family = family_of(tokenizer)
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
     begins_inside = tail.endswith(think.OPEN)
@@ -99,3 +96,19 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
         parallel_calls=conversation.parallel_calls,
         form=form,
     )
+
+
+def _prompt(
+    tokenizer: Tokenizer,
+    messages: Sequence[dict[str, Any]],
+    tools: Sequence[dict[str, Any]],
+    variables: dict[str, Any],
+) -> list[int]:
+    if tokenizer.takes_tools:
+        return tokenizer.encode_chat(messages, tools=tools or None, **variables)
+    try:
+        return tokenizer.encode_chat(describe_tools(messages, tools), **variables)
+    except InvalidArgumentError:
+        if not tools:
+            raise
+        return tokenizer.encode_chat(describe_tools(messages, tools, to_user=True), **variables)
