@@ -27,6 +27,8 @@ from llmcore.sampling_params import SamplingParams
 
 # Longer texts, in characters, are encoded on a thread of their own, so that the event loop goes on.
 _LONG_TEXT = 2048
+# Embeddings of one call that are in the engine at a time.
+_EMBEDDED_AT_ONCE = 32
 
 
 class AsyncEngine:
@@ -132,9 +134,18 @@ class AsyncEngine:
     ) -> list[Embedding]:
         """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
 
-        They share the engine's steps; cancelling the task that awaits them ends them. Raises as `generate`.
+        They share the engine's steps, a few at a time, so that any number fits the queue; cancelling the task
+        that awaits them ends them. Raises as `generate`.
         """
-        encoded = [await self._encode(one) if isinstance(one, str) else one for one in prompts]
+        found: list[Embedding] = []
+        for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
+            some = prompts[start : start + _EMBEDDED_AT_ONCE]
+            found += await self._embed_some(
+                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize
+            )
+        return found
+
+    async def _embed_some(self, encoded: Sequence[Sequence[int]], normalize: bool) -> list[Embedding]:
         self._attach()
         boxes: dict[int, asyncio.Queue[_core.Output]] = {}
         try:

@@ -18,7 +18,8 @@ class ServerConfig:
     admission_wait: how long a stream waits for the engine's refusal before it answers 200.
     default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
     max_choices: largest ``n`` of one request.
-    max_prompts: most prompts or texts of one request.
+    max_prompts: most prompts of one request.
+    max_inputs: most texts of one request for embeddings.
     drain_timeout: how long running requests may take to finish once the server is told to stop.
     """
 
@@ -31,5 +32,6 @@ class ServerConfig:
     default_max_tokens: int = 512
     default_temperature: float = 0.7
     max_choices: int = 16
-    max_prompts: int = 256
+    max_prompts: int = 128
+    max_inputs: int = 2048
     drain_timeout: float = 30.0

@@ -209,6 +209,12 @@ def test_embeddings_equal_the_librarys(engine: AsyncEngine, stories_model: Path)
     assert np.stack([one.vector for one in found]) == pytest.approx(expected, abs=1e-3)
 
 
+def test_more_embeddings_than_the_queue_holds(engine: AsyncEngine) -> None:
+    found = asyncio.run(engine.embed(["One", "Two"] * 100))
+    assert len(found) == 200
+    assert found[0].vector == pytest.approx(found[198].vector, abs=1e-3)
+
+
 def test_embeddings_end_with_the_task_that_awaits_them(engine: AsyncEngine) -> None:
     async def run() -> None:
         task = asyncio.ensure_future(engine.embed([[5] * 500] * 64))

@@ -157,6 +157,7 @@ def test_tokenizer_routes(embedded, model):
         ("/v1/completions", {"prompt": ["What", "is", "it"], "n": 2, "stream": True}),
         ("/v1/completions", {"prompt": ["What", "is", "it"], "n": 2}),
         ("/v1/responses", {"input": QUESTION, "stream": True}),
+        ("/v1/embeddings", {"input": ["What is it? " * 50] * 300}),
         ("/v1/messages", {"messages": ASKED, "max_tokens": 2000}),
     ],
 )

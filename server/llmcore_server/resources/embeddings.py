@@ -35,7 +35,7 @@ class EmbeddingsResource:
     ) -> None:
         """``engine`` is the model's name where the route's path tells it."""
         request = await read_request(req, resp, self._decoder, self._config)
-        inputs = prompt_list(request.input, self._config.max_prompts, "input")
+        inputs = prompt_list(request.input, self._config.max_inputs, "input")
         if "" in inputs:
             raise invalid("input", "不能含空文本", "must not hold an empty text")
         name = engine or request.model
