@@ -36,6 +36,20 @@ class FakeDelta:
     prompt_logprobs: Any = None
 
 
+@dataclass(frozen=True)
+class FakeMarkedText:
+    shown: Mapping[int, str]
+    controls: Mapping[int, str]
+
+    def push(self, tokens: Sequence[int]) -> str:
+        return "".join(
+            self.shown.get(token, "" if token in self.controls else chr(token)) for token in tokens
+        )
+
+    def flush(self) -> str:
+        return ""
+
+
 class FakeTokenizer:
     """One token a character; a chat prompt is the conversation as JSON, so that a test can read it back."""
 
@@ -46,6 +60,8 @@ class FakeTokenizer:
         self.tools: list[Any] = []
         self.thinks_at_once = False
         self.infill = False
+        # Characters that stand for control tokens: the engine's text leaves them out.
+        self.controls: dict[int, str] = {}
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         del parse_special
@@ -87,8 +103,9 @@ class FakeTokenizer:
         del name
         return None
 
-    def marked_text(self, *_arguments: Any) -> None:
-        return None
+    def marked_text(self, names: Sequence[str], *_arguments: Any) -> FakeMarkedText | None:
+        shown = {token: name for token, name in self.controls.items() if name in names}
+        return FakeMarkedText(shown, self.controls) if shown else None
 
 
 @dataclass(frozen=True)
@@ -164,7 +181,7 @@ class FakeEngine:
             for index in range(choices):
                 yield FakeDelta(
                     index,
-                    character,
+                    "" if ord(character) in self.tokenizer.controls else character,
                     (ord(character),),
                     self.logprobs_of(ord(character)) if self.logprobs_of else None,
                     ("stop" if len(text) == len(self.text) else "length") if last else None,

@@ -170,6 +170,22 @@ def test_other_families(template, text):
     assert choice["message"]["content"] is None
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_control_tokens_structure_an_answer_though_no_text_has_them(stream):
+    """gpt-oss's channels, here a character each, are control tokens."""
+    names = {"C": "<|channel|>", "M": "<|message|>", "E": "<|end|>", "S": "<|start|>", "X": "<|other|>"}
+    client = client_saying("CanalysisMhmESassistantCfinalMyes Xsir", "<|channel|><|message|>")
+    client.engine.tokenizer.controls = {ord(character): name for character, name in names.items()}
+    answer = chat(client, stream=stream)
+    if stream:
+        *chunks, _ = events(answer.text)
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    else:
+        deltas = [choice["message"] for choice in answer.json()["choices"]]
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "hm"
+    assert "".join(delta.get("content", "") for delta in deltas) == "yes sir"
+
+
 def test_allowed_tools():
     client = client_saying("ok")
     choice = {
