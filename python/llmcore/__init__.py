@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmcore.llm import LLM
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
     from llmcore.sampling_params import SamplingParams
+    from llmcore.structured_output import StructuredOutput
     from llmcore.tokenizer import Tokenizer
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ModelInfo",
     "QueueFullError",
     "SamplingParams",
+    "StructuredOutput",
     "Timings",
     "TokenLogprob",
     "Tokenizer",
@@ -61,6 +63,7 @@ _HOMES = {
     "EngineStats": "engine",
     "ModelInfo": "engine",
     "SamplingParams": "sampling_params",
+    "StructuredOutput": "structured_output",
     "Timings": "outputs",
     "TokenLogprob": "outputs",
     "Tokenizer": "tokenizer",
