@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llmcore.llm import LLM
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
     from llmcore.sampling_params import SamplingParams
+    from llmcore.structured_output import StructuredOutput
     from llmcore.tokenizer import Tokenizer
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ModelInfo",
     "QueueFullError",
     "SamplingParams",
+    "StructuredOutput",
     "Timings",
     "TokenLogprob",
     "Tokenizer",
@@ -64,6 +66,7 @@ _HOMES = {
     "EngineStats": "engine",
     "ModelInfo": "engine",
     "SamplingParams": "sampling_params",
+    "StructuredOutput": "structured_output",
     "Timings": "outputs",
     "TokenLogprob": "outputs",
     "Tokenizer": "tokenizer",

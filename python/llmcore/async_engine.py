@@ -92,8 +92,9 @@ class AsyncEngine:
 
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
-        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError or
-        InvalidArgumentError at the first item, and whatever went wrong in the engine where it did.
+        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError,
+        GrammarError or InvalidArgumentError at the first item, and whatever went wrong in the engine where it
+        did.
         """
         del tenant
         if lora is not None:
@@ -107,9 +108,13 @@ class AsyncEngine:
             self._named[request_id] = request
         try:
             ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
+            matcher = None
+            if params.structured is not None:
+                # Large grammars take a while, and the first one builds its view of the vocabulary.
+                matcher = await asyncio.to_thread(self._model.guide.compile, params.structured)
             self._attach()
             self._boxes[request] = box
-            submit(self._model, request, ids, params, priority)
+            submit(self._model, request, ids, params, priority=priority, matcher=matcher)
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
                 output = await box.get()

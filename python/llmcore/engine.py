@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llmcore import _core, errors
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
+from llmcore.grammar_guide import GrammarGuide
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
 from llmcore.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -65,12 +71,13 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Time spent in steps."""
 
 
-class LoadedModel(msgspec.Struct, frozen=True):
+class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
     """A model with its engine thread running."""
 
     core: _core.Engine
     tokenizer: ModelTokenizer
     info: ModelInfo
+    guide: GrammarGuide
 
 
 def load_model(
@@ -105,14 +112,20 @@ def load_model(
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given = {name: value for name, value in chosen.items() if value is not None}
+    guide = GrammarGuide(tokenizer.tokenizer)
     core = _core.Engine(
         path,
         device=device,
         kv_cache_type=kv_cache_type,
         tensor_formats=_tensor_formats(path, quantization),
+        guide=guide,
         **given,
     )
-    return LoadedModel(core, tokenizer, _model_info(core.info, path))
+    guide.attach(core.info.n_vocab)
+    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
+    # The engine's threads must have ended before the interpreter does.
+    weakref.finalize(loaded, core.close)
+    return loaded
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
@@ -141,13 +154,33 @@ def read_stats(core: _core.Engine) -> EngineStats:
 
 
 def submit(
-    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int = 0
+    model: LoadedModel,
+    request: int,
+    prompt: Sequence[int],
+    params: SamplingParams,
+    *,
+    priority: int = 0,
+    matcher: LLMatcher | None = None,
 ) -> None:
-    """Hands a request to the engine's thread.
+    """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
 
-    Raises ContextLengthError, QueueFullError or InvalidArgumentError; then nothing was submitted.
+    Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError; then nothing was
+    submitted.
     """
     _check_length(model, prompt)
+    if params.structured is not None:
+        matcher = matcher or model.guide.compile(params.structured)
+        model.guide.open(request, matcher, params.n_sequences)
+    try:
+        _submit_to_core(model, request, prompt, params, priority)
+    except BaseException:
+        model.guide.close(request, params.n_sequences)
+        raise
+
+
+def _submit_to_core(
+    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int
+) -> None:
     model.core.submit(
         request,
         list(prompt),
@@ -170,6 +203,7 @@ def submit(
         stop_token_ids=list(params.stop_token_ids),
         score=params.n_sequences > params.n,
         priority=priority,
+        guided=params.structured is not None,
     )
 
 

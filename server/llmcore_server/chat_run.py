@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,9 @@ from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.effort import knows_effort
 from llmcore_server.assistant.events import Event
 from llmcore_server.assistant.turn import Reader, plan_turn
-from llmcore_server.bodies.choices import unsupported
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Delta, Engine
-from llmcore_server.errors import ApiError
+from llmcore_server.errors import ApiError, error_from_engine
 from llmcore_server.generation import Generation
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
@@ -112,4 +112,14 @@ class ChatRunner:
 def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
     if form is None:
         return params
-    raise unsupported(form.param, form.kind)
+    from llmcore import StructuredOutput  # noqa: PLC0415 - keeps the start of the process light
+
+    value = form.schema if form.schema is not None else ""
+    try:
+        return dataclasses.replace(params, structured=StructuredOutput(form.kind, value))
+    except Exception as error:
+        refused = error_from_engine(error)
+        if refused is None:
+            raise
+        refused.param = form.param
+        raise refused from None

@@ -17,6 +17,7 @@ from served_process import ServedProcess
 
 pytestmark = pytest.mark.clients
 
+NODE_EXAMPLES = ("openai_node.mjs", "openai_tools_node.mjs")
 Ran = Callable[[str, str], str]
 
 
@@ -56,6 +57,14 @@ def test_current_openai(run_example: Ran) -> None:
     assert is_chinese(run_example("openai_current", "openai_current"))
 
 
+def test_current_openai_tools_and_schemas(run_example: Ran) -> None:
+    assert "done" in run_example("openai_current", "openai_tools")
+
+
+def test_langchain_openai_tools_and_schemas(run_example: Ran) -> None:
+    assert "done" in run_example("langchain_openai", "langchain_openai_tools")
+
+
 def test_anthropic(run_example: Ran) -> None:
     assert is_chinese(run_example("anthropic", "anthropic_current"))
 
@@ -66,8 +75,9 @@ def test_openai_in_node(server: ServedProcess, environments: Path) -> None:
         pytest.skip("no Node")
     folder = environments / "node"
     folder.mkdir(exist_ok=True)
-    for name in ("package.json", "examples/openai_node.mjs"):
+    for name in ("package.json", *(f"examples/{example}" for example in NODE_EXAMPLES)):
         shutil.copy(HERE / name, folder)
     if not (folder / "node_modules" / "openai").is_dir():
         run([npm, "install", "--no-audit", "--no-fund"], limit=INSTALL_LIMIT, cwd=folder)
-    assert is_chinese(run([node, "openai_node.mjs", server.url], cwd=folder))
+    for example in NODE_EXAMPLES:
+        assert run([node, example, server.url], cwd=folder).strip()
