@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
 
 from commands import HERE, INSTALL_LIMIT, run
+from roomy_model import write_roomy_model
 from served_process import REAL_SERVER, ServedProcess
 
 # The model name of the specification's examples.
@@ -24,6 +25,15 @@ MODEL = "qwen-7b-chat"
 def server() -> Iterator[ServedProcess]:
     aliases = [f"--alias={name}=llmcore-default" for name in (MODEL, "gpt-3.5-turbo-instruct")]
     process = ServedProcess(REAL_SERVER, ["--port", "0", *aliases])
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def roomy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
+    """The same model with room for tools and schemas in its context."""
+    path = write_roomy_model(tmp_path_factory.mktemp("models"))
+    process = ServedProcess(REAL_SERVER, ["--port", "0", f"--alias={MODEL}=roomy", str(path)])
     yield process
     process.stop()
 
@@ -57,14 +67,15 @@ def python_of(environments: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def run_example(
-    server: ServedProcess, python_of: Callable[[str], Path], tmp_path: Path
-) -> Callable[[str, str], str]:
-    """(environment, example): what examples/EXAMPLE.py prints there; localhost:8000 is our server."""
+    request: pytest.FixtureRequest, python_of: Callable[[str], Path], tmp_path: Path
+) -> Callable[..., str]:
+    """(environment, example, server=): what examples/EXAMPLE.py prints; localhost:8000 is our server."""
 
-    def ran(environment: str, example: str) -> str:
+    def ran(environment: str, example: str, server: str = "server") -> str:
+        url = request.getfixturevalue(server).url
         source = (HERE / "examples" / f"{example}.py").read_text()
         script = tmp_path / f"{example}.py"
-        script.write_text(source.replace("http://localhost:8000", server.url))
+        script.write_text(source.replace("http://localhost:8000", url))
         return run([python_of(environment), "-W", "ignore", script])
 
     return ran

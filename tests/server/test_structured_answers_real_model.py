@@ -6,7 +6,11 @@ import json
 
 import openai
 import pytest
+from roomy_model import write_roomy_model
+from served_process import REAL_SERVER, ServedProcess
 from test_server_responses import named_events
+
+from llmcore import default_model
 
 ASKED = [{"role": "user", "content": "What is llmcore?"}]
 COLOUR = {
@@ -48,6 +52,22 @@ def strict_format(schema=COLOUR, **extra):
         "type": "json_schema",
         "json_schema": {"name": "colour", "schema": schema, "strict": True, **extra},
     }
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory):
+    if not default_model.path().is_file():
+        pytest.skip("this checkout has no embedded model")
+    path = write_roomy_model(tmp_path_factory.mktemp("models"))
+    process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1", str(path)])
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def sdk(roomy):
+    with openai.OpenAI(base_url=f"{roomy.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
 
 
 def check_colour(text):
@@ -155,7 +175,7 @@ def test_responses_call(sdk):
     check_colour(call.arguments)
 
 
-def test_messages_call(embedded):
+def test_messages_call(roomy):
     body = {
         "model": "default",
         "max_tokens": 200,
@@ -163,11 +183,11 @@ def test_messages_call(embedded):
         "tools": [{"name": "paint", "input_schema": COLOUR}],
         "tool_choice": {"type": "tool", "name": "paint"},
     }
-    whole = embedded.post("/v1/messages", body).json()
+    whole = roomy.post("/v1/messages", body).json()
     assert whole["stop_reason"] == "tool_use"
     (call,) = whole["content"]
     check_colour(json.dumps(call["input"]))
-    received = named_events(embedded.post("/v1/messages", {**body, "stream": True}).text)
+    received = named_events(roomy.post("/v1/messages", {**body, "stream": True}).text)
     pieces = [event["delta"]["partial_json"] for event in received if event["type"] == "content_block_delta"]
     check_colour("".join(pieces))
 

@@ -8,14 +8,10 @@ from typing import Any
 
 from llmcore_server.assistant.tagged_calls import CLOSE, OPEN
 
-_INSTRUCTIONS = f"""You may call one or more functions. Their signatures, as JSON within <tools></tools>:
-<tools>
+# In few words: models that need to be told often have short contexts.
+_INSTRUCTIONS = f"""Functions you may call:
 %s
-</tools>
-For each call, write a JSON object with the function's name and its arguments:
-{OPEN}
-{{"name": <function-name>, "arguments": <arguments-object>}}
-{CLOSE}"""
+To call one, write {OPEN}{{"name": <its name>, "arguments": <object>}}{CLOSE}"""
 
 
 def describe_tools(
@@ -28,13 +24,18 @@ def describe_tools(
     plain = [_plain_message(message) for message in messages]
     if not tools:
         return plain
-    said = _INSTRUCTIONS % "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    said = _INSTRUCTIONS % "\n".join(_signature(tool["function"]) for tool in tools)
     first = plain[0]
     if first["role"] in ("system", "developer"):
         return [{**first, "content": f"{first['content']}\n\n{said}"}, *plain[1:]]
     if to_user and first["role"] == "user":
         return [{**first, "content": f"{said}\n\n{first['content']}"}, *plain[1:]]
     return [{"role": "system", "content": said}, *plain]
+
+
+def _signature(function: dict[str, Any]) -> str:
+    told = {name: value for name, value in function.items() if value}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain_message(message: dict[str, Any]) -> dict[str, Any]:
