@@ -9,7 +9,7 @@ from fake_engine import FakeEngine, FakeTokenizer
 from in_process_client import InProcessClient
 from served_process import events
 
-from llmcore.errors import InvalidArgumentError
+from llmcore.errors import GrammarError, InvalidArgumentError
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello!"}]
@@ -244,3 +244,80 @@ def test_effort_reaches_templates_that_ask_for_it():
     assert client.engine.tokenizer.variables == [expected]
     unheard = chat(client_saying("ok"), reasoning_effort="high", user="u")
     assert unheard.headers["x-llmcore-warnings"] == "ignored: user, reasoning_effort"
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}
+
+
+def prompt_end(client) -> str:
+    return "".join(map(chr, client.engine.prompts[0])).rpartition("]")[2]
+
+
+def test_a_form_reaches_the_engine():
+    client = client_saying('{"a": 1}')
+    (choice,) = chat(client, response_format=FORMAT, tools=TOOLS).json()["choices"]
+    assert choice["message"]["content"] == '{"a": 1}'
+    structured = client.engine.params[0].structured
+    assert (structured.kind, json.loads(structured.text)) == ("json_schema", SCHEMA)
+    assert prompt_end(client) == ""
+    chat(client, response_format={"type": "json_object"})
+    assert client.engine.params[1].structured.kind == "json_object"
+    chat(client)
+    assert client.engine.params[2].structured is None
+
+
+def test_an_answer_of_a_form_begins_behind_the_reasoning():
+    client = client_saying("{}", "<think></think> enable_thinking")
+    client.engine.tokenizer.thinks_at_once = True
+    (choice,) = chat(client, response_format=FORMAT).json()["choices"]
+    assert choice["message"]["content"] == "{}"
+    assert prompt_end(client) == "<think>\n\n</think>\n\n"
+    assert client.engine.tokenizer.variables == [{"enable_thinking": False}]
+    channels = client_saying("{}", "<|channel|><|message|>")
+    chat(channels, response_format=FORMAT)
+    assert prompt_end(channels) == "<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [("required", "tool_calls"), ({"type": "function", "function": {"name": "clock"}}, "stop")],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_forced_calls(choice, reason, stream):
+    client = client_saying('{"name": "clock", "arguments": {"a": 1}}')
+    answer = chat(client, tools=TOOLS, tool_choice=choice, stream=stream)
+    assert prompt_end(client) == "<tool_call>\n"
+    assert "clock" in client.engine.params[0].structured.text
+    assert ("weather" in client.engine.params[0].structured.text) == (choice == "required")
+    if stream:
+        *chunks, _ = events(answer.text)
+        fragments = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        assert "".join(call["function"]["arguments"] for call in fragments) == '{"a": 1}'
+        assert chunks[-1]["choices"][0]["finish_reason"] == reason
+    else:
+        (made,) = answer.json()["choices"]
+        assert made["message"]["content"] is None
+        assert made["message"]["tool_calls"][0]["function"] == {"name": "clock", "arguments": '{"a": 1}'}
+        assert made["finish_reason"] == reason
+
+
+def test_strict_tools_are_held_to_their_schema_only_where_a_call_is_forced():
+    strict = [{"type": "function", "function": {**CLOCK["function"], "strict": True}}]
+    loose = chat(client_saying("ok"), tools=strict)
+    assert loose.headers["x-llmcore-warnings"] == "ignored: tools[0].function.strict"
+    said = '{"name": "clock", "arguments": {}}'
+    forced = chat(client_saying(said), tools=strict, tool_choice="required")
+    assert "x-llmcore-warnings" not in forced.headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_grammar_refuses_names_its_parameter(stream):
+    client = InProcessClient(FakeEngine(error=GrammarError("[grammar] no lookaround")))
+    answer = client.post(CHAT, {"messages": HELLO, "response_format": FORMAT, "stream": stream})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("response_format", "invalid_json_schema")
+    assert "lookaround" in error["message"]
+    body = {"messages": HELLO, "tools": TOOLS, "tool_choice": "required", "stream": stream}
+    assert client.post(CHAT, body).json()["error"]["param"] == "tools"
