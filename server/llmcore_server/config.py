@@ -18,7 +18,7 @@ class ServerConfig:
     admission_wait: how long a stream waits for the engine's refusal before it answers 200.
     default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
     max_choices: largest ``n`` of one request.
-    max_prompts: most prompts of one request.
+    max_prompts: most prompts of one request, each counted ``n`` times.
     max_inputs: most texts of one request for embeddings.
     drain_timeout: how long running requests may take to finish once the server is told to stop.
     """

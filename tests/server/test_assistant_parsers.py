@@ -176,6 +176,15 @@ def test_cutting_changes_nothing(kind, data):
     assert {event[1] for event in whole if event[0] == "CallArguments"} <= set(begun)
 
 
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 4100, 9000])
+def test_long_headers(length):
+    text = "<|channel|>".ljust(length, "x") + "<|message|>hello<|end|>"
+    whole = read(Harmony(), [text])
+    assert read(Harmony(), list(text)) == whole
+    assert read(Harmony(), [text[: length + 3], text[length + 3 :]]) == whole
+    assert (whole == [words("hello")]) == (length <= 4096)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -107,7 +107,6 @@ def test_messages_reach_the_template(client, engine):
     [
         ({"role": "wizard", "content": "x"}, "messages[0].role"),
         ({"role": "user"}, "messages[0].content"),
-        ({"role": "function", "content": "x"}, "messages[0].role"),
         (
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
             "messages[0].tool_calls[0].function",
@@ -131,7 +130,7 @@ def test_messages_that_cannot_be_served_are_named(client, message, param):
         ("tool_choice", "required"),
         ("tool_choice", "perhaps"),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),
-        ("functions", [{"name": "f"}]),
+        ("function_call", "perhaps"),
         ("response_format.type", {"type": "grammar"}),
         ("response_format.json_schema", {"type": "json_schema"}),
         ("modalities", ["text", "audio"]),

@@ -73,6 +73,8 @@ def test_choices_are_prompt_major(client, engine):
         ({"best_of": 3, "stream": True}, "best_of"),
         ({"best_of": 99}, "best_of"),
         ({"n": 99}, "n"),
+        ({"n": 16, "prompt": ["a"] * 9}, "prompt"),
+        ({"prompt": ["a"] * 129}, "prompt"),
         ({"suffix": "end"}, "suffix"),
         ({"suffix": "end", "echo": True}, "suffix"),
         ({"suffix": "end", "prompt": [1]}, "suffix"),

@@ -321,3 +321,41 @@ def test_what_the_grammar_refuses_names_its_parameter(stream):
     assert "lookaround" in error["message"]
     body = {"messages": HELLO, "tools": TOOLS, "tool_choice": "required", "stream": stream}
     assert client.post(CHAT, body).json()["error"]["param"] == "tools"
+
+
+def test_functions_of_older_clients():
+    client = client_saying(TWO_CALLS)
+    functions = [tool["function"] for tool in TOOLS]
+    messages = [
+        *HELLO,
+        {"role": "assistant", "content": None, "function_call": {"name": "clock", "arguments": "{}"}},
+        {"role": "function", "name": "clock", "content": "noon"},
+    ]
+    (choice,) = client.post(CHAT, {"messages": messages, "functions": functions}).json()["choices"]
+    assert choice["finish_reason"] == "function_call"
+    assert choice["message"]["function_call"] == {"name": "weather", "arguments": '{"city": "上海"}'}
+    assert "tool_calls" not in choice["message"]
+    call, result = json.loads("".join(map(chr, client.engine.prompts[0])))[1:]
+    assert call["tool_calls"][0]["id"] == result["tool_call_id"]
+    assert (result["role"], result["content"]) == ("tool", "noon")
+
+    *chunks, _ = events(chat(client, functions=functions, stream=True).text)
+    calls = [
+        chunk["choices"][0]["delta"]["function_call"]
+        for chunk in chunks
+        if "function_call" in chunk["choices"][0]["delta"]
+    ]
+    assert [call["name"] for call in calls if "name" in call] == ["weather"]
+    assert "".join(call["arguments"] for call in calls) == '{"city": "上海"}'
+    assert chunks[-1]["choices"][0]["finish_reason"] == "function_call"
+
+
+def test_a_function_that_older_clients_name():
+    client = client_saying('{"name": "clock", "arguments": {}}')
+    functions = [tool["function"] for tool in TOOLS]
+    (choice,) = chat(client, functions=functions, function_call={"name": "clock"}).json()["choices"]
+    assert choice["message"]["function_call"] == {"name": "clock", "arguments": "{}"}
+    assert choice["finish_reason"] == "stop"
+    for extra in ({"function_call": {"name": "x"}}, {"function_call": "must"}, {"tools": TOOLS}):
+        answer = client.post(CHAT, {"messages": HELLO, "functions": functions, **extra})
+        assert answer.status_code == 400

@@ -88,10 +88,10 @@ def read_choice(
     raise invalid("tool_choice", "取值无效", "is none, auto, required or an object that names a function")
 
 
-def named_choice(name: Any, tools: list[dict[str, Any]]) -> ToolChoice:
+def named_choice(name: Any, tools: list[dict[str, Any]], param: str = "tool_choice") -> ToolChoice:
     """Return the choice of one function, which must be among the tools."""
     if name not in [tool["function"]["name"] for tool in tools]:
-        raise invalid("tool_choice", "所指的函数不在 tools 中", "names a function that is not among 'tools'")
+        raise invalid(param, "所指的函数不存在", "names a function that there is not")
     return ToolChoice("required", name)
 
 

@@ -20,6 +20,8 @@ from llmcore_server.assistant.events import (
 START, CHANNEL, MESSAGE, END = "<|start|>", "<|channel|>", "<|message|>", "<|end|>"
 CONSTRAIN = "<|constrain|>"
 MARKS = (START, CHANNEL, MESSAGE, END, CONSTRAIN)
+# In characters; real ones name a role, a channel, a recipient and a format.
+_LONGEST_HEADER = 4096
 _HEADER_BEGINNINGS = (CHANNEL, START, " to=", "to=")
 _RECIPIENT = re.compile(r"to=functions\.([A-Za-z0-9_.-]+)")
 _NAME = re.compile(re.escape(CHANNEL) + r"\s*(\w+)")
@@ -73,6 +75,8 @@ class Harmony:
             self._first = self._in_header = False
             return []
         header, found, behind = self._held.partition(MESSAGE)
+        if len(header) > _LONGEST_HEADER + (0 if found else len(MESSAGE)):
+            return self._give_up()
         if not found:
             return []
         self._held, self._first, self._in_header, self._said = behind, False, False, False
@@ -82,6 +86,11 @@ class Harmony:
         if recipient is not None and self._called:
             self._calls += 1
             return [CallBegun(self._calls - 1, recipient[1])]
+        return []
+
+    def _give_up(self) -> list[Event]:
+        """What is no header after all is part of the answer."""
+        self._first, self._in_header, self._channel, self._called = False, False, "final", False
         return []
 
     def _read_body(self) -> list[Event]:

@@ -38,11 +38,12 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 class ChatMessage(Struct, frozen=True, kw_only=True):
     """One message of a conversation."""
 
-    role: Literal["developer", "system", "user", "assistant", "tool"]
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: CalledFunction | None = None
     reasoning_content: str | None = None
 
 
@@ -78,6 +79,8 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionDefinition], Meta(max_length=128)] | None = None
+    function_call: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     chat_template_kwargs: TemplateVariables | None = None
@@ -85,5 +88,9 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
     def check(self, max_choices: int) -> None:
         """Raise `ApiError` for values that contradict one another."""
         check_choices(self.n, max_choices)
+        if not self.functions and self.function_call not in (None, "none", "auto"):
+            raise invalid("function_call", "需要 functions", "needs 'functions'")
+        if self.functions and self.tools:
+            raise invalid("functions", "不能与 tools 同用", "cannot go with 'tools'")
         if self.top_logprobs and not self.logprobs:
             raise invalid("top_logprobs", "需要 logprobs 为 true", "needs 'logprobs' to be true")

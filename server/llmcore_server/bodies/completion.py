@@ -38,6 +38,16 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True):
         if self.suffix and self.echo:
             raise invalid("suffix", "不能与 echo 同用", "cannot go with 'echo'")
 
+    def check_total(self, prompts: int, most: int) -> None:
+        """Raise `ApiError` for more completions than the engine's queue holds."""
+        each = self.best_of or self.n or 1
+        if prompts * each > most:
+            raise invalid(
+                "prompt",
+                f"最多 {most} 个补全",
+                f"and 'n' ask for {prompts * each} completions; at most {most}",
+            )
+
 
 def prompt_list(prompt: str | list[Any], most: int, param: str = "prompt") -> list[str | list[int]]:
     """Return the prompts of a request, each a text or token ids; raise `ApiError` for anything else."""

@@ -22,6 +22,13 @@ from llmcore_server.assistant.conversation import (
 )
 from llmcore_server.assistant.effort import effort_variables
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Thought, Words
+from llmcore_server.assistant.legacy_functions import (
+    function_choice,
+    function_delta,
+    function_message,
+    function_tools,
+    with_tool_messages,
+)
 from llmcore_server.bodies.chat import ChatCompletionRequest
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
@@ -35,8 +42,6 @@ from llmcore_server.schemas import BodyDecoder
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
@@ -46,13 +51,17 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class _Answer:
-    """What every chunk and the whole response share. ``names_call``: the client named the function."""
+    """What every chunk and the whole response share.
+
+    names_call: the client named the function. legacy: it knows functions, not tools.
+    """
 
     id: str
     created: int
     fingerprint: str
     run: ChatRun
     names_call: bool
+    legacy: bool
 
     def envelope(self, kind: str) -> dict[str, Any]:
         return {
@@ -65,8 +74,16 @@ class _Answer:
 
     def finish_reason(self, delta: Delta) -> str | None:
         """Return the reason that ends a choice: OpenAI says "stop" for a call the client itself named."""
-        called = self.run.readers[delta.index].calls and not self.names_call
-        return "tool_calls" if called and delta.finish_reason == "stop" else delta.finish_reason
+        if delta.finish_reason != "stop" or self.names_call or not self.run.readers[delta.index].calls:
+            return delta.finish_reason
+        return "function_call" if self.legacy else "tool_calls"
+
+    def message(self, events: Iterable[Event]) -> dict[str, Any]:
+        return function_message(_message(events)) if self.legacy else _message(events)
+
+    def delta(self, event: Event) -> dict[str, Any]:
+        is_call = isinstance(event, CallBegun | CallArguments)
+        return function_delta(event) if self.legacy and is_call else _delta(event)
 
 
 class ChatCompletionsResource:
@@ -101,12 +118,17 @@ class ChatCompletionsResource:
         request: ChatCompletionRequest,
         model_name: str | None,
     ) -> _Answer:
-        choice, tools = read_choice(request.tool_choice, template_tools(request.tools))
+        legacy = bool(request.functions)
+        if request.functions:
+            tools = function_tools(request.functions)
+            choice = function_choice(request.function_call, tools)
+        else:
+            choice, tools = read_choice(request.tool_choice, template_tools(request.tools))
         conversation = Conversation(
-            messages=template_messages(request.messages),
+            messages=template_messages(with_tool_messages(request.messages)),
             tools=tools,
             choice=choice,
-            parallel_calls=request.parallel_tool_calls is not False,
+            parallel_calls=request.parallel_tool_calls is not False and not legacy,
             form=read_format(request.response_format, "response_format"),
             variables={
                 **effort_variables(request.reasoning_effort),
@@ -133,6 +155,7 @@ class ChatCompletionsResource:
             fingerprint=self._fingerprint,
             run=run,
             names_call=choice.name is not None,
+            legacy=legacy,
         )
 
 
@@ -147,7 +170,7 @@ async def _whole(answer: _Answer) -> dict[str, Any]:
     choices = [
         {
             "index": index,
-            "message": _message(events[index]),
+            "message": answer.message(events[index]),
             "logprobs": chat_logprobs(own, run.engine.tokenizer),
             "finish_reason": answer.finish_reason(own[-1]),
         }
@@ -211,7 +234,7 @@ async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes,
                 # The log-probabilities of a step go with the first that it says.
                 logprobs = chat_logprobs([delta], run.engine.tokenizer)
                 for event in events or ([Words("")] if logprobs else []):
-                    yield chunk(delta.index, _delta(event), logprobs)
+                    yield chunk(delta.index, answer.delta(event), logprobs)
                     logprobs = None
                 if delta.finish_reason is not None:
                     yield chunk(delta.index, {}, finish=answer.finish_reason(delta))

@@ -68,7 +68,7 @@ class _Choice:
 
     def _prompt_part(self, prompt: _Prompt, delta: Delta) -> dict[str, Any]:
         assert self.logprobs is not None
-        known = getattr(delta, "prompt_logprobs", None) or [None] * len(prompt.ids)
+        known = delta.prompt_logprobs or [None] * len(prompt.ids)
         entries = list(zip(prompt.ids, known, strict=True))[prompt.added :]
         if entries:
             entries[0] = (entries[0][0], None)
@@ -122,6 +122,7 @@ class CompletionsResource:
         self, req: falcon.asgi.Request, request: CompletionRequest, model_name: str | None
     ) -> _Answer:
         given = prompt_list(request.prompt, self._config.max_prompts)
+        request.check_total(len(given), self._config.max_prompts)
         model = self._registry.resolve(model_name)
         engine = await self._registry.engine(model)
         # Encoding may take long, and the event loop goes on.
