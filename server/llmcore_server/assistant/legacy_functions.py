@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmcore_server.assistant.conversation import ToolChoice, function_tool, named_choice
-from llmcore_server.assistant.events import CallBegun, Event
 from llmcore_server.bodies.chat import ChatMessage, FunctionDefinition, ToolCall
 from llmcore_server.bodies.choices import invalid
 
@@ -41,16 +40,3 @@ def with_tool_messages(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         else:
             renewed.append(message)
     return renewed
-
-
-def function_delta(event: Event) -> dict[str, Any]:
-    """Return an event of a call as a chunk's delta."""
-    if isinstance(event, CallBegun):
-        return {"function_call": {"name": event.name, "arguments": ""}}
-    return {"function_call": {"arguments": event.text}}
-
-
-def function_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose call is named as these clients look for it."""
-    calls = message.pop("tool_calls", None)
-    return {**message, "function_call": calls[0]["function"]} if calls else message

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
 import falcon.asgi
 
 from llmcore_server import sse
-from llmcore_server.assistant.answer_form import read_format
-from llmcore_server.assistant.conversation import (
-    Conversation,
-    loose_tools,
-    read_choice,
-    template_messages,
-    template_tools,
-    template_variables,
-)
-from llmcore_server.assistant.effort import effort_variables
-from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Thought, Words
-from llmcore_server.assistant.legacy_functions import (
-    function_choice,
-    function_delta,
-    function_message,
-    function_tools,
-    with_tool_messages,
-)
+from llmcore_server.assistant.chat_input import chat_conversation
+from llmcore_server.assistant.conversation import loose_tools
+from llmcore_server.assistant.events import Event, Words
 from llmcore_server.bodies.chat import ChatCompletionRequest
+from llmcore_server.chat_output import chat_delta, chat_message
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
 from llmcore_server.engine_protocol import Delta
@@ -45,7 +30,6 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
-    "prediction": (),
 }
 
 
@@ -77,13 +61,6 @@ class _Answer:
         if delta.finish_reason != "stop" or self.names_call or not self.run.readers[delta.index].calls:
             return delta.finish_reason
         return "function_call" if self.legacy else "tool_calls"
-
-    def message(self, events: Iterable[Event]) -> dict[str, Any]:
-        return function_message(_message(events)) if self.legacy else _message(events)
-
-    def delta(self, event: Event) -> dict[str, Any]:
-        is_call = isinstance(event, CallBegun | CallArguments)
-        return function_delta(event) if self.legacy and is_call else _delta(event)
 
 
 class ChatCompletionsResource:
@@ -118,23 +95,7 @@ class ChatCompletionsResource:
         request: ChatCompletionRequest,
         model_name: str | None,
     ) -> _Answer:
-        legacy = bool(request.functions)
-        if request.functions:
-            tools = function_tools(request.functions)
-            choice = function_choice(request.function_call, tools)
-        else:
-            choice, tools = read_choice(request.tool_choice, template_tools(request.tools))
-        conversation = Conversation(
-            messages=template_messages(with_tool_messages(request.messages)),
-            tools=tools,
-            choice=choice,
-            parallel_calls=request.parallel_tool_calls is not False and not legacy,
-            form=read_format(request.response_format, "response_format"),
-            variables={
-                **effort_variables(request.reasoning_effort),
-                **template_variables(request.chat_template_kwargs),
-            },
-        )
+        conversation = chat_conversation(request)
         choices = request.n or 1
         run = await self._runner.start(
             req,
@@ -147,15 +108,15 @@ class ChatCompletionsResource:
             ),
             choices,
         )
-        loose = [] if choice.forced else loose_tools(request.tools)
+        loose = [] if conversation.choice.forced else loose_tools(request.tools)
         warn_ignored(resp, [*run.unheard(conversation), *loose])
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),
             fingerprint=self._fingerprint,
             run=run,
-            names_call=choice.name is not None,
-            legacy=legacy,
+            names_call=conversation.choice.name is not None,
+            legacy=bool(request.functions),
         )
 
 
@@ -170,51 +131,13 @@ async def _whole(answer: _Answer) -> dict[str, Any]:
     choices = [
         {
             "index": index,
-            "message": answer.message(events[index]),
+            "message": chat_message(events[index], legacy=answer.legacy),
             "logprobs": chat_logprobs(own, run.engine.tokenizer),
             "finish_reason": answer.finish_reason(own[-1]),
         }
         for index, own in enumerate(deltas)
     ]
     return {**answer.envelope("chat.completion"), "choices": choices, "usage": run.usage()}
-
-
-def _message(events: Iterable[Event]) -> dict[str, Any]:
-    """Return the message that these events make: no content beside calls, no calls where there are none."""
-    words, thoughts = "", ""
-    calls: list[dict[str, Any]] = []
-    for event in events:
-        if isinstance(event, Words):
-            words += event.text
-        elif isinstance(event, Thought):
-            thoughts += event.text
-        elif isinstance(event, CallBegun):
-            calls.append(_new_call(event.name))
-        else:
-            calls[event.number]["function"]["arguments"] += event.text
-    message: dict[str, Any] = {"role": "assistant", "content": words, "refusal": None}
-    if thoughts:
-        message["reasoning_content"] = thoughts
-    if calls:
-        message |= {"content": words or None, "tool_calls": calls}
-    return message
-
-
-def _new_call(name: str) -> dict[str, Any]:
-    call_id = f"call_{uuid.uuid4().hex[:24]}"
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-
-
-def _delta(event: Event) -> dict[str, Any]:
-    """Return one event as a chunk's delta; a call's id and name come once, in its first."""
-    if isinstance(event, Words):
-        return {"content": event.text}
-    if isinstance(event, Thought):
-        return {"reasoning_content": event.text}
-    if isinstance(event, CallBegun):
-        return {"tool_calls": [{"index": event.number, **_new_call(event.name)}]}
-    assert isinstance(event, CallArguments)
-    return {"tool_calls": [{"index": event.number, "function": {"arguments": event.text}}]}
 
 
 async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes, None]:
@@ -234,7 +157,7 @@ async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes,
                 # The log-probabilities of a step go with the first that it says.
                 logprobs = chat_logprobs([delta], run.engine.tokenizer)
                 for event in events or ([Words("")] if logprobs else []):
-                    yield chunk(delta.index, answer.delta(event), logprobs)
+                    yield chunk(delta.index, chat_delta(event, legacy=answer.legacy), logprobs)
                     logprobs = None
                 if delta.finish_reason is not None:
                     yield chunk(delta.index, {}, finish=answer.finish_reason(delta))
