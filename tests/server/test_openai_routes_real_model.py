@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import openai
 import pytest
-from served_process import events, send_raw
 from test_server_responses import named_events
 
 from llmcore import LLM, SamplingParams
@@ -149,31 +148,3 @@ def test_tokenizer_routes(embedded, model):
     rendered = embedded.post("/apply-template", {"messages": ASKED}).json()["prompt"]
     assert QUESTION in rendered
     assert rendered != QUESTION
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/completions", {"prompt": ["What", "is", "it"], "n": 2, "stream": True}),
-        ("/v1/completions", {"prompt": ["What", "is", "it"], "n": 2}),
-        ("/v1/responses", {"input": QUESTION, "stream": True}),
-        ("/v1/embeddings", {"input": ["What is it? " * 50] * 300}),
-        ("/v1/messages", {"messages": ASKED, "max_tokens": 2000}),
-    ],
-)
-def test_a_client_that_leaves_frees_the_engine(embedded, path, body):
-    embedded.post("/v1/completions", {"prompt": "x", "max_tokens": 1})
-    body = {"max_tokens": 2000, "ignore_eos": True, **body} if path == "/v1/completions" else body
-    connection = send_raw(embedded, path, body)
-    connection.close()
-    embedded.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
-    embedded.wait_for_metric("llmcore_requests_waiting", 0, limit=5.0)
-    assert embedded.metric("llmcore_kv_blocks_free") == embedded.metric("llmcore_kv_blocks")
-
-
-def test_an_interrupted_stream_of_several_prompts(embedded):
-    body = {"prompt": ["What", "is"], "max_tokens": 2000, "ignore_eos": True, "stream": True}
-    with embedded.stream("/v1/completions", body) as response:
-        received = next(response.iter_raw()).decode()
-    assert events(received.partition("\n\n")[0] + "\n\n")
-    embedded.wait_for_metric("llmcore_requests_running", 0, limit=5.0)

@@ -110,6 +110,29 @@ def test_disconnect_frees_the_engine(slow, path, prompt):
     assert slow.metric("llmcore_kv_blocks_free") == blocks
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_disconnect_ends_every_prompt_of_a_list(slow, stream):
+    cancelled = slow.metric("llmcore_requests_cancelled_total")
+    body = {"prompt": ["a", "b", "c"], "n": 2, "max_tokens": 8000, "ignore_eos": True, "stream": stream}
+    connection = send_raw(slow, "/v1/completions", body)
+    slow.wait_for_metric("llmcore_requests_running", 6)
+    connection.close()
+    slow.wait_for_metric("llmcore_requests_cancelled_total", cancelled + 3, limit=2.0)
+    slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
+    slow.wait_for_metric("llmcore_kv_blocks_free", slow.metric("llmcore_kv_blocks"), limit=5.0)
+
+
+def test_disconnect_ends_embeddings(slow):
+    connection = send_raw(slow, "/v1/embeddings", {"input": ["hello " * 300] * 200})
+    deadline = time.monotonic() + 10
+    while not slow.metric("llmcore_requests_running"):
+        assert time.monotonic() < deadline
+    connection.close()
+    slow.wait_for_metric("llmcore_requests_waiting", 0, limit=2.0)
+    slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
+    slow.wait_for_metric("llmcore_kv_blocks_free", slow.metric("llmcore_kv_blocks"), limit=5.0)
+
+
 def test_terminated_while_generating_exits_clean(stories_model):
     process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1", str(stories_model)])
     with ThreadPoolExecutor(1) as pool:
