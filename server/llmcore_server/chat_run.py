@@ -68,10 +68,11 @@ class ChatRun:
 
     def usage(self) -> dict[str, Any]:
         """Return OpenAI's usage object with its details."""
+        counts = self.generation.usage
         reasoning = sum(reader.reasoning_tokens for reader in self.readers)
         return {
-            **self.generation.usage.as_body(),
-            "prompt_tokens_details": {"cached_tokens": 0},
+            **counts.as_body(),
+            "prompt_tokens_details": {"cached_tokens": counts.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": reasoning},
         }
 

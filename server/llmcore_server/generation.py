@@ -21,10 +21,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens a request has used so far."""
+    """Tokens a request has used so far; ``cached_tokens`` are those of the prompt that an earlier one left."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
     def as_body(self) -> dict[str, int]:
         total = self.prompt_tokens + self.completion_tokens
@@ -61,6 +62,7 @@ class Generation:
         self._request_id = request_id
         self._metrics = metrics
         self._prompt_tokens = len(prompt) if isinstance(prompt, list) else 0
+        self._cached_tokens = 0
         self._completion_tokens = [0] * choices
         self._unfinished = set(range(choices))
         self._pending: list[Delta] = []
@@ -78,7 +80,7 @@ class Generation:
 
     @property
     def usage(self) -> TokenCount:
-        return TokenCount(self._prompt_tokens, sum(self._completion_tokens))
+        return TokenCount(self._prompt_tokens, sum(self._completion_tokens), self._cached_tokens)
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
@@ -158,6 +160,8 @@ class Generation:
         if delta.usage is not None:
             # Counts the end token too, which no delta carries.
             self._prompt_tokens = delta.usage.prompt_tokens
+            # Told by engines that keep the prompts of earlier requests.
+            self._cached_tokens = getattr(delta.usage, "cached_tokens", 0)
             self._completion_tokens[delta.index] = delta.usage.completion_tokens
         if delta.timings is not None:
             self._metrics.queue_seconds.observe(delta.timings.queue)

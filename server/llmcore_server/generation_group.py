@@ -24,7 +24,9 @@ class GenerationGroup:
     def usage(self) -> TokenCount:
         counts = [generation.usage for generation in self._generations]
         return TokenCount(
-            sum(count.prompt_tokens for count in counts), sum(count.completion_tokens for count in counts)
+            sum(count.prompt_tokens for count in counts),
+            sum(count.completion_tokens for count in counts),
+            sum(count.cached_tokens for count in counts),
         )
 
     async def admitted(self, wait: float) -> None:

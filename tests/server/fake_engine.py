@@ -17,6 +17,7 @@ from llmcore_server.registry import EngineRegistry, ModelFile
 class FakeUsage:
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class FakeEngine:
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     finished: int = 0
+    cached_tokens: int = 0
     closed: bool = False
     model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
 
@@ -185,7 +187,7 @@ class FakeEngine:
                     (ord(character),),
                     self.logprobs_of(ord(character)) if self.logprobs_of else None,
                     ("stop" if len(text) == len(self.text) else "length") if last else None,
-                    FakeUsage(len(prompt), position + 1) if last else None,
+                    FakeUsage(len(prompt), position + 1, self.cached_tokens) if last else None,
                     FakeTimings(0.001) if last else None,
                     prompt_logprobs if position == 0 else None,
                 )

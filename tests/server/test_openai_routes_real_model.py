@@ -138,7 +138,8 @@ def test_messages(embedded, sdk):
     stopped = embedded.post("/v1/messages", {**body, "stop_sequences": ["zzz", "core"]}).json()
     assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", "core")
     counted = embedded.post("/v1/messages/count_tokens", {"model": "default", "messages": ASKED}).json()
-    assert counted == {"input_tokens": whole["usage"]["input_tokens"]}
+    charged = whole["usage"]
+    assert counted["input_tokens"] == charged["input_tokens"] + charged["cache_read_input_tokens"]
 
 
 def test_tokenizer_routes(embedded, model):

@@ -22,7 +22,12 @@ def test_whole_answer(client, engine):
     assert (body["type"], body["role"], body["model"]) == ("message", "assistant", "default")
     assert body["content"] == [{"type": "text", "text": "人工智能"}]
     assert (body["stop_reason"], body["stop_sequence"]) == ("end_turn", None)
-    assert body["usage"] == {"input_tokens": len(engine.prompts[0]), "output_tokens": 4}
+    assert body["usage"] == {
+        "input_tokens": len(engine.prompts[0]),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": 4,
+    }
     assert seen(engine) == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "Hello!"},
@@ -97,6 +102,16 @@ def test_history_becomes_messages(client, engine):
         {"role": "tool", "content": "noon", "tool_call_id": "1"},
         {"role": "user", "content": "and?"},
     ]
+
+
+def test_what_was_cached_is_told_apart(client, engine):
+    engine.cached_tokens = 7
+    usage = client.post(MESSAGES, HELLO).json()["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (len(engine.prompts[0]) - 7, 7)
+    chat = client.post("/v1/chat/completions", {"messages": HELLO["messages"]}).json()["usage"]
+    assert chat["prompt_tokens_details"] == {"cached_tokens": 7}
+    response = client.post("/v1/responses", {"input": "Hello!"}).json()["usage"]
+    assert response["input_tokens_details"] == {"cached_tokens": 7}
 
 
 def test_tokens_are_counted_as_they_are_charged(client):

@@ -65,7 +65,12 @@ class _Answer:
 
     def usage(self) -> dict[str, int]:
         counts = self.run.generation.usage
-        return {"input_tokens": counts.prompt_tokens, "output_tokens": counts.completion_tokens}
+        return {
+            "input_tokens": counts.prompt_tokens - counts.cached_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": counts.cached_tokens,
+            "output_tokens": counts.completion_tokens,
+        }
 
     def stop(self) -> dict[str, Any]:
         """Return why the message ended, and the stop sequence if one ended it."""
