@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens a request has used so far; ``cached_tokens`` are those of the prompt that an earlier one left."""
+    """Tokens a request has used so far; ``cached_tokens`` of the prompt are an earlier one's."""
 
     prompt_tokens: int
     completion_tokens: int
