@@ -60,11 +60,9 @@ class ChatRun:
             error.param = self.form.param
         return error
 
-    def unheard(self, conversation: Conversation) -> list[str]:
-        """Return the names of parameters that this model's template does not ask for."""
-        variables = conversation.variables
-        template = self.engine.tokenizer.chat_template or ""
-        return ["reasoning_effort"] if "reasoning_effort" in variables and not knows_effort(template) else []
+    def ignores(self, asked: bool, param: str) -> list[str]:
+        """Return the parameter that asks how hard to think, if it is given and the template knows no such."""
+        return [param] if asked and not knows_effort(self.engine.tokenizer.chat_template or "") else []
 
     def usage(self) -> dict[str, Any]:
         """Return OpenAI's usage object with its details."""
@@ -115,9 +113,8 @@ def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParam
         return params
     from llmcore import StructuredOutput  # noqa: PLC0415 - keeps the start of the process light
 
-    value = form.schema if form.schema is not None else ""
     try:
-        return dataclasses.replace(params, structured=StructuredOutput(form.kind, value))
+        return dataclasses.replace(params, structured=StructuredOutput(form.kind, form.value))
     except Exception as error:
         refused = error_from_engine(error)
         if refused is None:

@@ -24,7 +24,7 @@ def schema_format(schema, **extra):
 def test_formats():
     assert read_format(None, "response_format") is None
     assert read_format({"type": "text"}, "response_format") is None
-    assert read_format({"type": "json_object"}, "p") == AnswerForm("json_object", "p")
+    assert read_format({"type": "json_object"}, "p") == AnswerForm("json_object", "p", "")
     assert read_format({"type": "json_object", "schema": POINT}, "p") == AnswerForm("json_schema", "p", POINT)
     assert read_format(schema_format(POINT, strict=True), "p") == AnswerForm("json_schema", "p", POINT)
     flat = {"type": "json_schema", "name": "point", "schema": POINT, "strict": True}

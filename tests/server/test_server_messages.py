@@ -125,6 +125,8 @@ def test_thinking_can_be_turned_off():
     client = InProcessClient(FakeEngine(tokenizer=FakeTokenizer("enable_thinking")))
     client.post(MESSAGES, {**HELLO, "thinking": {"type": "disabled"}})
     assert client.engine.tokenizer.variables == [{"enable_thinking": False}]
+    unheard = thinker().post(MESSAGES, {**HELLO, "thinking": {"type": "disabled"}, "metadata": {}})
+    assert unheard.headers["x-llmcore-warnings"] == "ignored: metadata, thinking"
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,13 @@ def test_allowed_tools():
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
         ({"tools": TOOLS, "tool_choice": {"type": "custom"}}, "tool_choice.type"),
+        (
+            {
+                "tools": TOOLS,
+                "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}},
+            },
+            "tool_choice",
+        ),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
@@ -256,7 +263,7 @@ def prompt_end(client) -> str:
 
 def test_a_form_reaches_the_engine():
     client = client_saying('{"a": 1}')
-    (choice,) = chat(client, response_format=FORMAT, tools=TOOLS).json()["choices"]
+    (choice,) = chat(client, response_format=FORMAT).json()["choices"]
     assert choice["message"]["content"] == '{"a": 1}'
     structured = client.engine.params[0].structured
     assert (structured.kind, json.loads(structured.text)) == ("json_schema", SCHEMA)
@@ -309,6 +316,32 @@ def test_strict_tools_are_held_to_their_schema_only_where_a_call_is_forced():
     said = '{"name": "clock", "arguments": {}}'
     forced = chat(client_saying(said), tools=strict, tool_choice="required")
     assert "x-llmcore-warnings" not in forced.headers
+
+
+@pytest.mark.parametrize(
+    ("said", "content", "calls"),
+    [
+        ('{"a": 1}', '{"a": 1}', 0),
+        ('<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>', None, 1),
+    ],
+)
+def test_a_form_leaves_calls_possible(said, content, calls):
+    client = client_saying(said)
+    (choice,) = chat(client, response_format=FORMAT, tools=TOOLS).json()["choices"]
+    assert choice["message"]["content"] == content
+    assert len(choice["message"].get("tool_calls", ())) == calls
+    structured = client.engine.params[0].structured
+    assert structured.kind == "lark"
+    assert "<tool_call>" in structured.text
+
+
+def test_a_form_leaves_bare_calls_possible():
+    client = client_saying('{"name": "clock", "parameters": {}}', "<|python_tag|>")
+    (choice,) = chat(client, response_format=FORMAT, tools=TOOLS).json()["choices"]
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "clock"
+    schema = json.loads(client.engine.params[0].structured.text)
+    assert len(schema["anyOf"]) == 3
+    assert schema["$defs"]["answer"] == SCHEMA
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -197,3 +197,16 @@ def test_a_call_that_is_cut_off_says_so(sdk):
         tools=[PAINT], tool_choice="required", seed=1, **{**SAMPLED, "max_tokens": 12}
     )
     assert answer.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_form_beside_tools(sdk, seed):
+    """The answer has the form, or is a call."""
+    answer = sdk.chat.completions.create(
+        response_format=strict_format(), tools=[CLEAN], seed=seed, **{**SAMPLED, "temperature": 2.0}
+    )
+    (choice,) = answer.choices
+    if choice.message.tool_calls:
+        assert isinstance(json.loads(choice.message.tool_calls[0].function.arguments)["tree"]["leaf"], bool)
+    else:
+        check_colour(choice.message.content)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmcore_server.assistant import tagged_calls
 from llmcore_server.bodies.choices import invalid, unsupported
 from llmcore_server.errors import ApiError, Text
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Levels of a schema that are looked into; deeper ones the grammar refuses itself.
 _MAX_DEPTH = 64
+# Of schemas within a grammar: nothing is left out of account, and white space between parts is short.
+_STRICTLY = {"x-guidance": {"lenient": False, "whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,20}"}}
+# What a schema holds that is data, though it may look like a reference.
+_DATA = frozenset(("const", "enum", "default", "examples"))
 
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """``param`` is the parameter that asks for it; ``schema`` is None for any object."""
+    """``param`` is the parameter that asks for it; ``value`` is a JSON schema, a grammar, or empty for any
+    object."""
 
-    kind: Literal["json_schema", "json_object"]
+    kind: Literal["json_schema", "json_object", "lark"]
     param: str
-    schema: dict[str, Any] | None = None
+    value: dict[str, Any] | str = ""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """As a JSON schema."""
+        return self.value if isinstance(self.value, dict) else {"type": "object"}
 
 
 def read_format(given: Mapping[str, Any] | None, param: str) -> AnswerForm | None:
@@ -64,6 +76,25 @@ def forced_call_form(tools: Sequence[dict[str, Any]], name: str | None) -> Answe
     return AnswerForm("json_schema", "tools", {**schema, "$defs": definitions})
 
 
+def form_or_call(form: AnswerForm, tools: Sequence[dict[str, Any]], *, tagged: bool) -> AnswerForm:
+    """Return the form of an answer that is a call of one of the tools instead, if the model would rather.
+
+    tagged: the model writes calls between tags; others write the bare object.
+    """
+    call = forced_call_form(tools, None).schema
+    if not tagged:
+        definitions = {**call.pop("$defs"), "answer": _moved(form.schema, "#/$defs/answer")}
+        calls = call.get("anyOf", [call])
+        either = [*calls, {"$ref": "#/$defs/answer"}]
+        return AnswerForm("json_schema", form.param, {"anyOf": either, "$defs": definitions})
+    grammar = f"""start: answer | call
+call: {json.dumps(tagged_calls.OPEN)} "\\n" object "\\n" {json.dumps(tagged_calls.CLOSE)}
+object: %json {json.dumps({**call, **_STRICTLY})}
+answer: %json {json.dumps({**form.schema, **_STRICTLY})}
+"""
+    return AnswerForm("lark", form.param, grammar)
+
+
 def _schema_form(given: Mapping[str, Any], param: str) -> AnswerForm:
     inner = "" if "schema" in given else ".json_schema"
     part = given if "schema" in given else given.get("json_schema")
@@ -76,7 +107,7 @@ def _schema_form(given: Mapping[str, Any], param: str) -> AnswerForm:
             "应为 1 至 64 个字母、数字、_ 或 -",
             "must be 1 to 64 letters, digits, _ or -",
         )
-    if strict not in (None, True, False):
+    if strict is not None and not isinstance(strict, bool):
         raise invalid(f"{param}{inner}.strict", "应为布尔值", "must be true, false or null")
     schema = _checked(part.get("schema"), f"{param}{inner}.schema", strict=bool(strict))
     return AnswerForm("json_schema", param, schema)
@@ -129,7 +160,7 @@ def _moved(value: Any, place: str, depth: int = 0) -> Any:
         return [_moved(item, place, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
-    moved = {name: _moved(item, place, depth + 1) for name, item in value.items()}
+    moved = {name: item if name in _DATA else _moved(item, place, depth + 1) for name, item in value.items()}
     reference = value.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
         moved["$ref"] = place + reference[1:]

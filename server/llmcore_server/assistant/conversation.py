@@ -107,7 +107,8 @@ def _object_choice(
     if kind == "allowed_tools" and isinstance(allowed, dict) and isinstance(allowed.get("tools"), list):
         names = [_allowed_name(item) for item in allowed["tools"]]
         choice, left = read_choice(allowed.get("mode", "auto"), tools)
-        return choice, [tool for tool in left if tool["function"]["name"] in names]
+        left = [tool for tool in left if tool["function"]["name"] in names]
+        return choice, _some(left) if choice.forced else left
     raise unsupported("tool_choice.type", str(kind)[:40])
 
 

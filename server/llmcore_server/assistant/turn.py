@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import InvalidArgumentError
 from llmcore_server.assistant import think
-from llmcore_server.assistant.answer_form import AnswerForm, forced_call_form
+from llmcore_server.assistant.answer_form import AnswerForm, forced_call_form, form_or_call
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.described_tools import describe_tools
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Plain, Thought
 from llmcore_server.assistant.family import Family, family_of
 from llmcore_server.assistant.json_calls import JsonCalls
+from llmcore_server.assistant.tagged_calls import TaggedCalls
 from llmcore_server.engine_protocol import Delta, MarkedText, Tokenizer
 
 if TYPE_CHECKING:
@@ -65,11 +66,16 @@ class Turn:
     def reader(self, tokenizer: Tokenizer, params: SamplingParams) -> Reader:
         """A reader for one choice."""
         if self.form is not None:
-            return Reader(JsonCalls(self.names) if self.names else Plain(), None, self.parallel_calls)
+            return Reader(self._parser_of_form(), None, self.parallel_calls)
         marks = self.family.marks(bool(self.names))
         marked = tokenizer.marked_text(marks, self.prompt, params.stop, params.min_tokens) if marks else None
         parser = self.family.parser(self.names, self.begins_inside)
         return Reader(parser, marked, self.parallel_calls)
+
+    def _parser_of_form(self) -> Parser:
+        if not self.names:
+            return Plain()
+        return TaggedCalls() if self.form is not None and self.form.kind == "lark" else JsonCalls(self.names)
 
 
 def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
@@ -79,10 +85,14 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     """
     choice = conversation.choice
     tools = [] if choice.mode == "none" else conversation.tools
-    form = forced_call_form(tools, choice.name) if choice.forced else conversation.form
+    family = family_of(tokenizer)
+    form = conversation.form
+    if choice.forced:
+        form = forced_call_form(tools, choice.name)
+    elif form is not None and tools:
+        form = form_or_call(form, tools, tagged=family.calls == "tagged")
     thinks = {} if form is None else {"enable_thinking": False}
     prompt = _prompt(tokenizer, conversation.messages, tools, {**thinks, **conversation.variables})
-    family = family_of(tokenizer)
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
     begins_inside = tail.endswith(think.OPEN)
     if form is not None:
@@ -91,7 +101,7 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     return Turn(
         prompt=prompt,
         family=family,
-        names=[tool["function"]["name"] for tool in tools] if form is None or choice.forced else [],
+        names=[tool["function"]["name"] for tool in tools],
         begins_inside=begins_inside,
         parallel_calls=conversation.parallel_calls,
         form=form,

@@ -109,7 +109,8 @@ class ChatCompletionsResource:
             choices,
         )
         loose = [] if conversation.choice.forced else loose_tools(request.tools)
-        warn_ignored(resp, [*run.unheard(conversation), *loose])
+        effort = run.ignores(request.reasoning_effort is not None, "reasoning_effort")
+        warn_ignored(resp, [*effort, *loose])
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),

@@ -80,7 +80,8 @@ def _ignored(request: ResponsesRequest, run: ChatRun, conversation: Conversation
         for index, tool in enumerate(request.tools or ())
         if tool.strict and not conversation.choice.forced
     ]
-    return ["reasoning.effort" for _ in run.unheard(conversation)] + strict
+    asked = request.reasoning is not None and request.reasoning.effort is not None
+    return [*run.ignores(asked, "reasoning.effort"), *strict]
 
 
 def _params(request: ResponsesRequest) -> SamplingParams:
