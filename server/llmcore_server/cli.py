@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from llmcore_server.option_types import byte_size
+
 
 def _parse_aliases(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
@@ -49,6 +51,17 @@ def _parse_aliases(
     callback=_parse_aliases,
     help="Another name for a model; may be repeated.",
 )
+@click.option(
+    "--memory-limit",
+    type=byte_size,
+    metavar="SIZE",
+    help="What all models may take, such as 8GB; idle ones leave for others.  [default: the machine's]",
+)
+@click.option(
+    "--autoload/--no-autoload",
+    default=None,
+    help="Load a model when a request names it.  [default: with --models-dir]",
+)
 def serve(  # noqa: PLR0917 - click passes them by name
     models: tuple[str, ...],
     host: str,
@@ -60,6 +73,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     max_batch: int | None,
     models_dir: Path | None,
     aliases: dict[str, str],
+    memory_limit: int | None,
+    autoload: bool | None,
 ) -> None:
     """Serve models over HTTP.
 
@@ -80,7 +95,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
             directory=models_dir,
             aliases=aliases,
             options=options,
-            config=ServerConfig(),
+            config=ServerConfig(
+                memory_limit=memory_limit,
+                autoload=models_dir is not None if autoload is None else autoload,
+            ),
         )
     )
 

@@ -18,7 +18,13 @@ class ServerConfig:
     admission_wait: how long a stream waits for the engine's refusal before it answers 200.
     default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
     max_choices: largest ``n`` of one request.
-    drain_timeout: how long running requests may take to finish once the server is told to stop.
+    drain_timeout: how long running requests may take to finish once the server is told to stop, or their
+        model to leave.
+    memory_limit: bytes that all models together may take; None for the machine's memory, beyond which
+        idle models leave but nothing is refused.
+    autoload: whether a request loads the model it names.
+    max_batch_items: most requests of one ``/api/v1/batch/generate``.
+    max_prompt_chars: longest prompt under ``/api/v1`` that is handed to a tokenizer, in characters.
     """
 
     max_body_bytes: int = 4 * 1024 * 1024
@@ -31,3 +37,7 @@ class ServerConfig:
     default_temperature: float = 0.7
     max_choices: int = 16
     drain_timeout: float = 30.0
+    memory_limit: int | None = None
+    autoload: bool = False
+    max_batch_items: int = 128
+    max_prompt_chars: int = 2_000_000

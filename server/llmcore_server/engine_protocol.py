@@ -82,8 +82,20 @@ class EngineStats(Protocol):
     def kv_blocks_free(self) -> int: ...
 
 
+class ModelInfo(Protocol):
+    """What was loaded: where it runs, and the tokens that fit one sequence."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def n_ctx(self) -> int: ...
+
+
 class Engine(Protocol):
     """One loaded model that generates for many requests at once."""
+
+    @property
+    def model_info(self) -> ModelInfo: ...
 
     @property
     def tokenizer(self) -> Tokenizer: ...

@@ -59,6 +59,20 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         "context_length_exceeded",
     ),
+    "AUTHENTICATION_FAILED": Kind(
+        401,
+        Text("认证失败", "Authentication failed"),
+        Text("请提供有效的 API Key 或 JWT", "Give a valid API key or JWT"),
+        "invalid_request_error",
+        "invalid_api_key",
+    ),
+    "PERMISSION_DENIED": Kind(
+        403,
+        Text("没有权限", "Permission denied"),
+        Text("该密钥没有此接口的权限", "The key is not allowed to use this endpoint"),
+        "permission_error",
+        "insufficient_permissions",
+    ),
     "NOT_FOUND": Kind(
         404,
         Text("资源未找到", "Resource not found"),
@@ -129,6 +143,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "server_error",
         "model_load_failed",
     ),
+    "INSUFFICIENT_MEMORY": Kind(
+        503,
+        Text("内存不足，无法加载模型", "There is not enough memory for the model"),
+        Text("请卸载其他模型或选用更小的量化", "Unload another model, or choose a smaller quantization"),
+        "server_error",
+        "insufficient_memory",
+    ),
     "SERVICE_UNAVAILABLE": Kind(
         503,
         Text("服务不可用", "Service unavailable"),
@@ -144,13 +165,14 @@ class ApiError(Exception):
     """A refusal the client is told about; ``code`` is a key of the catalogue.
 
     ``param`` names the offending parameter as a path such as ``messages[0].role``;
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds; ``reason`` is what the metrics count it under, its code if None.
     """
 
     code: str
     details: Text | None = None
     param: str | None = None
     retry_after: int | None = None
+    reason: str | None = None
 
     @property
     def kind(self) -> Kind:

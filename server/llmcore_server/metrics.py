@@ -19,6 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _INFERENCE_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300)
 _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _INTER_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_LOAD_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 # Metrics read from an engine's own statistics.
 _ENGINE_GAUGES: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
@@ -78,7 +79,25 @@ class Metrics:
         Gauge("llmcore_build_info", "The version that runs", ["version"], registry=self.registry).labels(
             version
         ).set(1)
+        self.loads = Counter(
+            "llmcore_model_loads_total",
+            "Loads of models by their outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("ok", "failed"):
+            self.loads.labels(outcome)
+        self.load_seconds = self._histogram(
+            "llmcore_model_load_seconds",
+            "Time from a load's request to the model's first step",
+            _LOAD_BUCKETS,
+        )
+        engines.load_observers.append(self._observe_load)
         self.registry.register(EngineCollector(engines))
+
+    def _observe_load(self, outcome: str, seconds: float) -> None:
+        self.loads.labels(outcome).inc()
+        self.load_seconds.observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format 0.0.4, integral numbers without a fraction."""

@@ -64,6 +64,25 @@ class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
     raw: bool | None = None
 
 
+class BatchRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/batch/generate``; each item is checked by itself, as a `GenerateRequest`."""
+
+    requests: Annotated[list[msgspec.Raw], Meta(min_length=1)]
+
+
+class LoadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/load``; may be absent."""
+
+    quantization: Annotated[str, Meta(max_length=32)] | None = None
+    prefer_gpu: bool | None = None
+    dry_run: bool | None = None
+    wait: bool | None = None
+
+
+class UnloadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/unload``; may be absent."""
+
+
 class ContentPart(Struct, frozen=True, kw_only=True):
     """One part of a message's content; only text is understood."""
 

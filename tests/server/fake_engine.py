@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmcore_server.registry import EngineRegistry, ModelFile
+from llmcore_server.model_file import ModelFile
+from llmcore_server.registry import EngineRegistry
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class FakeStats:
     kv_blocks_free: int = 100
 
 
+@dataclass(frozen=True)
+class FakeInfo:
+    device: str = "cpu"
+    n_ctx: int = 4096
+
+
 @dataclass
 class FakeEngine:
     """Says ``text``, a character every ``pause`` seconds; raises ``error`` after ``fail_after`` of them."""
@@ -67,6 +74,7 @@ class FakeEngine:
     fail_after: int = 0
     logprobs_of: Callable[[int], Any] | None = None
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
+    model_info: FakeInfo = field(default_factory=FakeInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)

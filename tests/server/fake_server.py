@@ -11,8 +11,8 @@ from pathlib import Path
 from fake_engine import FakeEngine, FakeStats
 
 from llmcore_server.config import ServerConfig
+from llmcore_server.model_file import ModelFile
 from llmcore_server.process import EngineOptions, listen, run_server
-from llmcore_server.registry import ModelFile
 
 
 class CountingEngine(FakeEngine):
@@ -32,6 +32,9 @@ class FakeOptions(EngineOptions):
         if self.engine.text == "damaged":
             raise ValueError(f"{file.name} is damaged")
         return self.engine
+
+    async def warm_up(self, engine: FakeEngine) -> None:
+        """Not a step: tests count those, and some take a minute."""
 
 
 def main() -> int:

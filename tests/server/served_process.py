@@ -65,6 +65,16 @@ class ServedProcess:
             assert time.monotonic() < deadline, f"{name} is {value}, not {wanted}"
             time.sleep(0.02)
 
+    def wait_until_ready(self, limit: float = START_LIMIT) -> None:
+        deadline = time.monotonic() + limit
+        while self.client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline, "the server does not get ready"
+            time.sleep(0.05)
+
+    def resident_bytes(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self) -> int:
         """End the process as an operator would; return its exit code."""
         self.client.close()
