@@ -14,9 +14,13 @@ from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
 from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
 from llmcore_server.metrics import Metrics
+from llmcore_server.middleware.access_control import AccessControl
+from llmcore_server.middleware.cross_origin import cross_origin
 from llmcore_server.middleware.engine_lifespan import EngineLifespan
+from llmcore_server.middleware.rejections import RejectionCounter, note_refusal
 from llmcore_server.middleware.request_identity import RequestIdentity
 from llmcore_server.native_generation import NativeGenerations
+from llmcore_server.rate_limits import RateLimiter
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.resources.batch import BatchGenerateResource
 from llmcore_server.resources.chat import ChatCompletionsResource
@@ -48,7 +52,13 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     """Return the ASGI application that serves the registry's models; loading starts with its lifespan."""
     config = config or ServerConfig()
     metrics = Metrics(VERSION, registry)
-    middleware: list[Any] = [RequestIdentity(), EngineLifespan(registry)]
+    middleware: list[Any] = [
+        RequestIdentity(),
+        RejectionCounter(metrics.rejected),
+        *cross_origin(config.cors_origins),
+        AccessControl(config.authenticator, RateLimiter(config.limits)),
+        EngineLifespan(registry),
+    ]
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
 
@@ -90,6 +100,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
 async def _answer_api_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ApiError, _params: dict[str, Any]
 ) -> None:
+    note_refusal(req, error)
     resp.status = error.status
     resp.stream = None
     resp.media = error.body(req.path, preferred_language(req.get_header("Accept-Language")))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from llmcore_server.authentication import Authenticator
+from llmcore_server.rate_limits import LimitSettings
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class ServerConfig:
     autoload: whether a request loads the model it names.
     max_batch_items: most requests of one ``/api/v1/batch/generate``.
     max_prompt_chars: longest prompt under ``/api/v1`` that is handed to a tokenizer, in characters.
+    max_head_bytes, head_timeout: bounds of a request's line and headers.
+    authenticator, limits: who may ask, and how often.
+    cors_origins: origins whose pages may ask; ``*`` alone stands for all.
     """
 
     max_body_bytes: int = 4 * 1024 * 1024
@@ -41,3 +47,8 @@ class ServerConfig:
     autoload: bool = False
     max_batch_items: int = 128
     max_prompt_chars: int = 2_000_000
+    max_head_bytes: int = 64 * 1024
+    head_timeout: float = 30.0
+    authenticator: Authenticator = field(default_factory=Authenticator)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    cors_origins: tuple[str, ...] = ("*",)

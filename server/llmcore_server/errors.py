@@ -38,6 +38,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         None,
     ),
+    "MALFORMED_HTTP": Kind(
+        400,
+        Text("不是有效的 HTTP 请求", "This is not a valid HTTP request"),
+        Text("请使用 HTTP/1.1 客户端", "Use a client of HTTP/1.1"),
+        "invalid_request_error",
+        None,
+    ),
     "INVALID_JSON": Kind(
         400,
         Text("请求体不是有效的 JSON", "The request body is not valid JSON"),
@@ -114,6 +121,13 @@ CATALOGUE: Mapping[str, Kind] = {
         Text("请使用 Content-Type: application/json", "Use Content-Type: application/json"),
         "invalid_request_error",
         "unsupported_media_type",
+    ),
+    "HEADERS_TOO_LARGE": Kind(
+        431,
+        Text("请求头过大", "The request's headers are too large"),
+        Text("请缩短请求地址和请求头", "Shorten the request's URL and headers"),
+        "invalid_request_error",
+        "headers_too_large",
     ),
     "TOO_MANY_REQUESTS": Kind(
         429,
@@ -233,7 +247,7 @@ def error_from_engine(error: Exception) -> ApiError | None:
     if isinstance(error, core.ContextLengthError):
         return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
     if isinstance(error, core.QueueFullError):
-        return ApiError("TOO_MANY_REQUESTS", retry_after=1)
+        return ApiError("TOO_MANY_REQUESTS", retry_after=1, reason="queue_full")
     if isinstance(error, core.InvalidArgumentError | core.GrammarError):
         return ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
     return None

@@ -76,6 +76,12 @@ class Metrics:
         self.cancelled_tokens = self._counter(
             "llmcore_cancelled_tokens_total", "Tokens generated for requests that were then cancelled"
         )
+        self.rejected = Counter(
+            "llmcore_requests_rejected_total",
+            "Requests refused, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
         Gauge("llmcore_build_info", "The version that runs", ["version"], registry=self.registry).labels(
             version
         ).set(1)

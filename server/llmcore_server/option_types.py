@@ -27,3 +27,11 @@ def rate(value: str) -> tuple[int, int]:
     if found is None or int(found[1]) < 1:
         raise click.BadParameter(f"'{value}' is not a rate such as 100/minute")
     return int(found[1]), _SECONDS[found[2].lower()]
+
+
+def lifetime(value: str) -> int:
+    """Return the seconds of ``90d``, ``12h`` or ``30m``. Raises `click.BadParameter`."""
+    found = re.fullmatch(r"\s*(\d{1,6})\s*([mhd])\s*", value, re.IGNORECASE)
+    if found is None or int(found[1]) < 1:
+        raise click.BadParameter(f"'{value}' is not a time such as 90d")
+    return int(found[1]) * {"m": 60, "h": 3600, "d": 86400}[found[2].lower()]

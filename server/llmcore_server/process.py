@@ -78,14 +78,16 @@ def run_server(
     aliases: Mapping[str, str],
     options: EngineOptions,
     config: ServerConfig,
+    tls: tuple[str, str] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code.
 
-    A model of ``named`` that cannot be loaded ends the process with 1.
+    A model of ``named`` that cannot be loaded ends the process with 1. tls: files of certificate and key.
     """
     import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
 
     from llmcore_server.app import create_app  # noqa: PLC0415
+    from llmcore_server.http_protocol import bounded_protocol  # noqa: PLC0415
     from llmcore_server.load_planning import LoadPlanner  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
     from llmcore_server.process_memory import limit_bytes, resident_bytes  # noqa: PLC0415
@@ -128,12 +130,14 @@ def run_server(
     class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _announce(listener, selection.preload)
+            _announce(listener, selection.preload, "https" if tls else "http")
 
     server = AnnouncingServer(
         uvicorn.Config(
             create_app(registry, config),
-            http="httptools",
+            http=bounded_protocol(config.max_head_bytes, config.head_timeout),
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
             loop="auto",
             ws="none",
             lifespan="on",
@@ -161,10 +165,10 @@ def run_server(
     return code
 
 
-def _announce(listener: socket.socket, loading: Sequence[str]) -> None:
+def _announce(listener: socket.socket, loading: Sequence[str], scheme: str) -> None:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    url = f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
     click.echo(f"llmcore listens on {url} (model: {', '.join(loading)})")
     click.echo(
         f"Try: curl {url}/api/v1/generate -H 'Content-Type: application/json'"

@@ -82,9 +82,9 @@ class EngineRegistry:
 
     models: their files; those of one name are one model, the first is the default one. load: builds an
     engine, blocking; runs on a thread, one at a time. preload: names loaded at start, in this order.
-    aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file and memory of a
-    load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model named in
-    ``preload`` cannot be loaded.
+    aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file
+    and memory of a load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model
+    named in ``preload`` cannot be loaded.
     """
 
     models: Sequence[ModelFile]

@@ -45,7 +45,10 @@ def main() -> int:
         first_pause=float(given.get("first_pause", "0")),
     )
     options = FakeOptions("cpu", None, None, None, None, engine, float(given.get("load_seconds", "0")))
-    config = ServerConfig(drain_timeout=float(given.get("drain_timeout", "30")))
+    config = ServerConfig(
+        drain_timeout=float(given.get("drain_timeout", "30")),
+        head_timeout=float(given.get("head_timeout", "30")),
+    )
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
         model.write_bytes(b"GGUF")

@@ -36,7 +36,7 @@ class ServedProcess:
         )
         assert self.process.stdout is not None
         self.greeting = [self.process.stdout.readline(), self.process.stdout.readline()]
-        found = re.search(r"http://\S+", self.greeting[0])
+        found = re.search(r"https?://\S+", self.greeting[0])
         if found is None:
             _, said = self.process.communicate(timeout=START_LIMIT)
             raise AssertionError(f"the server did not start: {self.greeting} {said}")

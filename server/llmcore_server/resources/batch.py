@@ -11,6 +11,7 @@ import msgspec
 from llmcore_server.answers import BatchAnswer, BatchText, ErrorAnswer
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import ApiError, Language, Text, error_from_engine, preferred_language
+from llmcore_server.middleware.access_control import charge_requests
 from llmcore_server.native_generation import NativeGenerations, token_usage, whole_text
 from llmcore_server.request_body import read_request
 from llmcore_server.schemas import UNSUPPORTED, BatchRequest, BodyDecoder, GenerateRequest
@@ -33,6 +34,7 @@ class BatchGenerateResource:
         if len(batch.requests) > most:
             details = Text(f"requests 最多 {most} 项", f"'requests' holds at most {most}")
             raise ApiError("INVALID_REQUEST", details, param="requests")
+        await charge_requests(req, len(batch.requests) - 1)
         language = preferred_language(req.get_header("Accept-Language"))
         results = await asyncio.gather(
             *(self._result(req, number, bytes(raw), language) for number, raw in enumerate(batch.requests))
