@@ -60,17 +60,18 @@ class ErrorAnswer(Struct, frozen=True):
     error: ErrorDetail
 
 
-class BatchText(Struct, frozen=True):
-    """The answer to one request of a batch."""
+class BatchResult(Struct, frozen=True, kw_only=True):
+    """The answer to one request of a batch: text and usage, or the error of this one alone."""
 
-    text: str
-    usage: TokenUsage
+    text: str | UnsetType = UNSET
+    usage: TokenUsage | UnsetType = UNSET
+    error: ErrorDetail | UnsetType = UNSET
 
 
 class BatchAnswer(Struct, frozen=True):
     """One result a request, in their order."""
 
-    results: list[BatchText | ErrorAnswer]
+    results: list[BatchResult]
 
 
 class ModelSummary(Struct, frozen=True, kw_only=True):
@@ -116,10 +117,13 @@ class MemoryPlan(Struct, frozen=True, kw_only=True):
     unloads: list[str]
 
 
-class PlannedLoad(ModelDetail, frozen=True, kw_only=True):
-    """What a load would do; nothing was done. ``source_quantization``: that of the file it would read."""
+class LoadAnswer(ModelDetail, frozen=True, kw_only=True):
+    """A model after its load; after a dry run, also what the load would do, with nothing done.
 
-    dry_run: Literal[True] = True
-    source_quantization: str | None
-    target_quantization: str | None
-    memory: MemoryPlan
+    ``source_quantization``: that of the file it would read.
+    """
+
+    dry_run: Literal[True] | UnsetType = UNSET
+    source_quantization: str | UnsetType | None = UNSET
+    target_quantization: str | UnsetType | None = UNSET
+    memory: MemoryPlan | UnsetType = UNSET

@@ -12,6 +12,7 @@ import msgspec
 
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
+from llmcore_server.documented_app import DocumentedApp
 from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
 from llmcore_server.metrics import Metrics
 from llmcore_server.middleware.access_control import AccessControl
@@ -24,6 +25,7 @@ from llmcore_server.rate_limits import RateLimiter
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.resources.batch import BatchGenerateResource
 from llmcore_server.resources.chat import ChatCompletionsResource
+from llmcore_server.resources.documentation import DocsResource, OpenApiResource
 from llmcore_server.resources.generate import GenerateResource
 from llmcore_server.resources.health import HealthResource
 from llmcore_server.resources.metrics import MetricsResource
@@ -59,7 +61,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
         AccessControl(config.authenticator, RateLimiter(config.limits)),
         EngineLifespan(registry),
     ]
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
+    app = DocumentedApp(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
 
     # Strict JSON: what is not a number becomes null.
@@ -90,6 +92,9 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
 
     app.add_route("/v1/models", OpenAIModelsResource(registry))
     app.add_route("/v1/chat/completions", ChatCompletionsResource(registry, metrics, config, f"fp_{VERSION}"))
+
+    app.add_route("/openapi.json", OpenApiResource(app, VERSION, config.authenticator.required))
+    app.add_route("/docs", DocsResource())
 
     app.add_error_handler(ApiError, _answer_api_error)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)

@@ -161,6 +161,8 @@ class Generation:
         if delta.usage is not None:
             # Counts the end token too, which no delta carries.
             self._prompt_tokens = delta.usage.prompt_tokens
+            # Told by engines that keep prompts of earlier requests.
+            self._metrics.cached_tokens.inc(getattr(delta.usage, "cached_tokens", 0))
             self._completion_tokens[delta.index] = delta.usage.completion_tokens
         if delta.timings is not None:
             self._metrics.queue_seconds.observe(delta.timings.queue)

@@ -55,12 +55,15 @@ class Window:
         return max(1, math.ceil(self.reset - time.time()))
 
 
+_UNKNOWN = Window(0, 0, 0.0)
+
+
 @dataclass
 class Admission:
     """What became of a request; ``refusal`` says why it may not go on."""
 
     principal: Principal
-    requests: Window
+    requests: Window = _UNKNOWN
     tokens: Window | None = None
     refusal: ApiError | None = None
 
@@ -76,13 +79,10 @@ class RateLimiter:
 
     async def admit(self, principal: Principal) -> Admission:
         """Count a request that begins; if it is not refused, `finish` must follow."""
-        requests = self._request_limit(principal)
+        admission = Admission(principal)
         tokens = self._token_limit(principal)
-        admission = Admission(
-            principal,
-            await self._window(requests, principal),
-            await self._window(tokens, principal) if tokens is not None else None,
-        )
+        if tokens is not None:
+            admission.tokens = await self._window(tokens, principal)
         concurrency = principal.limits.concurrency or self._settings.concurrency
         if concurrency is not None and self._running[principal.identity] >= concurrency:
             admission.refusal = _refusal(
@@ -90,8 +90,10 @@ class RateLimiter:
             )
         elif admission.tokens is not None and admission.tokens.remaining < 1:
             admission.refusal = _rate_refusal("token_limit", admission.tokens, "个 token", "tokens")
-        else:
+        if admission.refusal is None:
             await self.charge(admission)
+        else:
+            admission.requests = await self._window(self._request_limit(principal), principal)
         if admission.refusal is None:
             self._running[principal.identity] += 1
         return admission

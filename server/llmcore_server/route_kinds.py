@@ -6,7 +6,7 @@ import re
 
 _GENERATING = re.compile(
     r"/api/v1/(?:generate(?:/stream)?|batch/generate)"
-    r"|/v1/(?:engines/[^/]+/)?(?:chat/completions|completions|embeddings|responses|messages)"
+    r"|/v1/(?:engines/.+/)?(?:chat/completions|completions|embeddings|responses|messages)"
 )
 _MANAGEMENT = re.compile(r"/api/v1/models/[^/]+/(?:load|unload)")
 _HEALTH = re.compile(r"(?:/api/v1)?/health(?:/live|/ready)?")

@@ -140,6 +140,7 @@ class BodyDecoder(Generic[_T]):
     """Decodes one kind of request body strictly."""
 
     def __init__(self, body_type: type[_T], unsupported: Mapping[str, tuple[object, ...]]) -> None:
+        self.body_type = body_type
         self._decoder = msgspec.json.Decoder(body_type)
         self._unsupported = unsupported
         self._accounted_for = {field.encode_name for field in msgspec.structs.fields(body_type)} | {

@@ -55,6 +55,9 @@ class FakeStats:
     waiting: int = 0
     kv_blocks_total: int = 128
     kv_blocks_free: int = 100
+    steps: int = 0
+    step_seconds: float = 0.0
+    preemptions: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import falcon.asgi
 import msgspec
 
-from llmcore_server.answers import BatchAnswer, BatchText, ErrorAnswer
+from llmcore_server.answers import BatchAnswer, BatchResult
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import ApiError, Language, Text, error_from_engine, preferred_language
 from llmcore_server.middleware.access_control import charge_requests
@@ -43,17 +43,18 @@ class BatchGenerateResource:
 
     async def _result(
         self, req: falcon.asgi.Request, number: int, body: bytes, language: Language
-    ) -> BatchText | ErrorAnswer:
+    ) -> BatchResult:
         try:
             request, _ignored = self._item_decoder.decode(body)
             if request.stream:
                 details = Text("批量请求不支持流式输出", "a batch does not stream")
                 raise ApiError("UNSUPPORTED_PARAMETER", details, param="stream")
             generation = await self._generations.start(req, request, part=f"-{number}")
-            return BatchText(await whole_text(generation), token_usage(generation))
+            text = await whole_text(generation)
+            return BatchResult(text=text, usage=token_usage(generation))
         except Exception as error:
             refusal = error_from_engine(error)
             if refusal is None:
                 logger.exception("item %d of a batch failed", number)
                 refusal = ApiError("INTERNAL_ERROR")
-            return msgspec.convert(refusal.native_body(language), ErrorAnswer)
+            return msgspec.convert(refusal.native_body(language), BatchResult)

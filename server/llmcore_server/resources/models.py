@@ -7,7 +7,7 @@ import asyncio
 import falcon.asgi
 import msgspec
 
-from llmcore_server.answers import MemoryPlan, ModelDetail, ModelList, ModelSummary, PlannedLoad
+from llmcore_server.answers import LoadAnswer, MemoryPlan, ModelDetail, ModelList, ModelSummary
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import Language, Text, preferred_language
 from llmcore_server.load_planning import LoadOptions, LoadPlan
@@ -79,11 +79,12 @@ class ModelResource:
             error=None if failure is None else (failure.details or Text("", ""))(language),
         )
 
-    def _planned(self, model: KnownModel, plan: LoadPlan, language: Language) -> PlannedLoad:
+    def _planned(self, model: KnownModel, plan: LoadPlan, language: Language) -> LoadAnswer:
         residents = self._registry.residents
         reloaded = model.resident.need if model.resident is not None else 0
         leaving = residents.leaving_for(plan.need.total - reloaded)
-        return PlannedLoad(
+        return LoadAnswer(
+            dry_run=True,
             **msgspec.structs.asdict(self._detail(model, language)),
             source_quantization=plan.file.quantization,
             target_quantization=plan.quantization or plan.file.quantization,
