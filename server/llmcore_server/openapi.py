@@ -129,12 +129,12 @@ def _responses(route: Route, short: str, schema: Any, by_type: Mapping[Any, Any]
     if short in _TEXTS:
         content: dict[str, Any] = {_TEXTS[short]: {"schema": {"type": "string"}}}
     elif short == "/generate/stream":
-        content = {"text/event-stream": {"schema": {"type": "string"}, "x-event-schema": schema}}
+        content = {"text/event-stream": {"x-event-schema": schema}}
     else:
         content = {"application/json": {"schema": schema}}
         if is_generating(route.path) and not short.startswith("/batch"):
             # With "stream": true.
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {}
     responses: dict[str, Any] = {"200": {"description": "OK", "content": content}}
     error = by_type[OpenAIErrorAnswer if is_openai_path(route.path) else answers.ErrorAnswer]
     refusal = {"description": "Refused", "content": {"application/json": {"schema": error}}}
