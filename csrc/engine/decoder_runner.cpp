@@ -94,13 +94,14 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const bool own_memory = backend.memory_bytes > 0;
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
-    return plan_kv({.n_ctx = options.n_ctx,
-                    .n_ctx_train = spec.n_ctx_train,
-                    .max_batch = options.max_batch,
-                    .block_tokens = backend.kv_block_tokens,
-                    .bytes_per_token = kv_bytes_per_token(spec, format),
-                    .available_bytes = std::max<std::int64_t>(0, available),
-                    .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : options.kv_budget_bytes});
+    return plan_kv(
+        {.n_ctx = options.n_ctx,
+         .n_ctx_train = spec.n_ctx_train,
+         .max_batch = options.max_batch,
+         .block_tokens = backend.kv_block_tokens,
+         .bytes_per_token = kv_bytes_per_token(spec, format),
+         .available_bytes = std::max<std::int64_t>(0, available),
+         .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : options.kv_budget_bytes});
 }
 
 struct PlacedModel {

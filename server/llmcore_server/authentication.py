@@ -79,15 +79,20 @@ def check_scope(principal: Principal, path: str) -> None:
 
 
 def anonymous(req: falcon.asgi.Request) -> Principal:
-    """Return the principal of an address; a network of IPv6 counts as one, for its hosts choose addresses."""
-    address = req.remote_addr
+    """Return the principal of an address."""
+    return Principal(address_identity(req.remote_addr))
+
+
+def address_identity(address: str) -> str:
+    """Return whose quota an address counts on; a network of IPv6 is one, for its hosts choose addresses."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return Principal(f"address:{address[:64]}")
-    if parsed.version == 6 and parsed.ipv4_mapped is None:
-        parsed = ipaddress.IPv6Network((int(parsed), 64), strict=False).network_address
-    return Principal(f"address:{parsed}")
+        return f"address:{address[:64]}"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        network = ipaddress.IPv6Network((int(parsed), 64), strict=False)
+        parsed = parsed.ipv4_mapped or network.network_address
+    return f"address:{parsed}"
 
 
 def _credentials(req: falcon.asgi.Request) -> list[str]:

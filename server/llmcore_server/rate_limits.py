@@ -24,6 +24,7 @@ Rate = tuple[int, int]
 """A number, and the seconds it is for."""
 
 _LOG_INTERVAL = 60.0
+_INSTANT = 0.05
 
 
 class LimitStorageError(ValueError):
@@ -141,8 +142,8 @@ class RateLimiter:
         except StorageError as error:
             self._tell(error)
             return Window(limit.amount, limit.amount, now)
-        # A sliding window gives back bit by bit: the first whole request comes one such bit later.
-        reset = max(stats.reset_time, now) + limit.get_expiry() / limit.amount
+        # At the very instant told the window has not moved yet.
+        reset = max(stats.reset_time, now) + _INSTANT
         return Window(limit.amount, max(0, int(stats.remaining)), reset)
 
     def _tell(self, error: Exception) -> None:

@@ -244,7 +244,9 @@ class EngineRegistry:
             engine.close()
             raise
         measured = max(0, self.resident_bytes() - before)
-        resident = ResidentModel(model.name, plan, engine, plan.need.total, measured)
+        # The estimate is of the host's memory; on a device of its own, most of a model is elsewhere.
+        need = plan.need.total if engine.model_info.device == "cpu" else measured
+        resident = ResidentModel(model.name, plan, engine, need, measured)
         self.residents.add(resident)
         model.resident, model.options = resident, options
         self._starting.discard(model.name)

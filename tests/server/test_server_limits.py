@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import httpx
 import pytest
 from fake_engine import FakeEngine, fake_registry
+from fakeredis import TcpFakeServer
 from falcon import testing
 from in_process_client import InProcessClient
 
 from llmcore_server.access_options import allowed_origins
 from llmcore_server.api_keys import KeyLimits, KeyRing, new_key, write_keys
 from llmcore_server.app import create_app
-from llmcore_server.authentication import Authenticator
+from llmcore_server.authentication import Authenticator, address_identity
 from llmcore_server.config import ServerConfig
 from llmcore_server.option_types import byte_size, rate
 from llmcore_server.rate_limits import LimitSettings, LimitStorageError, RateLimiter
@@ -146,6 +148,39 @@ def test_trying_keys_is_limited_too(tmp_path):
     config = ServerConfig(authenticator=Authenticator(KeyRing(path, print)), limits=LimitSettings((2, 60)))
     answers = InProcessClient(FakeEngine(), config).requests(*[ASK] * 3)
     assert [answer.status_code for answer in answers] == [401, 401, 429]
+
+
+@pytest.fixture
+def redis_server():
+    server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"redis://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_processes_that_share_a_counter_share_the_limit(redis_server):
+    clients = [limited(requests=(3, 3600), storage=redis_server) for _ in range(2)]
+    first = [answer.status_code for answer in clients[0].requests(ASK, ASK)]
+    answers = clients[1].requests(ASK, ASK)
+    assert first + [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["0", "0"]
+    assert int(answers[1].headers["retry-after"]) <= 3601
+
+
+@pytest.mark.parametrize(
+    ("address", "identity"),
+    [
+        ("203.0.113.7", "address:203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "address:2001:db8:1:2::"),
+        ("2001:db8:1:2:ffff::", "address:2001:db8:1:2::"),
+        ("::1", "address:::"),
+        ("::ffff:203.0.113.7", "address:203.0.113.7"),
+        ("", "address:"),
+    ],
+)
+def test_whose_quota_an_address_is(address, identity):
+    assert address_identity(address) == identity
 
 
 def test_a_counter_that_cannot_be_reached_stops_nobody(caplog):

@@ -87,6 +87,18 @@ def test_load_waits_and_answers_the_model():
     run(scenario())
 
 
+def test_what_is_not_as_asked_is_told():
+    async def scenario():
+        async with serving(registry_of(Loads(), "a")) as http:
+            answer = await http.post(f"{MODELS}/a/load", json={"prefer_gpu": True, "speed": "high"})
+            assert (
+                answer.headers["x-llmcore-warnings"]
+                == "ignored: speed, prefer_gpu: the model runs on the CPU"
+            )
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("body", [None, b"", b"{}", b'{"quantization": null, "wait": true}'])
 def test_an_absent_body_asks_for_nothing_special(body):
     async def scenario():

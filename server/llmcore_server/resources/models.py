@@ -57,6 +57,8 @@ class ModelResource:
             resp.status = falcon.HTTP_202
         elif model.error is not None and (failure := model.failure()) is not None:
             raise failure
+        if request.prefer_gpu and model.engine is not None and model.engine.model_info.device == "cpu":
+            resp.append_header("x-llmcore-warnings", "prefer_gpu: the model runs on the CPU")
         resp.media = self._detail(model, _language(req))
 
     async def on_post_unload(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
