@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import Storage
@@ -20,6 +21,7 @@ from llmcore_server.errors import ApiError, Text
 
 logger = logging.getLogger(__name__)
 
+Closer = Callable[[], Awaitable[None]]
 Rate = tuple[int, int]
 """A number, and the seconds it is for."""
 
@@ -74,7 +76,8 @@ class RateLimiter:
 
     def __init__(self, settings: LimitSettings) -> None:
         self._settings = settings
-        self._windows = SlidingWindowCounterRateLimiter(_storage(settings.storage))
+        storage, self._closer = _storage(settings.storage)
+        self._windows = SlidingWindowCounterRateLimiter(storage)
         self._running: Counter[str] = Counter()
         self._logged_at = -math.inf
 
@@ -126,6 +129,11 @@ class RateLimiter:
             except StorageError as error:
                 self._tell(error)
 
+    async def close(self) -> None:
+        """Close the connections to the counter; the last thing a limiter does."""
+        if self._closer is not None:
+            await self._closer()
+
     def _request_limit(self, principal: Principal) -> RateLimitItem:
         own = principal.limits.requests_per_minute
         return _item((own, 60) if own is not None else self._settings.requests, "requests")
@@ -158,15 +166,22 @@ def _item(rate: Rate, namespace: str) -> RateLimitItem:
     return RateLimitItemPerSecond(amount, seconds, namespace=f"llmcore-{namespace}")
 
 
-def _storage(uri: str) -> Storage:
-    options: dict[str, str | bool] = {"wrap_exceptions": True}
-    if uri.startswith(("redis", "rediss", "unix")):
-        options["implementation"] = "redispy"
+def _storage(uri: str) -> tuple[Storage, Closer | None]:
+    """The counter at a URI, and what closes its connections."""
+    options: dict[str, Any] = {"wrap_exceptions": True}
+    closer: Closer | None = None
     try:
-        return cast("Storage", storage_from_string(f"async+{uri}", **options))
-    except ConfigurationError as error:
-        hint = "; pip install 'llmcore[redis]'" if "prerequisite" in str(error) else ""
-        raise LimitStorageError(f"'{uri}' cannot count requests: {error}{hint}") from None
+        if uri.startswith(("redis://", "rediss://", "unix://")):
+            from redis.asyncio import ConnectionPool  # noqa: PLC0415 - an extra
+
+            pool = ConnectionPool.from_url(uri)
+            options |= {"implementation": "redispy", "connection_pool": pool}
+            closer = pool.disconnect
+        return cast("Storage", storage_from_string(f"async+{uri}", **options)), closer
+    except ImportError:
+        raise LimitStorageError(f"'{uri}' needs the package redis: pip install 'llmcore[redis]'") from None
+    except (ConfigurationError, ValueError) as error:
+        raise LimitStorageError(f"'{uri}' cannot count requests: {error}") from None
 
 
 def _rate_refusal(reason: str, window: Window, zh: str, en: str) -> ApiError:

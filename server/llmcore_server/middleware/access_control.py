@@ -37,6 +37,9 @@ class AccessControl:
         if not public:
             check_scope(principal, req.path)
 
+    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:  # noqa: ARG002
+        await self._limiter.close()
+
     async def process_response(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, _resource: Any, _succeeded: bool
     ) -> None:
