@@ -125,10 +125,10 @@ def limit_settings(
     return settings
 
 
-def allowed_origins(given: tuple[str, ...], keys_required: bool) -> tuple[str, ...]:
-    """Return the origins whose pages may ask: all where nothing needs a key, none where something does."""
+def allowed_origins(given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the origins whose pages may ask; None where no choice was made. Raises `click.UsageError`."""
     if not given:
-        return () if keys_required else ("*",)
+        return None
     origins = tuple(origin.rstrip("/") for origin in given if origin != "none")
     for origin in origins:
         if origin != "*" and not origin.startswith(("http://", "https://")):

@@ -57,7 +57,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     middleware: list[Any] = [
         RequestIdentity(),
         RejectionCounter(metrics.rejected),
-        *cross_origin(config.cors_origins),
+        *cross_origin(config.cors_origins, config.authenticator.required),
         AccessControl(config.authenticator, RateLimiter(config.limits)),
         EngineLifespan(registry),
     ]

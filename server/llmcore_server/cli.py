@@ -108,7 +108,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
         autoload=models_dir is not None if autoload is None else autoload,
         authenticator=who,
         limits=limits,
-        cors_origins=allowed_origins(origins, who.required),
+        cors_origins=allowed_origins(origins),
     )
     options = EngineOptions(
         device=device, threads=threads, n_ctx=n_ctx, quantization=quantization, max_batch=max_batch

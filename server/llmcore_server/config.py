@@ -30,7 +30,8 @@ class ServerConfig:
     max_prompt_chars: longest prompt under ``/api/v1`` that is handed to a tokenizer, in characters.
     max_head_bytes, head_timeout: bounds of a request's line and headers.
     authenticator, limits: who may ask, and how often.
-    cors_origins: origins whose pages may ask; ``*`` alone stands for all.
+    cors_origins: origins whose pages may ask; ``*`` alone stands for all. None: all where nothing needs a
+        key, no other than the server's own where something does.
     """
 
     max_body_bytes: int = 4 * 1024 * 1024
@@ -51,4 +52,4 @@ class ServerConfig:
     head_timeout: float = 30.0
     authenticator: Authenticator = field(default_factory=Authenticator)
     limits: LimitSettings = field(default_factory=LimitSettings)
-    cors_origins: tuple[str, ...] = ("*",)
+    cors_origins: tuple[str, ...] | None = None

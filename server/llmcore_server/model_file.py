@@ -40,8 +40,10 @@ class ModelFile:
 
 
 def whole_stem(path: Path) -> str:
-    """Return a file's name without its suffix and its number among the parts of a split model."""
-    return _PART.sub("", path.name.removesuffix(".gguf"))
+    """Return a file's name without its suffix and its number among the parts of a split model; bytes that are
+    no UTF-8 are replaced, for names go into JSON."""
+    name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _PART.sub("", name.removesuffix(".gguf"))
 
 
 def is_later_part(path: Path) -> bool:

@@ -61,9 +61,10 @@ class FakeStats:
 
 
 @dataclass(frozen=True)
-class FakeInfo:
+class FakeModelInfo:
+    n_ctx: int = 2048
+    d_model: int = 4
     device: str = "cpu"
-    n_ctx: int = 4096
 
 
 @dataclass
@@ -77,7 +78,7 @@ class FakeEngine:
     fail_after: int = 0
     logprobs_of: Callable[[int], Any] | None = None
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
-    model_info: FakeInfo = field(default_factory=FakeInfo)
+    model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)

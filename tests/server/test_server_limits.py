@@ -252,15 +252,23 @@ def test_a_page_may_ask_whether_it_may_ask_without_a_key(tmp_path):
     assert client.post(GENERATE, BODY, headers={"Origin": "https://page.example"}).status_code == 401
 
 
+def test_by_default_pages_may_ask_a_server_without_keys_alone(tmp_path):
+    path = tmp_path / "keys.json"
+    write_keys(path, [])
+    for authenticator, allowed in ((Authenticator(), "*"), (Authenticator(KeyRing(path, print)), None)):
+        client = InProcessClient(FakeEngine(), ServerConfig(authenticator=authenticator))
+        answer = client.request("OPTIONS", GENERATE, headers=PREFLIGHT)
+        assert answer.headers.get("access-control-allow-origin") == allowed
+
+
 @pytest.mark.parametrize(
-    ("given", "keys", "origins"),
+    ("given", "origins"),
     [
-        ((), False, ("*",)),
-        ((), True, ()),
-        (("none",), False, ()),
-        (("*",), True, ("*",)),
-        (("https://a.example/", "http://b"), True, ("https://a.example", "http://b")),
+        ((), None),
+        (("none",), ()),
+        (("*",), ("*",)),
+        (("https://a.example/", "http://b"), ("https://a.example", "http://b")),
     ],
 )
-def test_origins_by_default(given, keys, origins):
-    assert allowed_origins(given, keys) == origins
+def test_origins_as_given(given, origins):
+    assert allowed_origins(given) == origins

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -100,6 +102,15 @@ def test_a_damaged_header_is_listed_and_told_when_loaded(tmp_path):
     path.write_bytes(b"GGUF" + bytes(100))
     file = model_file(path)
     assert (file.name, file.architecture, file.quantization) == ("broken", None, "Q4_0")
+
+
+def test_names_that_are_no_text_are_listed_all_the_same(tmp_path):
+    os.close(os.open(os.fsencode(tmp_path) + b"/odd-\xff\xfe\n.gguf", os.O_CREAT | os.O_WRONLY))
+    path = next(tmp_path.iterdir())
+    path.write_bytes(b"GGUF" + bytes(100))
+    (file,) = scan_directory(tmp_path)
+    assert file.name.startswith("odd-")
+    msgspec.json.encode(file.name)
 
 
 def test_the_parts_of_a_split_model_count_together(folder, tmp_path):

@@ -79,7 +79,7 @@ def test_load_waits_and_answers_the_model():
             assert answer.json()["status"] == "ready"
             assert answer.json()["progress"] == 1
             assert answer.json()["device"] == "cpu"
-            assert answer.json()["context_length"] == 4096
+            assert answer.json()["context_length"] == 2048
             assert load.plans[0].prefer_gpu is False
             assert (await http.post(GENERATE, json={"prompt": "x", "model": "b"})).status_code == 200
             assert (await http.post(GENERATE, json={"prompt": "x", "model": "a"})).status_code == 503

@@ -17,11 +17,14 @@ _EXPOSED = (
 )
 
 
-def cross_origin(origins: tuple[str, ...]) -> list[Any]:
+def cross_origin(origins: tuple[str, ...] | None, keys_required: bool) -> list[Any]:
     """Return the middleware for these origins; ``*`` alone stands for all, none at all for same-origin only.
+    Without a choice: all where nothing needs a key, none where something does.
 
     Credentials that browsers keep are never allowed: a page that has a key sends it itself.
     """
+    if origins is None:
+        origins = () if keys_required else ("*",)
     if not origins:
         return []
     return [falcon.CORSMiddleware("*" if origins == ("*",) else origins, expose_headers=_EXPOSED)]
