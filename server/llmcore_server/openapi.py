@@ -16,6 +16,7 @@ from llmcore_server.route_kinds import is_generating, is_health
 from llmcore_server.schemas import BodyDecoder, GenerateRequest
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+_ANTHROPIC = re.compile(r"/v1/messages(?:/|$)")
 _REFERENCE = "#/components/schemas/{name}"
 
 # What the routes of the specification answer, by method and path; the same with and without /api/v1.
@@ -50,12 +51,33 @@ class OpenAIErrorAnswer(Struct, frozen=True):
     error: OpenAIErrorDetail
 
 
+class AnthropicErrorDetail(Struct, frozen=True):
+    """Anthropic's description of a refusal."""
+
+    type: str
+    message: str
+
+
+class AnthropicErrorAnswer(Struct, frozen=True):
+    """Every refusal of Anthropic's routes, which lie among OpenAI's."""
+
+    type: str
+    error: AnthropicErrorDetail
+
+
+_ERRORS: Mapping[str, type[Struct]] = {
+    "native": answers.ErrorAnswer,
+    "openai": OpenAIErrorAnswer,
+    "anthropic": AnthropicErrorAnswer,
+}
+
+
 def openapi_document(routes: Iterable[Route], version: str, keys_required: bool) -> dict[str, Any]:
     """Return the document of these routes. A request body's schema is that of the decoder that the resource
     checks it with: ``_decoder``, or ``_<suffix>_decoder`` or ``_<suffix>`` of a route with a suffix."""
     listed = list(routes)
     bodies = {route: body for route in listed if (body := _body_type(route)) is not None}
-    types = [answers.ErrorAnswer, OpenAIErrorAnswer, GenerateRequest, *bodies.values()]
+    types = [*_ERRORS.values(), GenerateRequest, *bodies.values()]
     types += [answer for _, answer in _ANSWERS.values()]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     by_type = dict(zip(types, schemas, strict=True))
@@ -136,7 +158,7 @@ def _responses(route: Route, short: str, schema: Any, by_type: Mapping[Any, Any]
             # With "stream": true.
             content["text/event-stream"] = {}
     responses: dict[str, Any] = {"200": {"description": "OK", "content": content}}
-    error = by_type[OpenAIErrorAnswer if is_openai_path(route.path) else answers.ErrorAnswer]
+    error = by_type[_ERRORS[_error_shape(route.path)]]
     refusal = {"description": "Refused", "content": {"application/json": {"schema": error}}}
     for status in sorted({kind.status for kind in CATALOGUE.values()}):
         responses[str(status)] = refusal
@@ -144,6 +166,12 @@ def _responses(route: Route, short: str, schema: Any, by_type: Mapping[Any, Any]
     if extra is not None:
         responses[str(extra)] = {"description": "Not yet", "content": content}
     return responses
+
+
+def _error_shape(path: str) -> str:
+    if _ANTHROPIC.match(path):
+        return "anthropic"
+    return "openai" if is_openai_path(path) else "native"
 
 
 def _tag(path: str) -> str:
