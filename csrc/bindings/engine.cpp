@@ -92,7 +92,7 @@ private:
 
 std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
                                std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
-                               std::int64_t max_queue,
+                               std::int64_t max_queue, std::int64_t kv_budget,
                                const std::map<std::string, std::string>& tensor_formats,
                                const py::object& guide) {
     std::unique_ptr<TokenGuide> guided;
@@ -111,6 +111,7 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                                       .n_ctx = n_ctx,
                                                       .kv_cache_type = kv_cache_type,
                                                       .max_batch = max_batch,
+                                                      .kv_budget_bytes = kv_budget,
                                                       .tensor_formats = std::move(formats)});
     const EngineConfig config{.max_batch = max_batch, .max_queue = max_queue};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
@@ -291,7 +292,7 @@ void bind_engine(py::module_& m) {
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
              py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
-             py::arg("tensor_formats") = std::map<std::string, std::string>(), py::arg("guide") = py::none())
+             py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(), py::arg("guide") = py::none())
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,

@@ -47,8 +47,10 @@ class AsyncEngine:
         lora: Sequence[str] = (),
         quantization: str | None = None,
         max_queue: int | None = None,
+        kv_budget: int | None = None,
     ) -> None:
-        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError."""
+        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError.
+        kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available."""
         self._model = load_model(
             model,
             device=device,
@@ -59,6 +61,7 @@ class AsyncEngine:
             lora=lora,
             quantization=quantization,
             max_queue=max_queue,
+            kv_budget=kv_budget,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}

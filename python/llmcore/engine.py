@@ -91,10 +91,12 @@ def load_model(
     lora: Sequence[str],
     quantization: str | None = None,
     max_queue: int | None = None,
+    kv_budget: int | None = None,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
     quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
+    kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -108,11 +110,15 @@ def load_model(
     ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
+    if kv_budget is not None and not 1 <= kv_budget < 1 << 62:
+        raise InvalidArgumentError(f"[engine] kv_budget; got {kv_budget}; expected bytes, 1 or more, or None")
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given = {name: value for name, value in chosen.items() if value is not None}
     guide = GrammarGuide(tokenizer.tokenizer)
+    if kv_budget is not None:
+        given["kv_budget"] = kv_budget
     core = _core.Engine(
         path,
         device=device,

@@ -12,22 +12,34 @@ import msgspec
 
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
+from llmcore_server.documented_app import DocumentedApp
 from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
 from llmcore_server.metrics import Metrics
+from llmcore_server.middleware.access_control import AccessControl
+from llmcore_server.middleware.cross_origin import cross_origin
 from llmcore_server.middleware.engine_lifespan import EngineLifespan
+from llmcore_server.middleware.rejections import RejectionCounter, note_refusal
 from llmcore_server.middleware.request_identity import RequestIdentity
+from llmcore_server.native_generation import NativeGenerations
 from llmcore_server.openai_routes import add_openai_routes
+from llmcore_server.rate_limits import RateLimiter
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.resources.batch import BatchGenerateResource
+from llmcore_server.resources.documentation import DocsResource, OpenApiResource
 from llmcore_server.resources.generate import GenerateResource
 from llmcore_server.resources.health import HealthResource
 from llmcore_server.resources.metrics import MetricsResource
-from llmcore_server.resources.models import ModelsResource
+from llmcore_server.resources.models import ModelResource, ModelsResource
 from llmcore_server.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 # Asked by machines that watch the server: not counted among its active connections.
-_MONITORING = frozenset({"/health", "/api/v1/health", "/metrics", "/api/v1/metrics"})
+_MONITORING = frozenset(
+    prefix + path
+    for prefix in ("", "/api/v1")
+    for path in ("/health", "/health/live", "/health/ready", "/metrics")
+)
 
 _FALCON_CODES = {
     400: "INVALID_REQUEST",
@@ -42,28 +54,46 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     """Return the ASGI application that serves the registry's models; loading starts with its lifespan."""
     config = config or ServerConfig()
     metrics = Metrics(VERSION, registry)
-    middleware: list[Any] = [RequestIdentity(), EngineLifespan(registry)]
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
+    middleware: list[Any] = [
+        RequestIdentity(),
+        RejectionCounter(metrics.rejected),
+        *cross_origin(config.cors_origins, config.authenticator.required),
+        AccessControl(config.authenticator, RateLimiter(config.limits)),
+        EngineLifespan(registry),
+    ]
+    app = DocumentedApp(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
 
     # Strict JSON: what is not a number becomes null.
     json_handler = falcon.media.JSONHandler(dumps=msgspec.json.encode, loads=msgspec.json.decode)
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = json_handler
 
-    health = HealthResource(registry, metrics)
+    health = HealthResource(registry, metrics, config.memory_limit)
     app.add_route("/health", health)
     app.add_route("/api/v1/health", health)
+    for condition in ("live", "ready"):
+        app.add_route(f"/health/{condition}", health, suffix=condition)
+        app.add_route(f"/api/v1/health/{condition}", health, suffix=condition)
 
     scrape = MetricsResource(metrics)
     app.add_route("/metrics", scrape)
     app.add_route("/api/v1/metrics", scrape)
 
-    generate = GenerateResource(registry, metrics, config)
+    generations = NativeGenerations(registry, metrics, config)
+    generate = GenerateResource(generations, config)
     app.add_route("/api/v1/generate", generate)
     app.add_route("/api/v1/generate/stream", generate, suffix="stream")
+    app.add_route("/api/v1/batch/generate", BatchGenerateResource(generations, config))
     app.add_route("/api/v1/models", ModelsResource(registry))
+    model = ModelResource(registry, config)
+    app.add_route("/api/v1/models/{name}", model)
+    app.add_route("/api/v1/models/{name}/load", model, suffix="load")
+    app.add_route("/api/v1/models/{name}/unload", model, suffix="unload")
 
     add_openai_routes(app, registry, metrics, config)
+
+    app.add_route("/openapi.json", OpenApiResource(app, VERSION, config.authenticator.required))
+    app.add_route("/docs", DocsResource())
 
     app.add_error_handler(ApiError, _answer_api_error)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)
@@ -74,6 +104,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
 async def _answer_api_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ApiError, _params: dict[str, Any]
 ) -> None:
+    note_refusal(req, error)
     resp.status = error.status
     resp.stream = None
     resp.media = error.body(req.path, preferred_language(req.get_header("Accept-Language")))

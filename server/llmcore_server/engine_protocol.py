@@ -118,15 +118,6 @@ class Embedding(Protocol):
     def prompt_tokens(self) -> int: ...
 
 
-class ModelInfo(Protocol):
-    """What was loaded; ``n_ctx`` is in tokens."""
-
-    @property
-    def n_ctx(self) -> int: ...
-    @property
-    def d_model(self) -> int: ...
-
-
 class EngineStats(Protocol):
     """An engine's state after its last step; ``running`` counts sequences, ``waiting`` requests."""
 
@@ -138,16 +129,33 @@ class EngineStats(Protocol):
     def kv_blocks_total(self) -> int: ...
     @property
     def kv_blocks_free(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def step_seconds(self) -> float: ...
+    @property
+    def preemptions(self) -> int: ...
+
+
+class ModelInfo(Protocol):
+    """What was loaded: where it runs, and the tokens that fit one sequence."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
 
 
 class Engine(Protocol):
     """One loaded model that generates for many requests at once."""
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def model_info(self) -> ModelInfo: ...
 
     @property
-    def model_info(self) -> ModelInfo: ...
+    def tokenizer(self) -> Tokenizer: ...
 
     def generate(
         self,

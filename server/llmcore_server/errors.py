@@ -38,6 +38,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         None,
     ),
+    "MALFORMED_HTTP": Kind(
+        400,
+        Text("不是有效的 HTTP 请求", "This is not a valid HTTP request"),
+        Text("请使用 HTTP/1.1 客户端", "Use a client of HTTP/1.1"),
+        "invalid_request_error",
+        None,
+    ),
     "INVALID_JSON": Kind(
         400,
         Text("请求体不是有效的 JSON", "The request body is not valid JSON"),
@@ -65,6 +72,20 @@ CATALOGUE: Mapping[str, Kind] = {
         Text("请缩短输入", "Shorten the input"),
         "invalid_request_error",
         "context_length_exceeded",
+    ),
+    "AUTHENTICATION_FAILED": Kind(
+        401,
+        Text("认证失败", "Authentication failed"),
+        Text("请提供有效的 API Key 或 JWT", "Give a valid API key or JWT"),
+        "invalid_request_error",
+        "invalid_api_key",
+    ),
+    "PERMISSION_DENIED": Kind(
+        403,
+        Text("没有权限", "Permission denied"),
+        Text("该密钥没有此接口的权限", "The key is not allowed to use this endpoint"),
+        "permission_error",
+        "insufficient_permissions",
     ),
     "NOT_FOUND": Kind(
         404,
@@ -108,6 +129,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         "unsupported_media_type",
     ),
+    "HEADERS_TOO_LARGE": Kind(
+        431,
+        Text("请求头过大", "The request's headers are too large"),
+        Text("请缩短请求地址和请求头", "Shorten the request's URL and headers"),
+        "invalid_request_error",
+        "headers_too_large",
+    ),
     "TOO_MANY_REQUESTS": Kind(
         429,
         Text("请求过于频繁", "Too many requests"),
@@ -136,6 +164,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "server_error",
         "model_load_failed",
     ),
+    "INSUFFICIENT_MEMORY": Kind(
+        503,
+        Text("内存不足，无法加载模型", "There is not enough memory for the model"),
+        Text("请卸载其他模型或选用更小的量化", "Unload another model, or choose a smaller quantization"),
+        "server_error",
+        "insufficient_memory",
+    ),
     "SERVICE_UNAVAILABLE": Kind(
         503,
         Text("服务不可用", "Service unavailable"),
@@ -162,13 +197,14 @@ class ApiError(Exception):
     """A refusal the client is told about; ``code`` is a key of the catalogue.
 
     ``param`` names the offending parameter as a path such as ``messages[0].role``;
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds; ``reason`` is what the metrics count it under, its code if None.
     """
 
     code: str
     details: Text | None = None
     param: str | None = None
     retry_after: int | None = None
+    reason: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -245,7 +281,7 @@ def error_from_engine(error: Exception) -> ApiError | None:
     if isinstance(error, core.ContextLengthError):
         return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
     if isinstance(error, core.QueueFullError):
-        return ApiError("TOO_MANY_REQUESTS", retry_after=1)
+        return ApiError("TOO_MANY_REQUESTS", retry_after=1, reason="queue_full")
     if isinstance(error, core.GrammarError):
         return ApiError("INVALID_SCHEMA", Text(said, said))
     if isinstance(error, core.InvalidArgumentError):

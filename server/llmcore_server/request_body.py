@@ -21,9 +21,17 @@ _DISCARDED_MULTIPLE = 8
 
 
 async def read_request(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, decoder: BodyDecoder[_T], config: ServerConfig
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    decoder: BodyDecoder[_T],
+    config: ServerConfig,
+    *,
+    default: _T | None = None,
 ) -> _T:
-    """Return the decoded body; names of fields that were ignored go into ``X-LLMCore-Warnings``."""
+    """Return the decoded body; names of fields that were ignored go into ``X-LLMCore-Warnings``.
+
+    default: what no body at all means, where that is allowed.
+    """
     media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         # Also what keeps web pages of other origins from posting without the browser asking first.
@@ -32,6 +40,8 @@ async def read_request(
         body = await asyncio.wait_for(_read(req, config.max_body_bytes), config.body_timeout)
     except asyncio.TimeoutError:
         raise ApiError("REQUEST_TIMEOUT") from None
+    if not body and default is not None:
+        return default
     request, ignored = decoder.decode(body)
     warn_ignored(resp, ignored)
     return request

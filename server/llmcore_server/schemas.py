@@ -64,6 +64,25 @@ class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
     raw: bool | None = None
 
 
+class BatchRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/batch/generate``; each item is checked by itself, as a `GenerateRequest`."""
+
+    requests: Annotated[list[msgspec.Raw], Meta(min_length=1)]
+
+
+class LoadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/load``; may be absent."""
+
+    quantization: Annotated[str, Meta(max_length=32)] | None = None
+    prefer_gpu: bool | None = None
+    dry_run: bool | None = None
+    wait: bool | None = None
+
+
+class UnloadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/unload``; may be absent."""
+
+
 class StreamOptions(Struct, frozen=True, kw_only=True):
     """What a stream carries besides its text."""
 
@@ -92,6 +111,7 @@ class BodyDecoder(Generic[_T]):
     """Decodes one kind of request body strictly."""
 
     def __init__(self, body_type: type[_T], unsupported: Mapping[str, tuple[object, ...]]) -> None:
+        self.body_type = body_type
         self._decoder = msgspec.json.Decoder(body_type)
         self._unsupported = unsupported
         self._accounted_for = {field.encode_name for field in msgspec.structs.fields(body_type)} | {

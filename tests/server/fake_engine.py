@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llmcore_server.registry import EngineRegistry, ModelFile
+from llmcore_server.model_file import ModelFile
+from llmcore_server.registry import EngineRegistry
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,6 @@ class FakeTokenizer:
 
 
 @dataclass(frozen=True)
-class FakeModelInfo:
-    n_ctx: int = 2048
-    d_model: int = 4
-
-
-@dataclass(frozen=True)
 class FakeEmbedding:
     vector: Any
     prompt_tokens: int
@@ -127,6 +122,16 @@ class FakeStats:
     waiting: int = 0
     kv_blocks_total: int = 128
     kv_blocks_free: int = 100
+    steps: int = 0
+    step_seconds: float = 0.0
+    preemptions: int = 0
+
+
+@dataclass(frozen=True)
+class FakeModelInfo:
+    n_ctx: int = 2048
+    d_model: int = 4
+    device: str = "cpu"
 
 
 @dataclass
@@ -140,13 +145,13 @@ class FakeEngine:
     fail_after: int = 0
     logprobs_of: Callable[[int], Any] | None = None
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
+    model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     finished: int = 0
     cached_tokens: int = 0
     closed: bool = False
-    model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
 
     async def embed(
         self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True

@@ -11,8 +11,8 @@ from pathlib import Path
 from fake_engine import FakeEngine, FakeStats
 
 from llmcore_server.config import ServerConfig
+from llmcore_server.model_file import ModelFile
 from llmcore_server.process import EngineOptions, listen, run_server
-from llmcore_server.registry import ModelFile
 
 
 class CountingEngine(FakeEngine):
@@ -33,6 +33,9 @@ class FakeOptions(EngineOptions):
             raise ValueError(f"{file.name} is damaged")
         return self.engine
 
+    async def warm_up(self, engine: FakeEngine) -> None:
+        """Not a step: tests count those, and some take a minute."""
+
 
 def main() -> int:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
@@ -42,7 +45,10 @@ def main() -> int:
         first_pause=float(given.get("first_pause", "0")),
     )
     options = FakeOptions("cpu", None, None, None, None, engine, float(given.get("load_seconds", "0")))
-    config = ServerConfig(drain_timeout=float(given.get("drain_timeout", "30")))
+    config = ServerConfig(
+        drain_timeout=float(given.get("drain_timeout", "30")),
+        head_timeout=float(given.get("head_timeout", "30")),
+    )
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
         model.write_bytes(b"GGUF")
