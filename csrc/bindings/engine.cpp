@@ -292,7 +292,8 @@ void bind_engine(py::module_& m) {
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
              py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
-             py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(), py::arg("guide") = py::none())
+             py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
+             py::arg("guide") = py::none())
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
