@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from llmcore.errors import InvalidArgumentError
 from llmcore_server.model_file import ModelFile
 from llmcore_server.registry import EngineRegistry
 
@@ -96,6 +98,8 @@ class FakeTokenizer:
         return [*map(ord, f"{before}|{behind}|")] if self.infill else None
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        if any(token > sys.maxunicode for token in ids):
+            raise InvalidArgumentError("[tokenizer] no such token")
         return "".join(chr(token) for token in ids if token != 2 or not skip_special)
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -146,6 +146,8 @@ def test_tokenizer_routes(embedded, model):
     ids = embedded.post("/tokenize", {"content": "你好 llmcore"}).json()["tokens"]
     assert ids == model.tokenize("你好 llmcore", add_special=False)
     assert embedded.post("/detokenize", {"tokens": ids}).json()["content"] == "你好 llmcore"
+    outside = embedded.post("/v1/detokenize", {"tokens": [2**31 - 1]})
+    assert outside.status_code == 400
     rendered = embedded.post("/apply-template", {"messages": ASKED}).json()["prompt"]
     assert QUESTION in rendered
     assert rendered != QUESTION

@@ -85,6 +85,7 @@ def test_templates_without_tools_are_told_of_them():
         ("/tokenize", {"content": "a", "prompt": "b"}),
         ("/detokenize", {"tokens": ["a"]}),
         ("/detokenize", {"tokens": [-1]}),
+        ("/detokenize", {"tokens": [2**31 - 1]}),
         ("/apply-template", {"messages": []}),
         ("/apply-template", {"messages": [{"role": "user"}]}),
         (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # Unloading is left to tests of its own: what nobody loads again answers 503, as it should.
-ROUTES = r"^/(api/v1/(?!models/[^/]+/unload)|health|metrics|docs|openapi)"
+ROUTES = r"^/(api/v1/(?!models/[^/]+/unload)|v1/|(de)?tokenize|apply-template|health|metrics|docs|openapi)"
 
 
 def test_no_request_fails_and_every_answer_is_as_documented(serve_fake, tmp_path):
