@@ -16,7 +16,7 @@ _BETWEEN = "], \t\r\n"
 
 
 def with_short_ids(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return messages whose calls have ids of nine letters and digits: these models' templates take no other."""
+    """Return messages whose calls have ids of nine letters and digits: their templates take no other."""
     renamed = []
     for message in messages:
         changed = dict(message)
