@@ -134,6 +134,7 @@ def test_messages_that_cannot_be_served_are_named(client, message, param):
         ("response_format.type", {"type": "grammar"}),
         ("response_format.json_schema", {"type": "json_schema"}),
         ("modalities", ["text", "audio"]),
+        ("guided_json", {"type": "object"}),
         ("top_logprobs", 3),
         ("n", 1000),
     ],

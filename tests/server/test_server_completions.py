@@ -79,6 +79,8 @@ def test_choices_are_prompt_major(client, engine):
         ({"suffix": "end", "echo": True}, "suffix"),
         ({"suffix": "end", "prompt": [1]}, "suffix"),
         ({"logprobs": 21}, "logprobs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"grammar": "root ::= [a]"}, "grammar"),
         ({"logprobs": True}, "logprobs"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from fake_engine import FakeEngine, FakeTokenizer
@@ -184,6 +185,25 @@ def test_control_tokens_structure_an_answer_though_no_text_has_them(stream):
         deltas = [choice["message"] for choice in answer.json()["choices"]]
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "hm"
     assert "".join(delta.get("content", "") for delta in deltas) == "yes sir"
+
+
+def test_mistrals_templates_get_ids_they_take():
+    client = client_saying("ok", "[TOOL_CALLS]")
+    calls = [
+        {"id": call_id, "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+        for call_id in ("call_0123456789abcdef", "abcDEF123")
+    ]
+    messages = [
+        *HELLO,
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": calls[0]["id"], "content": "noon"},
+    ]
+    assert client.post(CHAT, {"messages": messages, "tools": TOOLS}).status_code == 200
+    asked, answered = json.loads("".join(map(chr, client.engine.prompts[0])))[1:]
+    first, second = (call["id"] for call in asked["tool_calls"])
+    assert re.fullmatch("[a-zA-Z0-9]{9}", first)
+    assert second == "abcDEF123"
+    assert answered["tool_call_id"] == first
 
 
 def test_allowed_tools():

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Words, overlap
 from llmcore_server.assistant.json_scan import CallObject, JsonValue
 
 MARK, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
 CALL_ID = "[CALL_ID]"
+_ID_LENGTH = 9
 _BETWEEN = "], \t\r\n"
+
+
+def with_short_ids(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages whose calls have ids of nine letters and digits: their templates take no other."""
+    renamed = []
+    for message in messages:
+        changed = dict(message)
+        if calls := message.get("tool_calls"):
+            changed["tool_calls"] = [{**call, "id": _short(call["id"])} for call in calls]
+        if call_id := message.get("tool_call_id"):
+            changed["tool_call_id"] = _short(call_id)
+        renamed.append(changed)
+    return renamed
+
+
+def _short(call_id: str) -> str:
+    if len(call_id) == _ID_LENGTH and call_id.isascii() and call_id.isalnum():
+        return call_id
+    return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_LENGTH]
 
 
 class MistralCalls:

@@ -14,6 +14,7 @@ from llmcore_server.assistant.described_tools import describe_tools
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Plain, Thought
 from llmcore_server.assistant.family import Family, family_of
 from llmcore_server.assistant.json_calls import JsonCalls
+from llmcore_server.assistant.mistral_calls import with_short_ids
 from llmcore_server.assistant.tagged_calls import TaggedCalls
 from llmcore_server.engine_protocol import Delta, MarkedText, Tokenizer
 
@@ -92,7 +93,10 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     elif form is not None and tools:
         form = form_or_call(form, tools, tagged=family.calls == "tagged")
     thinks = {} if form is None else {"enable_thinking": False}
-    prompt = _prompt(tokenizer, conversation.messages, tools, {**thinks, **conversation.variables})
+    messages = conversation.messages
+    if family.calls == "mistral":
+        messages = with_short_ids(messages)
+    prompt = _prompt(tokenizer, messages, tools, {**thinks, **conversation.variables})
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
     begins_inside = tail.endswith(think.OPEN)
     if form is not None:

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from llmcore_server.errors import ApiError, Text
 
+# Names by which other servers take what the text must look like; an answer without it would be wrong.
+OTHER_FORMS: dict[str, tuple[object, ...]] = dict.fromkeys(
+    (
+        *("grammar", "json_schema", "structured_outputs"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+    ),
+    (),
+)
+
 
 def check_choices(n: int | None, most: int) -> None:
     """Raise `ApiError` for more choices than the server makes."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from llmcore_server.bodies.choices import check_choices, invalid
+from llmcore_server.bodies.choices import OTHER_FORMS, check_choices, invalid
 from llmcore_server.schemas import LONGEST, Count, SamplingFields, StreamOptions
 
 _MOST_TOKEN_ID = 2**31 - 1
@@ -47,6 +47,15 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True):
                 f"最多 {most} 个补全",
                 f"and 'n' ask for {prompts * each} completions; at most {most}",
             )
+
+
+# Parameters that would change the answer and are not served, with the values that ask for nothing.
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    **OTHER_FORMS,
+    "response_format": ({"type": "text"},),
+    "tools": ([],),
+    "functions": ([],),
+}
 
 
 def prompt_list(prompt: str | list[Any], most: int, param: str = "prompt") -> list[str | list[int]]:

@@ -14,6 +14,7 @@ from llmcore_server.assistant.chat_input import chat_conversation
 from llmcore_server.assistant.conversation import loose_tools
 from llmcore_server.assistant.events import Event, Words
 from llmcore_server.bodies.chat import ChatCompletionRequest
+from llmcore_server.bodies.choices import OTHER_FORMS
 from llmcore_server.chat_output import chat_delta, chat_message
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
@@ -27,6 +28,7 @@ from llmcore_server.schemas import BodyDecoder
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    **OTHER_FORMS,
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),

@@ -12,7 +12,7 @@ import falcon.asgi
 
 from llmcore_server import sse
 from llmcore_server.bodies.choices import invalid
-from llmcore_server.bodies.completion import CompletionRequest, prompt_list
+from llmcore_server.bodies.completion import UNSUPPORTED, CompletionRequest, prompt_list
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Delta, Engine
@@ -102,7 +102,7 @@ class CompletionsResource:
         self._metrics = metrics
         self._config = config
         self._fingerprint = fingerprint
-        self._decoder = BodyDecoder(CompletionRequest, {})
+        self._decoder = BodyDecoder(CompletionRequest, UNSUPPORTED)
 
     async def on_post(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, engine: str | None = None
