@@ -188,6 +188,9 @@ class ApiError(Exception):
     retry_after: int | None = None
     reason: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.kind.message('en')}: {(self.details or self.kind.details)('en')}"
+
     @property
     def kind(self) -> Kind:
         return CATALOGUE[self.code]
@@ -204,10 +207,9 @@ class ApiError(Exception):
 
     def openai_body(self) -> dict[str, object]:
         """Return OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``, in English."""
-        details = self.details or self.kind.details
         return {
             "error": {
-                "message": f"{self.kind.message('en')}: {details('en')}",
+                "message": str(self),
                 "type": self.kind.openai_type,
                 "param": self.param,
                 "code": self.kind.openai_code,

@@ -124,6 +124,8 @@ def test_https(stories_model, certificate):
         (["--rate-limit", "many"], "not a rate"),
         (["--limit-storage", "nowhere://"], "cannot count"),
         (["--cors-origin", "example.org"], "is not *"),
+        (["--memory-limit", "1MB"], "There is not enough memory for the model"),
+        (["--quantization", "q9_9"], "unknown quantization"),
     ],
 )
 def test_settings_that_cannot_be_are_told_in_one_message(certificate, arguments, said):

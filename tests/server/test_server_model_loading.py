@@ -185,6 +185,7 @@ def test_the_least_recently_used_leaves_and_a_busy_one_never():
             refused = await http.post(GENERATE, json={"prompt": "x", "model": "b"})
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "INSUFFICIENT_MEMORY"
+            assert refused.headers["retry-after"] == "5"
             for answer in await asyncio.gather(*busy):
                 assert answer.json()["text"] == "long" * 20
             # What was refused for want of memory is tried again by the next request.
@@ -203,6 +204,7 @@ def test_a_model_beyond_the_limit_is_refused_and_nothing_leaves_for_it():
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "INSUFFICIENT_MEMORY"
             assert "3GB" in answer.json()["error"]["details"]
+            assert "retry-after" not in answer.headers
             assert (await http.get(f"{MODELS}/a")).json()["loaded"] is True
             assert (await http.get(f"{MODELS}/b")).json()["status"] == "failed"
 
