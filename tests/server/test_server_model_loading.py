@@ -128,6 +128,29 @@ def test_two_loads_of_one_model_are_one_and_wait_false_answers_at_once():
     run(scenario())
 
 
+def test_loads_that_wait_are_bounded():
+    may_finish = threading.Event()
+
+    def load(_plan):
+        may_finish.wait(10)
+        return FakeEngine()
+
+    async def scenario():
+        async with serving(registry_of(load, "a")) as http:
+            answers = [
+                await http.post(f"{MODELS}/a/load", json={"wait": False, "quantization": name})
+                for name in ["Q4_0", "Q8_0"] * 33
+            ]
+            may_finish.set()
+            # The last one joins a load that waits.
+            assert [answer.status_code for answer in answers] == [202] * 64 + [429, 202]
+            assert answers[64].headers["retry-after"] == "5"
+            joined = await http.post(f"{MODELS}/a/load", json={"quantization": "Q8_0"})
+            assert joined.json()["quantization"] == "Q8_0"
+
+    run(scenario())
+
+
 def test_progress_is_the_share_of_the_weights_in_memory():
     resident = [0]
     halfway, may_finish = threading.Event(), threading.Event()
