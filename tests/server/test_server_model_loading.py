@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fake_engine import FakeEngine, fake_registry
 from falcon import testing
+from served_process import events
 
 from llmcore_server.app import create_app
 from llmcore_server.config import ServerConfig
@@ -234,17 +235,23 @@ def test_a_model_beyond_the_limit_is_refused_and_nothing_leaves_for_it():
     run(scenario())
 
 
-def test_unload_waits_for_requests_and_then_frees():
+@pytest.mark.parametrize("path", [GENERATE, f"{GENERATE}/stream", "/v1/chat/completions"])
+def test_unload_waits_for_requests_and_then_frees(path):
     async def scenario():
         load = Loads(text="word" * 20, pause=0.02)
         async with serving(registry_of(load, "a")) as http:
             await http.post(f"{MODELS}/a/load")
-            request = asyncio.create_task(http.post(GENERATE, json={"prompt": "x"}))
+            body = {"prompt": "x", "messages": [{"role": "user", "content": "x"}]}
+            request = asyncio.create_task(http.post(path, json=body))
             await asyncio.sleep(0.2)
             answer = await http.post(f"{MODELS}/a/unload")
             assert answer.json()["status"] == "unloaded"
             assert request.done() or (await asyncio.wait({request}, timeout=0.5))[0]
-            assert request.result().json()["text"] == "word" * 20
+            answer = request.result()
+            text = (
+                "".join(event["token"] for event in events(answer.text)) if "stream" in path else answer.text
+            )
+            assert "word" * 20 in text
             assert load.engines[0].closed
             assert (await http.post(GENERATE, json={"prompt": "x"})).json()["error"][
                 "code"
