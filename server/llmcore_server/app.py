@@ -20,16 +20,10 @@ from llmcore_server.middleware.cross_origin import cross_origin
 from llmcore_server.middleware.engine_lifespan import EngineLifespan
 from llmcore_server.middleware.rejections import RejectionCounter, note_refusal
 from llmcore_server.middleware.request_identity import RequestIdentity
-from llmcore_server.native_generation import NativeGenerations
+from llmcore_server.native_routes import add_native_routes
 from llmcore_server.openai_routes import add_openai_routes
 from llmcore_server.rate_limits import RateLimiter
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.resources.batch import BatchGenerateResource
-from llmcore_server.resources.documentation import DocsResource, OpenApiResource
-from llmcore_server.resources.generate import GenerateResource
-from llmcore_server.resources.health import HealthResource
-from llmcore_server.resources.metrics import MetricsResource
-from llmcore_server.resources.models import ModelResource, ModelsResource
 from llmcore_server.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -68,32 +62,8 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     json_handler = falcon.media.JSONHandler(dumps=msgspec.json.encode, loads=msgspec.json.decode)
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = json_handler
 
-    health = HealthResource(registry, metrics, config.memory_limit)
-    app.add_route("/health", health)
-    app.add_route("/api/v1/health", health)
-    for condition in ("live", "ready"):
-        app.add_route(f"/health/{condition}", health, suffix=condition)
-        app.add_route(f"/api/v1/health/{condition}", health, suffix=condition)
-
-    scrape = MetricsResource(metrics)
-    app.add_route("/metrics", scrape)
-    app.add_route("/api/v1/metrics", scrape)
-
-    generations = NativeGenerations(registry, metrics, config)
-    generate = GenerateResource(generations, config)
-    app.add_route("/api/v1/generate", generate)
-    app.add_route("/api/v1/generate/stream", generate, suffix="stream")
-    app.add_route("/api/v1/batch/generate", BatchGenerateResource(generations, config))
-    app.add_route("/api/v1/models", ModelsResource(registry))
-    model = ModelResource(registry, config)
-    app.add_route("/api/v1/models/{name}", model)
-    app.add_route("/api/v1/models/{name}/load", model, suffix="load")
-    app.add_route("/api/v1/models/{name}/unload", model, suffix="unload")
-
+    add_native_routes(app, registry, metrics, config)
     add_openai_routes(app, registry, metrics, config)
-
-    app.add_route("/openapi.json", OpenApiResource(app, VERSION, config.authenticator.required))
-    app.add_route("/docs", DocsResource())
 
     app.add_error_handler(ApiError, _answer_api_error)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)

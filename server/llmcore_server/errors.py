@@ -206,6 +206,9 @@ class ApiError(Exception):
     retry_after: int | None = None
     reason: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.kind.message('en')}: {(self.details or self.kind.details)('en')}"
+
     @property
     def kind(self) -> Kind:
         return CATALOGUE[self.code]
@@ -222,10 +225,9 @@ class ApiError(Exception):
 
     def openai_body(self) -> dict[str, object]:
         """Return OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``, in English."""
-        details = self.details or self.kind.details
         return {
             "error": {
-                "message": f"{self.kind.message('en')}: {details('en')}",
+                "message": str(self),
                 "type": self.kind.openai_type,
                 "param": self.param,
                 "code": self.kind.openai_code,
@@ -234,12 +236,10 @@ class ApiError(Exception):
 
     def anthropic_body(self) -> dict[str, object]:
         """Return Anthropic's shape: ``{"type": "error", "error": {"type", "message"}}``, in English."""
-        details = self.details or self.kind.details
         kind = _ANTHROPIC_TYPES.get(
             self.status, "api_error" if self.status >= 500 else "invalid_request_error"
         )
-        message = f"{self.kind.message('en')}: {details('en')}"
-        return {"type": "error", "error": {"type": kind, "message": message}}
+        return {"type": "error", "error": {"type": kind, "message": str(self)}}
 
     def body(self, path: str, language: Language) -> dict[str, object]:
         """Return the shape of the route family ``path`` belongs to."""

@@ -18,6 +18,10 @@ from llmcore_server.resident_models import ResidentModel, ResidentModels
 
 logger = logging.getLogger(__name__)
 
+# A model may be asked for in one quantization after another, faster than any can be loaded.
+_MOST_PENDING_LOADS = 64
+_LOADS_RETRY = 5
+
 Status = Literal["unloaded", "loading", "ready", "failed"]
 LoadObserver = Callable[[str, float], None]
 
@@ -109,6 +113,7 @@ class EngineRegistry:
         self._names |= {name.lower(): model for name, model in self._known.items()}
         self._loader: ThreadPoolExecutor | None = None
         self._loads_running = 0
+        self._loads_pending = 0
         self._one_load = asyncio.Lock()
         self._starting: set[str] = set(self.preload)
 
@@ -171,12 +176,16 @@ class EngineRegistry:
         """Load a model in the background, or join the load of the same that is under way.
 
         A model that is loaded otherwise is loaded anew once its requests have finished. The task never fails:
-        the model's ``error`` says what went wrong.
+        the model's ``error`` says what went wrong. Raises `ApiError` if too many loads wait already.
         """
         options = options or NO_OPTIONS
         if model.is_loading and model.loading_options == options:
             assert model.loading is not None
             return model.loading
+        if self._loads_pending >= _MOST_PENDING_LOADS:
+            details = Text("等待加载的模型过多，请稍后重试", "too many loads are waiting; try again later")
+            raise ApiError("TOO_MANY_REQUESTS", details, retry_after=_LOADS_RETRY, reason="loads")
+        self._loads_pending += 1
         before = model.loading
         model.error = None
         model.loading_options = options
@@ -205,10 +214,10 @@ class EngineRegistry:
             self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self, model: KnownModel, options: LoadOptions, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait({before})
         began = time.perf_counter()
         try:
+            if before is not None:
+                await asyncio.wait({before})
             async with self._one_load:
                 await self._load_alone(model, options)
             outcome = "ok"
@@ -221,6 +230,7 @@ class EngineRegistry:
                 logger.error("model %s cannot be loaded: %s", model.name, error)
         finally:
             model.progress = None
+            self._loads_pending -= 1
         for observe in self.load_observers:
             observe(outcome, time.perf_counter() - began)
 

@@ -16,6 +16,9 @@ from llmcore_server.process_memory import gigabytes
 
 _clock = itertools.count(1)
 
+# Seconds after which a client may ask again for what had no room beside busy models.
+_BUSY_RETRY = 5
+
 
 @dataclass(eq=False)
 class ResidentModel:
@@ -130,4 +133,6 @@ class ResidentModels:
             f"需要 {wanted}，上限 {limit}，其中 {busy} 正在使用",
             f"{wanted} are needed; the limit is {limit}, of which {busy} are in use",
         )
-        return ApiError("INSUFFICIENT_MEMORY", details, param="model")
+        # What is busy now may be idle soon; what exceeds the limit by itself never fits.
+        retry_after = _BUSY_RETRY if need <= self.limit else None
+        return ApiError("INSUFFICIENT_MEMORY", details, param="model", retry_after=retry_after)

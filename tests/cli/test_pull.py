@@ -12,6 +12,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -54,6 +55,9 @@ class Hub:
         self.requests.append((request.command, request.path, request.headers.get("Range")))
         tree = re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/[^?]+(\?.*)?", request.path)
         resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", request.path)
+        scope = re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo(/files)?\?(.*)", request.path)
+        if scope is not None:
+            return self.answer_modelscope(request, scope, body)
         found = tree or resolve
         if found is None or found[1] not in self.repositories:
             return self.send(request, 404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
@@ -67,6 +71,28 @@ class Hub:
         if resolve[2] not in files:
             return self.send(request, 404, b"", {"X-Error-Code": "EntryNotFound"}, body)
         return self.send_file(request, files[resolve[2]], body)
+
+    def answer_modelscope(self, request, asked, body):
+        files = self.repositories.get(asked[1])
+        if files is None:
+            return self.send(
+                request, 404, b'{"Code": 10010205001, "Message": "no", "Success": false}', {}, body
+            )
+        if asked[2] is not None:
+            listed = [
+                {
+                    "Path": path,
+                    "Type": "blob",
+                    "Size": len(content),
+                    "Sha256": self.entry(path, content)["lfs"]["oid"],
+                }
+                for path, content in files.items()
+            ]
+            answer = {"Code": 200, "Success": True, "Data": {"Files": listed}}
+            return self.send(
+                request, 200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body
+            )
+        return self.send_file(request, files[parse_qs(asked[3])["FilePath"][0]], body)
 
     def entry(self, path, content):
         digest = hashlib.sha256(b"a lie" if path in self.lies else content).hexdigest()
@@ -114,6 +140,8 @@ def hub():
 def start_pull(hub, tmp_path):
     def start(*arguments, endpoint=None):
         environment = {**os.environ, "HF_ENDPOINT": endpoint or hub.url, "HF_HOME": str(tmp_path / "hf")}
+        environment |= {"MODELSCOPE_ENDPOINT": endpoint or hub.url, "HOME": str(tmp_path)}
+        environment |= {"MODELSCOPE_CACHE": str(tmp_path / "scope")}
         environment |= {"NO_PROXY": "*", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
         environment.pop("HF_HUB_OFFLINE", None)
         return subprocess.Popen(
@@ -212,6 +240,22 @@ def test_what_is_no_model_is_refused(hub, pull, tmp_path):
     result = pull("a/b")
     assert "not a GGUF file" in result.stderr
     assert models(tmp_path) == {}
+
+
+def test_a_model_from_modelscope(hub, pull, tmp_path):
+    hub.repositories["a/b"] = {"README.md": b"x", "m-Q4_K_M.gguf": CONTENT, "m-Q8_0.gguf": CONTENT + b"wide"}
+    result = pull("a/b", "--hub", "modelscope")
+    assert result.returncode == 0, result.stderr
+    assert models(tmp_path) == {"m-Q4_K_M.gguf": CONTENT}
+    assert pull("a/b", "--hub", "modelscope").returncode == 0
+    hub.lies.add("m-Q8_0.gguf")
+    result = pull("a/b:m-Q8_0.gguf", "--hub", "modelscope")
+    assert "checksums differ" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = pull("a/nobody", "--hub", "modelscope")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert models(tmp_path) == {"m-Q4_K_M.gguf": CONTENT}
 
 
 @pytest.mark.parametrize(

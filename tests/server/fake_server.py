@@ -13,6 +13,7 @@ from fake_engine import FakeEngine, FakeStats
 from llmcore_server.config import ServerConfig
 from llmcore_server.model_file import ModelFile
 from llmcore_server.process import EngineOptions, listen, run_server
+from llmcore_server.rate_limits import LimitSettings
 
 
 class CountingEngine(FakeEngine):
@@ -48,6 +49,10 @@ def main() -> int:
     config = ServerConfig(
         drain_timeout=float(given.get("drain_timeout", "30")),
         head_timeout=float(given.get("head_timeout", "30")),
+        limits=LimitSettings(
+            tokens=(int(given["tokens"]), 3600) if "tokens" in given else None,
+            concurrency=int(given["concurrency"]) if "concurrency" in given else None,
+        ),
     )
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"

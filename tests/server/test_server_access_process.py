@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from served_process import FAKE_SERVER, REAL_SERVER, ServedProcess
+from served_process import FAKE_SERVER, REAL_SERVER, ServedProcess, send_raw
 
 GENERATE = "/api/v1/generate"
 ASK = {"prompt": "Once", "max_tokens": 2}
@@ -124,6 +124,8 @@ def test_https(stories_model, certificate):
         (["--rate-limit", "many"], "not a rate"),
         (["--limit-storage", "nowhere://"], "cannot count"),
         (["--cors-origin", "example.org"], "is not *"),
+        (["--memory-limit", "1MB"], "There is not enough memory for the model"),
+        (["--quantization", "q9_9"], "unknown quantization"),
     ],
 )
 def test_settings_that_cannot_be_are_told_in_one_message(certificate, arguments, said):
@@ -178,6 +180,23 @@ def test_what_is_no_http_is_told_in_shape(bounded):
     with connect(bounded) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00nonsense\r\n\r\n")
         assert answer_of(connection)[0] == 400
+
+
+@pytest.mark.parametrize("path", [GENERATE, "/api/v1/generate/stream", "/api/v1/batch/generate"])
+def test_a_client_that_leaves_gives_its_place_back_and_pays_for_its_tokens(serve_fake, path):
+    process = serve_fake(concurrency=1, tokens=40, pause=0.02, repeat=1000)
+    request = {"prompt": "x", "max_tokens": 4000}
+    body = {"requests": [request]} if "batch" in path else request
+    with send_raw(process, path, body):
+        process.wait_for_metric("llmcore_time_to_first_token_seconds_count", 1)
+        time.sleep(0.5)
+        refused = process.post(GENERATE, ASK)
+        assert refused.status_code == 429
+        assert process.metric("llmcore_requests_rejected_total") == 1
+    process.wait_for_metric("active_connections", 0)
+    # The prompt, one user turn as JSON, and what was generated till then exceed the tokens there are.
+    refused = process.client.post(GENERATE, json=ASK, headers={"Accept-Language": "en"})
+    assert "tokens" in refused.json()["error"]["details"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n"])

@@ -81,6 +81,20 @@ def test_bad_batches(body):
     assert "requests" in answer.json()["error"]["details"]
 
 
+@pytest.mark.parametrize("item", [b"[" * 100_000 + b"]" * 100_000, b'{"prompt": "\xff"}', b'{"prompt": NaN}'])
+def test_items_that_are_no_json_are_told_in_shape(client, item):
+    body = b'{"requests": [' + item + b', {"prompt": "x"}]}'
+    answer = client.request("POST", BATCH, content=body, headers={"Content-Type": "application/json"})
+    if answer.status_code == 200:
+        refused, answered = answer.json()["results"]
+        assert answered["text"] == "人工智能"
+        refusal = refused["error"]
+    else:
+        assert answer.status_code == 400
+        refusal = answer.json()["error"]
+    assert refusal["code"] in ("INVALID_JSON", "INVALID_REQUEST")
+
+
 def test_a_prompt_beyond_all_bounds_never_reaches_the_tokenizer(engine):
     client = InProcessClient(engine, ServerConfig(max_prompt_chars=10))
     answer = client.post("/api/v1/generate", {"prompt": "x" * 11})

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fake_engine import FakeEngine, fake_registry
 from falcon import testing
+from served_process import events
 
 from llmcore_server.app import create_app
 from llmcore_server.config import ServerConfig
@@ -128,6 +129,29 @@ def test_two_loads_of_one_model_are_one_and_wait_false_answers_at_once():
     run(scenario())
 
 
+def test_loads_that_wait_are_bounded():
+    may_finish = threading.Event()
+
+    def load(_plan):
+        may_finish.wait(10)
+        return FakeEngine()
+
+    async def scenario():
+        async with serving(registry_of(load, "a")) as http:
+            answers = [
+                await http.post(f"{MODELS}/a/load", json={"wait": False, "quantization": name})
+                for name in ["Q4_0", "Q8_0"] * 33
+            ]
+            may_finish.set()
+            # The last one joins a load that waits.
+            assert [answer.status_code for answer in answers] == [202] * 64 + [429, 202]
+            assert answers[64].headers["retry-after"] == "5"
+            joined = await http.post(f"{MODELS}/a/load", json={"quantization": "Q8_0"})
+            assert joined.json()["quantization"] == "Q8_0"
+
+    run(scenario())
+
+
 def test_progress_is_the_share_of_the_weights_in_memory():
     resident = [0]
     halfway, may_finish = threading.Event(), threading.Event()
@@ -185,6 +209,7 @@ def test_the_least_recently_used_leaves_and_a_busy_one_never():
             refused = await http.post(GENERATE, json={"prompt": "x", "model": "b"})
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "INSUFFICIENT_MEMORY"
+            assert refused.headers["retry-after"] == "5"
             for answer in await asyncio.gather(*busy):
                 assert answer.json()["text"] == "long" * 20
             # What was refused for want of memory is tried again by the next request.
@@ -203,23 +228,30 @@ def test_a_model_beyond_the_limit_is_refused_and_nothing_leaves_for_it():
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "INSUFFICIENT_MEMORY"
             assert "3GB" in answer.json()["error"]["details"]
+            assert "retry-after" not in answer.headers
             assert (await http.get(f"{MODELS}/a")).json()["loaded"] is True
             assert (await http.get(f"{MODELS}/b")).json()["status"] == "failed"
 
     run(scenario())
 
 
-def test_unload_waits_for_requests_and_then_frees():
+@pytest.mark.parametrize("path", [GENERATE, f"{GENERATE}/stream", "/v1/chat/completions"])
+def test_unload_waits_for_requests_and_then_frees(path):
     async def scenario():
         load = Loads(text="word" * 20, pause=0.02)
         async with serving(registry_of(load, "a")) as http:
             await http.post(f"{MODELS}/a/load")
-            request = asyncio.create_task(http.post(GENERATE, json={"prompt": "x"}))
+            body = {"prompt": "x", "messages": [{"role": "user", "content": "x"}]}
+            request = asyncio.create_task(http.post(path, json=body))
             await asyncio.sleep(0.2)
             answer = await http.post(f"{MODELS}/a/unload")
             assert answer.json()["status"] == "unloaded"
             assert request.done() or (await asyncio.wait({request}, timeout=0.5))[0]
-            assert request.result().json()["text"] == "word" * 20
+            answer = request.result()
+            text = (
+                "".join(event["token"] for event in events(answer.text)) if "stream" in path else answer.text
+            )
+            assert "word" * 20 in text
             assert load.engines[0].closed
             assert (await http.post(GENERATE, json={"prompt": "x"})).json()["error"][
                 "code"

@@ -25,19 +25,26 @@ def models_folder() -> Path:
 @click.option(
     "--quantization", default="Q4_K_M", show_default=True, metavar="TYPE", help="Which of its files."
 )
-def command(model: str, models_dir: Path, quantization: str) -> None:
+@click.option(
+    "--hub",
+    type=click.Choice(["huggingface", "modelscope"]),
+    default="huggingface",
+    show_default=True,
+    help="Where to fetch it from.",
+)
+def command(model: str, models_dir: Path, quantization: str, hub: str) -> None:
     """Fetch MODEL: qwen-7b-chat, qwen-14b-chat, gemma-7b, gemma-2b, llama-2-7b-chat, chatglm3-6b, or any
     OWNER/REPOSITORY[:FILE] of GGUF files.
 
-    HF_ENDPOINT names another hub, HF_TOKEN opens gated models. An interrupted fetch goes on where it was;
-    every file is compared with the hub's checksum.
+    HF_ENDPOINT (or MODELSCOPE_ENDPOINT) names another hub, HF_TOKEN opens gated models. An interrupted fetch
+    goes on where it was; every file is compared with the hub's checksum.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-    from llmcore.tools.hub import pull, wanted_model
+    from llmcore.tools.hub import open_hub, pull, wanted_model
 
-    wanted = wanted_model(model)
+    wanted, source = wanted_model(model), open_hub(hub)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
@@ -47,7 +54,7 @@ def command(model: str, models_dir: Path, quantization: str) -> None:
                 tasks[file] = bars.add_task(file, total=total)
             bars.update(tasks[file], completed=done)
 
-        files = pull(wanted, models_dir, quantization, show)
+        files = pull(source, wanted, models_dir, quantization, show)
     for file in files:
         click.echo(file)
     click.echo(f"Serve it: llmcore serve {files[0]}", err=True)

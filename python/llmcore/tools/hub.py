@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 
@@ -95,14 +94,34 @@ def choose_files(files: Sequence[HubFile], wanted: Wanted, quantization: str) ->
     return parts
 
 
-def pull(wanted: Wanted, folder: Path, quantization: str, progress: Progress) -> list[Path]:
+class Hub(Protocol):
+    """A place that models are fetched from. What it raises is HubError, or OSError for the disk."""
+
+    def listing(self, repository: str) -> list[HubFile]:
+        """The files of a repository."""
+
+    def fetch(self, repository: str, file: HubFile, staging: Path, progress: Progress) -> Path:
+        """Fetch a file to a place below ``staging``, from where an earlier attempt ended."""
+
+
+def open_hub(name: str) -> Hub:
+    """Return the hub named ``huggingface`` or ``modelscope``. Raises HubError if that needs a package."""
+    if name == "modelscope":
+        from llmcore.tools.hub_modelscope import ModelScope  # noqa: PLC0415 - an extra
+
+        return ModelScope()
+    from llmcore.tools.hub_huggingface import HuggingFace  # noqa: PLC0415 - a third of a second
+
+    return HuggingFace()
+
+
+def pull(hub: Hub, wanted: Wanted, folder: Path, quantization: str, progress: Progress) -> list[Path]:
     """Fetch a model into ``folder`` and return its files, first part first.
 
     What was fetched before is kept, what was interrupted goes on; every file is compared with the hub's
     checksum before it gets its name. Raises HubError, or OSError for the disk.
     """
-    with _told_plainly(wanted.repository):
-        files = choose_files(_listing(wanted.repository), wanted, quantization)
+    files = choose_files(hub.listing(wanted.repository), wanted, quantization)
     folder.mkdir(parents=True, exist_ok=True)
     targets = [folder / _local_name(file, wanted, quantization) for file in files]
     missing = [
@@ -115,8 +134,7 @@ def pull(wanted: Wanted, folder: Path, quantization: str, progress: Progress) ->
         raise HubError(f"[hub] not enough room in {folder}; got {free} bytes free; expected {needed}")
     staging = folder / ".pulling" / wanted.repository.replace("/", "--")
     for file, target in missing:
-        with _told_plainly(wanted.repository):
-            fetched = _fetch(wanted.repository, file, staging, progress)
+        fetched = hub.fetch(wanted.repository, file, staging, progress)
         if not _is_intact(file, fetched):
             fetched.unlink()
             raise HubError(f"[hub] {file.path} is not what {wanted.repository} lists: checksums differ")
@@ -128,17 +146,6 @@ def pull(wanted: Wanted, folder: Path, quantization: str, progress: Progress) ->
     return targets
 
 
-def _listing(repository: str) -> list[HubFile]:
-    from huggingface_hub import HfApi  # noqa: PLC0415 - a third of a second
-    from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
-
-    return [
-        HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
-        for entry in HfApi().list_repo_tree(repository, recursive=True)
-        if isinstance(entry, RepoFile)
-    ]
-
-
 def _local_name(file: HubFile, wanted: Wanted, quantization: str) -> str:
     """A name that nothing in the hub's path can lead out of the folder."""
     if wanted.name is not None:
@@ -147,49 +154,6 @@ def _local_name(file: HubFile, wanted: Wanted, quantization: str) -> str:
     if name.startswith("."):
         raise HubError(f"[hub] a file's name; got {name!r}; expected one that starts with no dot")
     return name
-
-
-def _fetch(repository: str, file: HubFile, staging: Path, progress: Progress) -> Path:
-    """Fetch a file, from where an earlier attempt at the same content ended."""
-    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url  # noqa: PLC0415 - as above
-    from huggingface_hub.file_download import http_get  # noqa: PLC0415
-
-    staging.mkdir(parents=True, exist_ok=True)
-    partial = staging / f"{file.sha256 or file.blob}.partial"
-    url = hf_hub_url(repository, file.path)
-    get_hf_file_metadata(url)  # Says why, where the file is not to be had.
-    token = get_token()
-    with partial.open("ab") as content:
-        done = content.tell()
-        if done < file.size:
-            http_get(
-                url,
-                content,
-                resume_size=done,
-                headers={"authorization": f"Bearer {token}"} if token else None,
-                expected_size=file.size,
-                tqdm_class=_reporter(Path(file.path).name, file.size, progress),
-            )
-    return partial
-
-
-def _reporter(name: str, size: int, progress: Progress) -> type[Any]:
-    """Return a progress bar in the shape the library wants, which passes on what it is told."""
-    from tqdm import tqdm  # noqa: PLC0415 - as above
-
-    class Reporter(tqdm):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*arguments, **{**options, "disable": True})
-            self.done = int(options.get("initial") or 0)
-            progress(name, self.done, size)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self.done += int(n or 0)
-            progress(name, self.done, size)
-            return None
-
-    return Reporter
 
 
 def _is_intact(file: HubFile, path: Path) -> bool:
@@ -206,33 +170,6 @@ def _is_intact(file: HubFile, path: Path) -> bool:
     return digest.hexdigest() == expected
 
 
-@contextmanager
-def _told_plainly(repository: str) -> Iterator[None]:
-    """Turn what the hub's library raises into one line."""
-    from huggingface_hub import constants, errors  # noqa: PLC0415 - as above
-
-    where = f"{constants.ENDPOINT}/{repository}"
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise HubError(f"[hub] {where} asks for its terms to be accepted there, and for HF_TOKEN") from None
-    except errors.RepositoryNotFoundError:
-        raise HubError(f"[hub] there is no {where}, or it needs HF_TOKEN") from None
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "no status")
-        raise HubError(f"[hub] {where} answered {status}") from None
-    except (HubError, errors.HFValidationError, OSError) as error:
-        if isinstance(error, HubError):
-            raise
-        if isinstance(error, OSError) and error.errno is not None and error.filename:
-            raise
-        raise HubError(f"[hub] {where} cannot be reached: {_first_line(error)}") from None
-    except Exception as error:
-        # The library's HTTP client changes; its errors share no base with anything.
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
-            raise
-        raise HubError(f"[hub] {where} cannot be reached: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says first."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
