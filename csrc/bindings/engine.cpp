@@ -29,22 +29,74 @@ using llmcore::EngineStats;
 using llmcore::ErrorCode;
 using llmcore::fail;
 using llmcore::FinishReason;
+using llmcore::GuidedSequence;
+using llmcore::GuideQuery;
 using llmcore::ModelInfo;
 using llmcore::Output;
 using llmcore::RequestKind;
 using llmcore::RequestSpec;
+using llmcore::TokenGuide;
 using llmcore::TokenLogprob;
 using llmcore::TokenLogprobs;
 
+// The engine's thread may wait for a guide that waits for the interpreter's lock: it must not be held while
+// the engine stops.
 struct PyEngine {
     std::unique_ptr<Engine> engine;
     ModelInfo info;
+
+    PyEngine(std::unique_ptr<Engine> started, ModelInfo told)
+        : engine(std::move(started)), info(std::move(told)) {}
+    PyEngine(const PyEngine&) = delete;
+    PyEngine& operator=(const PyEngine&) = delete;
+    ~PyEngine() {
+        const py::gil_scoped_release release;
+        engine.reset();
+    }
+};
+
+// Grammars are Python's (llmcore.structured_output).
+class PyGuide final : public TokenGuide {
+public:
+    explicit PyGuide(py::object callback) : callback_(std::move(callback)) {}
+    ~PyGuide() override {
+        const py::gil_scoped_acquire acquire;
+        callback_ = py::object();
+    }
+    PyGuide(const PyGuide&) = delete;
+    PyGuide& operator=(const PyGuide&) = delete;
+
+    std::vector<std::string> advance(std::span<const GuideQuery> queries,
+                                     std::span<const GuidedSequence> ended,
+                                     std::span<std::uint32_t> masks) override {
+        const py::gil_scoped_acquire acquire;
+        try {
+            py::list asked;
+            for (const GuideQuery& q : queries) {
+                asked.append(py::make_tuple(q.sequence.request, q.sequence.index, q.token));
+            }
+            py::list gone;
+            for (const GuidedSequence& s : ended) gone.append(py::make_tuple(s.request, s.index));
+            const auto address = reinterpret_cast<std::uintptr_t>(masks.data());
+            return callback_(asked, gone, address, masks.size_bytes()).cast<std::vector<std::string>>();
+        } catch (const py::error_already_set& error) {
+            return std::vector<std::string>(queries.size(), std::string("[grammar] ") + error.what());
+        } catch (const py::cast_error& error) {
+            return std::vector<std::string>(queries.size(), std::string("[grammar] ") + error.what());
+        }
+    }
+
+private:
+    py::object callback_;
 };
 
 std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
                                std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
-                               std::int64_t max_queue,
-                               const std::map<std::string, std::string>& tensor_formats) {
+                               std::int64_t max_queue, std::int64_t kv_budget,
+                               const std::map<std::string, std::string>& tensor_formats,
+                               const py::object& guide) {
+    std::unique_ptr<TokenGuide> guided;
+    if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
     llmcore::TensorFormats formats;
     for (const auto& [tensor, name] : tensor_formats) {
@@ -59,10 +111,12 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                                       .n_ctx = n_ctx,
                                                       .kv_cache_type = kv_cache_type,
                                                       .max_batch = max_batch,
+                                                      .kv_budget_bytes = kv_budget,
                                                       .tensor_formats = std::move(formats)});
     const EngineConfig config{.max_batch = max_batch, .max_queue = max_queue};
-    auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config);
-    return std::make_unique<PyEngine>(PyEngine{std::move(engine), std::move(model.info)});
+    auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
+                                           std::move(guided));
+    return std::make_unique<PyEngine>(std::move(engine), std::move(model.info));
 }
 
 RequestKind parse_kind(const std::string& kind) {
@@ -198,7 +252,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
             float presence_penalty, const std::vector<std::pair<std::int32_t, float>>& logit_bias,
             std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
             std::optional<int> prompt_logprobs, std::vector<std::string> stop,
-            std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority) {
+            std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
@@ -211,6 +265,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
     spec.prompt_logprobs = prompt_logprobs;
     spec.score = score;
     spec.priority = priority;
+    spec.guided = guided;
     spec.sampling = {.temperature = temperature,
                      .top_k = top_k,
                      .top_p = top_p,
@@ -237,7 +292,8 @@ void bind_engine(py::module_& m) {
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
              py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
-             py::arg("tensor_formats") = std::map<std::string, std::string>())
+             py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
+             py::arg("guide") = py::none())
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -246,7 +302,7 @@ void bind_engine(py::module_& m) {
              py::arg("logit_bias") = py::list(), py::arg("min_tokens") = 0, py::arg("ignore_eos") = false,
              py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
-             py::arg("priority") = 0)
+             py::arg("priority") = 0, py::arg("guided") = false)
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
         .def_property_readonly(

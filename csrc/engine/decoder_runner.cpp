@@ -94,13 +94,14 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const bool own_memory = backend.memory_bytes > 0;
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
-    return plan_kv({.n_ctx = options.n_ctx,
-                    .n_ctx_train = spec.n_ctx_train,
-                    .max_batch = options.max_batch,
-                    .block_tokens = backend.kv_block_tokens,
-                    .bytes_per_token = kv_bytes_per_token(spec, format),
-                    .available_bytes = std::max<std::int64_t>(0, available),
-                    .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : 0});
+    return plan_kv(
+        {.n_ctx = options.n_ctx,
+         .n_ctx_train = spec.n_ctx_train,
+         .max_batch = options.max_batch,
+         .block_tokens = backend.kv_block_tokens,
+         .bytes_per_token = kv_bytes_per_token(spec, format),
+         .available_bytes = std::max<std::int64_t>(0, available),
+         .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : options.kv_budget_bytes});
 }
 
 struct PlacedModel {
@@ -163,6 +164,10 @@ LoadedModel load_model(const LoadOptions& options) {
     if (options.threads < 0 || options.threads > kMostThreads) {
         fail(ErrorCode::invalid_argument, "engine", "threads", std::to_string(options.threads),
              "1 to " + std::to_string(kMostThreads));
+    }
+    if (options.kv_budget_bytes < 0) {
+        fail(ErrorCode::invalid_argument, "engine", "kv_budget", std::to_string(options.kv_budget_bytes),
+             "bytes, or 0 for a quarter of the memory available");
     }
     kv_format(options.kv_cache_type);
     const gguf::File file = gguf::File::open(options.path);

@@ -21,7 +21,8 @@ struct LoadOptions {
     std::int64_t n_ctx = 0;  // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";
     std::int64_t max_batch = 32;
-    TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
+    std::int64_t kv_budget_bytes = 0;  // for the cache in host memory; 0: a quarter of what is available
+    TensorFormats tensor_formats;      // of the tensors that are quantized as they are loaded
 };
 
 struct ModelInfo {

@@ -24,13 +24,15 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
 
 }  // namespace
 
-Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config)
+Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
+               std::unique_ptr<TokenGuide> guide)
     : runner_(std::move(runner)),
       vocabulary_(std::move(vocabulary)),
       limits_(runner_->limits()),
       config_(config),
       scheduler_config_(scheduler_config(limits_, config)),
-      stepper_(*runner_, vocabulary_, scheduler_config_),
+      guides_(guide != nullptr),
+      stepper_(*runner_, vocabulary_, scheduler_config_, std::move(guide)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
 
@@ -46,7 +48,10 @@ void Engine::stop() {
 }
 
 void Engine::submit(RequestSpec spec) {
-    Stepper::check(spec, scheduler_config_, limits_.n_vocab);
+    check_request(spec, scheduler_config_, limits_.n_vocab);
+    if (spec.guided && (!guides_ || spec.kind != RequestKind::generate)) {
+        fail(ErrorCode::invalid_argument, "engine", "no grammars here");
+    }
     const auto now = Stepper::Clock::now();
     {
         const std::lock_guard lock(mutex_);
@@ -129,6 +134,7 @@ void Engine::loop() {
     }
     apply(commands, outputs);
     stepper_.cancel_all(outputs);
+    stepper_.settle();
     publish(outputs);
     outputs_.close();
 }

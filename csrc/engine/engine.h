@@ -25,7 +25,9 @@ struct EngineConfig {
 
 class Engine {
 public:
-    Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config);
+    // guide: for guided requests; null where there are none.
+    Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
+           std::unique_ptr<TokenGuide> guide = nullptr);
     // Ends what is left with outputs "cancelled", which nobody can read any more.
     ~Engine();
     Engine(const Engine&) = delete;
@@ -65,6 +67,7 @@ private:
     const RunnerLimits limits_;
     const EngineConfig config_;
     const SchedulerConfig scheduler_config_;
+    const bool guides_;
     OutputQueue outputs_;
     Stepper stepper_;  // the thread's own, once it runs
 

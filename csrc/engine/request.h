@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/scheduler.h"
 #include "sampling/params.h"
+#include "tokenizer/vocabulary.h"
 
 namespace llmcore {
 
@@ -26,9 +28,20 @@ struct RequestSpec {
     std::vector<std::string> stop;
     std::vector<std::int32_t> stop_token_ids;
     bool ignore_eos = false;
+    bool guided = false;  // the engine's TokenGuide says which tokens may come
     std::optional<int> prompt_logprobs;
     bool score = false;         // sum up the log-probabilities of the sampled tokens
     std::int64_t priority = 0;  // lower runs earlier
 };
+
+// Refuses what can never run: Error(context_length) or Error(invalid_argument).
+void check_request(const RequestSpec& spec, const SchedulerConfig& config, std::int64_t n_vocab);
+
+// What each of its sequences asks of the scheduler.
+SequenceNeeds needs_of(const RequestSpec& spec);
+
+// The tokens that end its text, of those the model scores.
+std::vector<std::int32_t> ending_tokens(const RequestSpec& spec, const Vocabulary& vocabulary,
+                                        std::int64_t n_vocab);
 
 }  // namespace llmcore

@@ -28,6 +28,12 @@ void scan(std::span<const float> logits, ScannedRow& row) {
     }
 }
 
+void forbid_others(std::span<float> logits, std::span<const std::uint32_t> allowed) {
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+        if ((allowed[i / 32] >> (i % 32) & 1U) == 0) logits[i] = -std::numeric_limits<float>::infinity();
+    }
+}
+
 }  // namespace
 
 void check_sampling_params(const SamplingParams& p, std::int64_t n_vocab) {
@@ -83,10 +89,12 @@ void Sampler::adjust(std::span<float> logits) const {
     }
 }
 
-std::int32_t Sampler::next(std::span<const float> logits, SamplingScratch& scratch) {
-    if (adjusts()) {
+std::int32_t Sampler::next(std::span<const float> logits, SamplingScratch& scratch,
+                           std::span<const std::uint32_t> allowed) {
+    if (adjusts() || !allowed.empty()) {
         scratch.adjusted.assign(logits.begin(), logits.end());
         adjust(scratch.adjusted);
+        if (!allowed.empty()) forbid_others(scratch.adjusted, allowed);
         logits = scratch.adjusted;
     }
     scan(logits, scratch.row);

@@ -27,8 +27,10 @@ public:
     // Tells of the prompt, for the repetition penalty.
     void observe_prompt(std::span<const std::int32_t> tokens);
 
-    // The next token. Throws Error(model) if the logits hold a NaN or +infinity, or leave no token possible.
-    std::int32_t next(std::span<const float> logits, SamplingScratch& scratch);
+    // The next token, of those whose bit is set in `allowed` (bit t % 32 of word t / 32) unless it is empty.
+    // Throws Error(model) if the logits hold a NaN or +infinity, or leave no token possible.
+    std::int32_t next(std::span<const float> logits, SamplingScratch& scratch,
+                      std::span<const std::uint32_t> allowed = {});
 
     std::int64_t sampled() const { return n_sampled_; }
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from llmcore._core import __version__
     from llmcore.async_engine import AsyncEngine
     from llmcore.chat_template import ChatTemplate
+    from llmcore.embeddings import Embedding
     from llmcore.engine import EngineStats, ModelInfo
     from llmcore.llm import LLM
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
     from llmcore.sampling_params import SamplingParams
+    from llmcore.structured_output import StructuredOutput
     from llmcore.tokenizer import Tokenizer
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Completion",
     "ContextLengthError",
     "Delta",
+    "Embedding",
     "EngineStats",
     "GGUFError",
     "GrammarError",
@@ -44,6 +47,7 @@ __all__ = [
     "ModelInfo",
     "QueueFullError",
     "SamplingParams",
+    "StructuredOutput",
     "Timings",
     "TokenLogprob",
     "Tokenizer",
@@ -58,9 +62,11 @@ _HOMES = {
     "ChatTemplate": "chat_template",
     "Completion": "outputs",
     "Delta": "outputs",
+    "Embedding": "embeddings",
     "EngineStats": "engine",
     "ModelInfo": "engine",
     "SamplingParams": "sampling_params",
+    "StructuredOutput": "structured_output",
     "Timings": "outputs",
     "TokenLogprob": "outputs",
     "Tokenizer": "tokenizer",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from llmcore import _core
+from llmcore.embeddings import Embedding, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -17,6 +18,7 @@ from llmcore.engine import (
     load_model,
     read_stats,
     submit,
+    submit_embedding,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 from llmcore.model_tokenizer import ModelTokenizer
@@ -25,6 +27,8 @@ from llmcore.sampling_params import SamplingParams
 
 # Longer texts, in characters, are encoded on a thread of their own, so that the event loop goes on.
 _LONG_TEXT = 2048
+# Embeddings of one call that are in the engine at a time.
+_EMBEDDED_AT_ONCE = 32
 
 
 class AsyncEngine:
@@ -43,8 +47,10 @@ class AsyncEngine:
         lora: Sequence[str] = (),
         quantization: str | None = None,
         max_queue: int | None = None,
+        kv_budget: int | None = None,
     ) -> None:
-        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError."""
+        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError.
+        kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available."""
         self._model = load_model(
             model,
             device=device,
@@ -55,6 +61,7 @@ class AsyncEngine:
             lora=lora,
             quantization=quantization,
             max_queue=max_queue,
+            kv_budget=kv_budget,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
@@ -88,8 +95,9 @@ class AsyncEngine:
 
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
-        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError or
-        InvalidArgumentError at the first item, and whatever went wrong in the engine where it did.
+        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError,
+        GrammarError or InvalidArgumentError at the first item, and whatever went wrong in the engine where it
+        did.
         """
         del tenant
         if lora is not None:
@@ -103,9 +111,13 @@ class AsyncEngine:
             self._named[request_id] = request
         try:
             ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
+            matcher = None
+            if params.structured is not None:
+                # Large grammars take a while, and the first one builds its view of the vocabulary.
+                matcher = await asyncio.to_thread(self._model.guide.compile, params.structured)
             self._attach()
             self._boxes[request] = box
-            submit(self._model, request, ids, params, priority)
+            submit(self._model, request, ids, params, priority=priority, matcher=matcher)
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
                 output = await box.get()
@@ -123,6 +135,40 @@ class AsyncEngine:
             if request_id is not None:
                 self._named.pop(request_id, None)
             if not done:
+                self._model.core.abort(request)
+
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> list[Embedding]:
+        """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
+
+        They share the engine's steps, a few at a time, so that any number fits the queue; cancelling the task
+        that awaits them ends them. Raises as `generate`.
+        """
+        found: list[Embedding] = []
+        for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
+            some = prompts[start : start + _EMBEDDED_AT_ONCE]
+            found += await self._embed_some(
+                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize
+            )
+        return found
+
+    async def _embed_some(self, encoded: Sequence[Sequence[int]], normalize: bool) -> list[Embedding]:
+        self._attach()
+        boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        try:
+            for ids in encoded:
+                request = next(self._ids)
+                boxes[request] = self._boxes[request] = asyncio.Queue()
+                submit_embedding(self._model, request, ids)
+            return [
+                await _embedding(boxes[request], len(ids), normalize)
+                for request, ids in zip(list(boxes), encoded, strict=True)
+            ]
+        finally:
+            for request in boxes:
+                self._boxes.pop(request, None)
+                # Of a request that is done the engine knows nothing.
                 self._model.core.abort(request)
 
     def abort(self, request_id: str) -> None:
@@ -181,3 +227,12 @@ def _whole(completion: Completion) -> Delta:
         timings=completion.timings,
         prompt_logprobs=completion.prompt_logprobs,
     )
+
+
+async def _embedding(box: asyncio.Queue[_core.Output], tokens: int, normalize: bool) -> Embedding:
+    output = await box.get()
+    check_output(output)
+    if output.finish == "cancelled":
+        raise LLMCoreError("[engine] the engine was closed")
+    values = output.take_values()
+    return Embedding(scaled_to_unit(values) if normalize else values, tokens)

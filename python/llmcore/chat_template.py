@@ -66,7 +66,7 @@ class ChatTemplate:
         try:
             tree = environment.parse(source)
             names = check_features(environment, tree, {*self._specials, *_ARGUMENTS})
-            self._knows_tools = "tools" in names
+            self.knows_tools = "tools" in names
             self._template = environment.from_string(tree)
         except jinja2.TemplateSyntaxError as error:
             where = f"line {error.lineno}: {_brief(error.message)}"
@@ -142,7 +142,7 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None,
         variables: Mapping[str, Any],
     ) -> None:
-        if tools and not self._knows_tools:
+        if tools and not self.knows_tools:
             raise InvalidArgumentError("[chat_template] the model's chat template has no place for tools")
         if _deeper_than(MAX_DEPTH, [messages, tools, variables]):
             raise InvalidArgumentError(

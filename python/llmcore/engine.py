@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llmcore import _core, errors
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
+from llmcore.grammar_guide import GrammarGuide
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
 from llmcore.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -65,12 +71,13 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Time spent in steps."""
 
 
-class LoadedModel(msgspec.Struct, frozen=True):
+class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
     """A model with its engine thread running."""
 
     core: _core.Engine
     tokenizer: ModelTokenizer
     info: ModelInfo
+    guide: GrammarGuide
 
 
 def load_model(
@@ -84,10 +91,12 @@ def load_model(
     lora: Sequence[str],
     quantization: str | None = None,
     max_queue: int | None = None,
+    kv_budget: int | None = None,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
     quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
+    kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -101,18 +110,28 @@ def load_model(
     ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
+    if kv_budget is not None and not 1 <= kv_budget < 1 << 62:
+        raise InvalidArgumentError(f"[engine] kv_budget; got {kv_budget}; expected bytes, 1 or more, or None")
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given = {name: value for name, value in chosen.items() if value is not None}
+    guide = GrammarGuide(tokenizer.tokenizer)
+    if kv_budget is not None:
+        given["kv_budget"] = kv_budget
     core = _core.Engine(
         path,
         device=device,
         kv_cache_type=kv_cache_type,
         tensor_formats=_tensor_formats(path, quantization),
+        guide=guide,
         **given,
     )
-    return LoadedModel(core, tokenizer, _model_info(core.info, path))
+    guide.attach(core.info.n_vocab)
+    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
+    # The engine's threads must have ended before the interpreter does.
+    weakref.finalize(loaded, core.close)
+    return loaded
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
@@ -141,18 +160,33 @@ def read_stats(core: _core.Engine) -> EngineStats:
 
 
 def submit(
-    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int = 0
+    model: LoadedModel,
+    request: int,
+    prompt: Sequence[int],
+    params: SamplingParams,
+    *,
+    priority: int = 0,
+    matcher: LLMatcher | None = None,
 ) -> None:
-    """Hands a request to the engine's thread.
+    """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
 
-    Raises ContextLengthError, QueueFullError or InvalidArgumentError; then nothing was submitted.
+    Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError; then nothing was
+    submitted.
     """
-    if len(prompt) > model.info.n_ctx:
-        # Converting millions of ids for the core to refuse would hold up every other request.
-        raise ContextLengthError(
-            f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
-            f"{model.info.n_ctx - 1}"
-        )
+    _check_length(model, prompt)
+    if params.structured is not None:
+        matcher = matcher or model.guide.compile(params.structured)
+        model.guide.open(request, matcher, params.n_sequences)
+    try:
+        _submit_to_core(model, request, prompt, params, priority)
+    except BaseException:
+        model.guide.close(request, params.n_sequences)
+        raise
+
+
+def _submit_to_core(
+    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int
+) -> None:
     model.core.submit(
         request,
         list(prompt),
@@ -175,7 +209,23 @@ def submit(
         stop_token_ids=list(params.stop_token_ids),
         score=params.n_sequences > params.n,
         priority=priority,
+        guided=params.structured is not None,
     )
+
+
+def submit_embedding(model: LoadedModel, request: int, prompt: Sequence[int]) -> None:
+    """Hands a request for an embedding to the engine's thread; raises as `submit`."""
+    _check_length(model, prompt)
+    model.core.submit(request, list(prompt), kind="embed")
+
+
+def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:
+    if len(prompt) > model.info.n_ctx:
+        # Converting millions of ids for the core to refuse would hold up every other request.
+        raise ContextLengthError(
+            f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
+            f"{model.info.n_ctx - 1}"
+        )
 
 
 def check_output(output: _core.Output) -> None:

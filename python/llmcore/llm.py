@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmcore import _core
+from llmcore.embeddings import scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -187,9 +188,7 @@ class LLM:
         if not encoded:
             return np.zeros((0, self._loaded().info.d_model), np.float32)
         vectors = np.stack(self._values(encoded, "embed"))
-        if normalize:
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors
+        return scaled_to_unit(vectors) if normalize else vectors
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmcore.errors import InvalidArgumentError
+from llmcore.structured_output import StructuredOutput
 
 _MAX_SEQUENCES = 128
 _MAX_LOGPROBS = 1000
@@ -58,6 +59,9 @@ class SamplingParams:
     """Subtracted once from the logit of a token that is in the output."""
     logit_bias: Mapping[int, float] | None = None
     """Added to the logits of these token ids."""
+    structured: StructuredOutput | None = None
+    """The form the text must have; it has the last word over penalties, `min_tokens` and `ignore_eos`: a text
+    that is complete ends."""
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
@@ -83,6 +87,8 @@ class SamplingParams:
         object.__setattr__(self, "stop_token_ids", _token_ids(self.stop_token_ids))
         if self.logit_bias is not None:
             object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+        if self.structured is not None and not isinstance(self.structured, StructuredOutput):
+            raise _refuse("structured", self.structured, "a StructuredOutput")
 
     @property
     def n_sequences(self) -> int:

@@ -12,22 +12,28 @@ import msgspec
 
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
+from llmcore_server.documented_app import DocumentedApp
 from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
 from llmcore_server.metrics import Metrics
+from llmcore_server.middleware.access_control import AccessControl
+from llmcore_server.middleware.cross_origin import cross_origin
 from llmcore_server.middleware.engine_lifespan import EngineLifespan
+from llmcore_server.middleware.rejections import RejectionCounter, note_refusal
 from llmcore_server.middleware.request_identity import RequestIdentity
+from llmcore_server.native_routes import add_native_routes
+from llmcore_server.openai_routes import add_openai_routes
+from llmcore_server.rate_limits import RateLimiter
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.resources.chat import ChatCompletionsResource
-from llmcore_server.resources.generate import GenerateResource
-from llmcore_server.resources.health import HealthResource
-from llmcore_server.resources.metrics import MetricsResource
-from llmcore_server.resources.models import ModelsResource, OpenAIModelsResource
 from llmcore_server.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 # Asked by machines that watch the server: not counted among its active connections.
-_MONITORING = frozenset({"/health", "/api/v1/health", "/metrics", "/api/v1/metrics"})
+_MONITORING = frozenset(
+    prefix + path
+    for prefix in ("", "/api/v1")
+    for path in ("/health", "/health/live", "/health/ready", "/metrics")
+)
 
 _FALCON_CODES = {
     400: "INVALID_REQUEST",
@@ -42,29 +48,22 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
     """Return the ASGI application that serves the registry's models; loading starts with its lifespan."""
     config = config or ServerConfig()
     metrics = Metrics(VERSION, registry)
-    middleware: list[Any] = [RequestIdentity(), EngineLifespan(registry)]
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
+    middleware: list[Any] = [
+        RequestIdentity(),
+        RejectionCounter(metrics.rejected),
+        *cross_origin(config.cors_origins, config.authenticator.required),
+        AccessControl(config.authenticator, RateLimiter(config.limits)),
+        EngineLifespan(registry),
+    ]
+    app = DocumentedApp(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
 
     # Strict JSON: what is not a number becomes null.
     json_handler = falcon.media.JSONHandler(dumps=msgspec.json.encode, loads=msgspec.json.decode)
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = json_handler
 
-    health = HealthResource(registry, metrics)
-    app.add_route("/health", health)
-    app.add_route("/api/v1/health", health)
-
-    scrape = MetricsResource(metrics)
-    app.add_route("/metrics", scrape)
-    app.add_route("/api/v1/metrics", scrape)
-
-    generate = GenerateResource(registry, metrics, config)
-    app.add_route("/api/v1/generate", generate)
-    app.add_route("/api/v1/generate/stream", generate, suffix="stream")
-    app.add_route("/api/v1/models", ModelsResource(registry))
-
-    app.add_route("/v1/models", OpenAIModelsResource(registry))
-    app.add_route("/v1/chat/completions", ChatCompletionsResource(registry, metrics, config, f"fp_{VERSION}"))
+    add_native_routes(app, registry, metrics, config)
+    add_openai_routes(app, registry, metrics, config)
 
     app.add_error_handler(ApiError, _answer_api_error)
     app.add_error_handler(falcon.HTTPError, _answer_falcon_error)
@@ -75,6 +74,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
 async def _answer_api_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ApiError, _params: dict[str, Any]
 ) -> None:
+    note_refusal(req, error)
     resp.status = error.status
     resp.stream = None
     resp.media = error.body(req.path, preferred_language(req.get_header("Accept-Language")))

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from llmcore_server.access_options import (
+    access_options,
+    allowed_origins,
+    authenticator,
+    checked_tls,
+    limit_settings,
+)
+from llmcore_server.keys_cli import keys
+from llmcore_server.option_types import byte_size
+
+__all__ = ["keys", "serve"]
+
+_LIMITS = ("rate_limit", "token_limit", "concurrency_limit", "limit_storage")
 
 
 def _parse_aliases(
@@ -49,6 +64,18 @@ def _parse_aliases(
     callback=_parse_aliases,
     help="Another name for a model; may be repeated.",
 )
+@click.option(
+    "--memory-limit",
+    type=byte_size,
+    metavar="SIZE",
+    help="What all models may take, such as 8GB; idle ones leave for others.  [default: the machine's]",
+)
+@click.option(
+    "--autoload/--no-autoload",
+    default=None,
+    help="Load a model when a request names it.  [default: with --models-dir]",
+)
+@access_options
 def serve(  # noqa: PLR0917 - click passes them by name
     models: tuple[str, ...],
     host: str,
@@ -60,6 +87,9 @@ def serve(  # noqa: PLR0917 - click passes them by name
     max_batch: int | None,
     models_dir: Path | None,
     aliases: dict[str, str],
+    memory_limit: int | None,
+    autoload: bool | None,
+    **access: Any,
 ) -> None:
     """Serve models over HTTP.
 
@@ -69,10 +99,21 @@ def serve(  # noqa: PLR0917 - click passes them by name
     from llmcore_server.config import ServerConfig  # noqa: PLC0415
     from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
 
-    socket = listen(host, port)
+    tls = checked_tls(access.pop("tls_cert"), access.pop("tls_key"))
+    origins = access.pop("cors_origins")
+    limits = limit_settings(**{name: access.pop(name) for name in _LIMITS})
+    who = authenticator(**access)
+    config = ServerConfig(
+        memory_limit=memory_limit,
+        autoload=models_dir is not None if autoload is None else autoload,
+        authenticator=who,
+        limits=limits,
+        cors_origins=allowed_origins(origins),
+    )
     options = EngineOptions(
         device=device, threads=threads, n_ctx=n_ctx, quantization=quantization, max_batch=max_batch
     )
+    socket = listen(host, port)
     raise SystemExit(
         run_server(
             socket,
@@ -80,7 +121,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
             directory=models_dir,
             aliases=aliases,
             options=options,
-            config=ServerConfig(),
+            config=config,
+            tls=tls,
         )
     )
 

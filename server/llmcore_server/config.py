@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from llmcore_server.authentication import Authenticator
+from llmcore_server.rate_limits import LimitSettings
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,19 @@ class ServerConfig:
     admission_wait: how long a stream waits for the engine's refusal before it answers 200.
     default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
     max_choices: largest ``n`` of one request.
-    drain_timeout: how long running requests may take to finish once the server is told to stop.
+    max_prompts: most prompts of one request, each counted ``n`` times.
+    max_inputs: most texts of one request for embeddings.
+    drain_timeout: how long running requests may take to finish once the server is told to stop, or their
+        model to leave.
+    memory_limit: bytes that all models together may take; None for the machine's memory, beyond which
+        idle models leave but nothing is refused.
+    autoload: whether a request loads the model it names.
+    max_batch_items: most requests of one ``/api/v1/batch/generate``.
+    max_prompt_chars: longest prompt under ``/api/v1`` that is handed to a tokenizer, in characters.
+    max_head_bytes, head_timeout: bounds of a request's line and headers.
+    authenticator, limits: who may ask, and how often.
+    cors_origins: origins whose pages may ask; ``*`` alone stands for all. None: all where nothing needs a
+        key, no other than the server's own where something does.
     """
 
     max_body_bytes: int = 4 * 1024 * 1024
@@ -30,4 +45,15 @@ class ServerConfig:
     default_max_tokens: int = 512
     default_temperature: float = 0.7
     max_choices: int = 16
+    max_prompts: int = 128
+    max_inputs: int = 2048
     drain_timeout: float = 30.0
+    memory_limit: int | None = None
+    autoload: bool = False
+    max_batch_items: int = 128
+    max_prompt_chars: int = 2_000_000
+    max_head_bytes: int = 64 * 1024
+    head_timeout: float = 30.0
+    authenticator: Authenticator = field(default_factory=Authenticator)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    cors_origins: tuple[str, ...] | None = None

@@ -30,7 +30,9 @@ class ActiveRequests(Protocol):
 
 
 def close_with_request(scope: Scope, closer: Closer) -> None:
-    """Have ``closer`` awaited when the request ends, however it ends; it must be safe to call twice."""
+    """Have ``closer`` awaited when the request ends, however it ends; it must be safe to call twice.
+
+    What was opened last is closed first."""
     scope.setdefault(_CLOSERS, []).append(closer)
 
 
@@ -85,7 +87,7 @@ class _GuardedRequest:
             watcher.cancel()
             self._work.cancel()
             await asyncio.gather(self._work, watcher, return_exceptions=True)
-            for closer in self._scope.get(_CLOSERS, ()):
+            for closer in reversed(self._scope.get(_CLOSERS, [])):
                 await closer()
         if not self._work.cancelled():
             self._work.result()

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from llmcore import SamplingParams
 
 
@@ -53,6 +56,8 @@ class Delta(Protocol):
     def usage(self) -> Usage | None: ...
     @property
     def timings(self) -> Timings | None: ...
+    @property
+    def prompt_logprobs(self) -> Sequence[TokenLogprob | None] | None: ...
 
 
 class Tokenizer(Protocol):
@@ -62,11 +67,55 @@ class Tokenizer(Protocol):
     def chat_template(self) -> str | None:
         """The model's own template, or None if its file has none."""
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template has a place for tools."""
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+
     def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
     ) -> list[int]: ...
 
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
+    ) -> str: ...
+
+    def encode_infill(self, before: str, behind: str) -> list[int] | None: ...
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
+
     def token_bytes(self, token_id: int) -> bytes: ...
+
+    def special_token(self, name: str) -> int | None: ...
+
+    def marked_text(
+        self, names: Sequence[str], prompt: Sequence[int], stop: Sequence[str] = (), min_tokens: int = 0
+    ) -> MarkedText | None: ...
+
+
+class MarkedText(Protocol):
+    """A completion's text with the names of some control tokens in it, from its token ids."""
+
+    def push(self, tokens: Sequence[int]) -> str: ...
+    def flush(self) -> str: ...
+
+
+class Embedding(Protocol):
+    """The embedding of one text: a float32 array of shape (d_model,), and how many tokens it is of."""
+
+    @property
+    def vector(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def prompt_tokens(self) -> int: ...
 
 
 class EngineStats(Protocol):
@@ -80,10 +129,30 @@ class EngineStats(Protocol):
     def kv_blocks_total(self) -> int: ...
     @property
     def kv_blocks_free(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def step_seconds(self) -> float: ...
+    @property
+    def preemptions(self) -> int: ...
+
+
+class ModelInfo(Protocol):
+    """What was loaded: where it runs, and the tokens that fit one sequence."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
 
 
 class Engine(Protocol):
     """One loaded model that generates for many requests at once."""
+
+    @property
+    def model_info(self) -> ModelInfo: ...
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -98,6 +167,10 @@ class Engine(Protocol):
         tenant: str | None = None,
         lora: str | None = None,
     ) -> AsyncIterator[Delta]: ...
+
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> Sequence[Embedding]: ...
 
     def abort(self, request_id: str) -> None: ...
 

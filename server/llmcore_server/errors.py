@@ -38,6 +38,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         None,
     ),
+    "MALFORMED_HTTP": Kind(
+        400,
+        Text("不是有效的 HTTP 请求", "This is not a valid HTTP request"),
+        Text("请使用 HTTP/1.1 客户端", "Use a client of HTTP/1.1"),
+        "invalid_request_error",
+        None,
+    ),
     "INVALID_JSON": Kind(
         400,
         Text("请求体不是有效的 JSON", "The request body is not valid JSON"),
@@ -52,12 +59,33 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         "unsupported_parameter",
     ),
+    "INVALID_SCHEMA": Kind(
+        400,
+        Text("无法按要求的格式输出", "The requested form of the answer cannot be served"),
+        Text("请检查 JSON schema", "Check the JSON schema"),
+        "invalid_request_error",
+        "invalid_json_schema",
+    ),
     "CONTEXT_LENGTH_EXCEEDED": Kind(
         400,
         Text("输入超过模型的上下文长度", "The input exceeds the model's context length"),
         Text("请缩短输入", "Shorten the input"),
         "invalid_request_error",
         "context_length_exceeded",
+    ),
+    "AUTHENTICATION_FAILED": Kind(
+        401,
+        Text("认证失败", "Authentication failed"),
+        Text("请提供有效的 API Key 或 JWT", "Give a valid API key or JWT"),
+        "invalid_request_error",
+        "invalid_api_key",
+    ),
+    "PERMISSION_DENIED": Kind(
+        403,
+        Text("没有权限", "Permission denied"),
+        Text("该密钥没有此接口的权限", "The key is not allowed to use this endpoint"),
+        "permission_error",
+        "insufficient_permissions",
     ),
     "NOT_FOUND": Kind(
         404,
@@ -101,6 +129,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "invalid_request_error",
         "unsupported_media_type",
     ),
+    "HEADERS_TOO_LARGE": Kind(
+        431,
+        Text("请求头过大", "The request's headers are too large"),
+        Text("请缩短请求地址和请求头", "Shorten the request's URL and headers"),
+        "invalid_request_error",
+        "headers_too_large",
+    ),
     "TOO_MANY_REQUESTS": Kind(
         429,
         Text("请求过于频繁", "Too many requests"),
@@ -129,6 +164,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "server_error",
         "model_load_failed",
     ),
+    "INSUFFICIENT_MEMORY": Kind(
+        503,
+        Text("内存不足，无法加载模型", "There is not enough memory for the model"),
+        Text("请卸载其他模型或选用更小的量化", "Unload another model, or choose a smaller quantization"),
+        "server_error",
+        "insufficient_memory",
+    ),
     "SERVICE_UNAVAILABLE": Kind(
         503,
         Text("服务不可用", "Service unavailable"),
@@ -139,18 +181,33 @@ CATALOGUE: Mapping[str, Kind] = {
 }
 
 
+# What Anthropic calls the errors of a status.
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
 @dataclass(eq=False)
 class ApiError(Exception):
     """A refusal the client is told about; ``code`` is a key of the catalogue.
 
     ``param`` names the offending parameter as a path such as ``messages[0].role``;
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds; ``reason`` is what the metrics count it under, its code if None.
     """
 
     code: str
     details: Text | None = None
     param: str | None = None
     retry_after: int | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind.message('en')}: {(self.details or self.kind.details)('en')}"
 
     @property
     def kind(self) -> Kind:
@@ -168,19 +225,32 @@ class ApiError(Exception):
 
     def openai_body(self) -> dict[str, object]:
         """Return OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``, in English."""
-        details = self.details or self.kind.details
         return {
             "error": {
-                "message": f"{self.kind.message('en')}: {details('en')}",
+                "message": str(self),
                 "type": self.kind.openai_type,
                 "param": self.param,
                 "code": self.kind.openai_code,
             }
         }
 
+    def anthropic_body(self) -> dict[str, object]:
+        """Return Anthropic's shape: ``{"type": "error", "error": {"type", "message"}}``, in English."""
+        kind = _ANTHROPIC_TYPES.get(
+            self.status, "api_error" if self.status >= 500 else "invalid_request_error"
+        )
+        return {"type": "error", "error": {"type": kind, "message": str(self)}}
+
     def body(self, path: str, language: Language) -> dict[str, object]:
         """Return the shape of the route family ``path`` belongs to."""
+        if is_anthropic_path(path):
+            return self.anthropic_body()
         return self.openai_body() if is_openai_path(path) else self.native_body(language)
+
+
+def is_anthropic_path(path: str) -> bool:
+    """Whether a request path is one of Anthropic's, which lie among OpenAI's."""
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
 def is_openai_path(path: str) -> bool:
@@ -211,7 +281,9 @@ def error_from_engine(error: Exception) -> ApiError | None:
     if isinstance(error, core.ContextLengthError):
         return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
     if isinstance(error, core.QueueFullError):
-        return ApiError("TOO_MANY_REQUESTS", retry_after=1)
-    if isinstance(error, core.InvalidArgumentError | core.GrammarError):
+        return ApiError("TOO_MANY_REQUESTS", retry_after=1, reason="queue_full")
+    if isinstance(error, core.GrammarError):
+        return ApiError("INVALID_SCHEMA", Text(said, said))
+    if isinstance(error, core.InvalidArgumentError):
         return ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
     return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmcore_server.engine_protocol import Delta, Engine
 from llmcore_server.errors import ApiError, error_from_engine
 from llmcore_server.metrics import Metrics
+from llmcore_server.usage_meter import current_meter
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
@@ -21,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens a request has used so far."""
+    """Tokens a request has used so far; ``cached_tokens`` of the prompt are an earlier one's."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
     def as_body(self) -> dict[str, int]:
         total = self.prompt_tokens + self.completion_tokens
@@ -60,7 +62,9 @@ class Generation:
         self._engine = engine
         self._request_id = request_id
         self._metrics = metrics
+        self._meter = current_meter()
         self._prompt_tokens = len(prompt) if isinstance(prompt, list) else 0
+        self._cached_tokens = 0
         self._completion_tokens = [0] * choices
         self._unfinished = set(range(choices))
         self._pending: list[Delta] = []
@@ -78,7 +82,7 @@ class Generation:
 
     @property
     def usage(self) -> TokenCount:
-        return TokenCount(self._prompt_tokens, sum(self._completion_tokens))
+        return TokenCount(self._prompt_tokens, sum(self._completion_tokens), self._cached_tokens)
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
@@ -119,6 +123,7 @@ class Generation:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
         if self._last_delta_at is not None:
+            self._meter.add(self._prompt_tokens + sum(self._completion_tokens))
             self._metrics.prompt_tokens.inc(self._prompt_tokens)
             self._metrics.generated_tokens.inc(sum(self._completion_tokens))
         if self._unfinished and self._error is None:
@@ -158,6 +163,9 @@ class Generation:
         if delta.usage is not None:
             # Counts the end token too, which no delta carries.
             self._prompt_tokens = delta.usage.prompt_tokens
+            # Told by engines that keep the prompts of earlier requests.
+            self._cached_tokens = getattr(delta.usage, "cached_tokens", 0)
+            self._metrics.cached_tokens.inc(self._cached_tokens)
             self._completion_tokens[delta.index] = delta.usage.completion_tokens
         if delta.timings is not None:
             self._metrics.queue_seconds.observe(delta.timings.queue)

@@ -9,7 +9,7 @@ from typing import Any
 from llmcore_server.engine_protocol import Delta, Tokenizer
 
 # JSON has no infinities; OpenAI itself writes this for impossible tokens.
-_IMPOSSIBLE = -9999.0
+IMPOSSIBLE = -9999.0
 
 
 def chat_logprobs(deltas: Iterable[Delta], tokenizer: Tokenizer) -> dict[str, Any] | None:
@@ -31,6 +31,6 @@ def _candidate(token_id: int, logprob: float, tokenizer: Tokenizer) -> dict[str,
     raw = tokenizer.token_bytes(token_id)
     return {
         "token": raw.decode("utf-8", errors="replace"),
-        "logprob": logprob if math.isfinite(logprob) else _IMPOSSIBLE,
+        "logprob": logprob if math.isfinite(logprob) else IMPOSSIBLE,
         "bytes": list(raw),
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -19,13 +19,27 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _INFERENCE_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300)
 _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _INTER_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_LOAD_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 # Metrics read from an engine's own statistics.
 _ENGINE_GAUGES: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
+    "llmcore_kv_blocks_used": (
+        "Blocks of the KV cache that hold tokens",
+        lambda stats: stats.kv_blocks_total - stats.kv_blocks_free,
+    ),
     "llmcore_requests_running": ("Sequences in the batch: its size", lambda stats: stats.running),
     "llmcore_requests_waiting": ("Requests in the engine's queue", lambda stats: stats.waiting),
     "llmcore_kv_blocks": ("Blocks of the KV cache", lambda stats: stats.kv_blocks_total),
     "llmcore_kv_blocks_free": ("Free blocks of the KV cache", lambda stats: stats.kv_blocks_free),
+}
+
+_ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
+    "llmcore_engine_steps_total": ("Steps of the engine", lambda stats: stats.steps),
+    "llmcore_engine_step_seconds_total": ("Time spent in steps", lambda stats: stats.step_seconds),
+    "llmcore_preemptions_total": (
+        "Sequences that gave their blocks to older ones and started over",
+        lambda stats: stats.preemptions,
+    ),
 }
 
 
@@ -68,6 +82,9 @@ class Metrics:
             "llmcore_queue_seconds", "Time from submission to the first step", _FIRST_TOKEN_BUCKETS
         )
         self.prompt_tokens = self._counter("llmcore_prompt_tokens_total", "Prompt tokens processed")
+        self.cached_tokens = self._counter(
+            "llmcore_cached_tokens_total", "Prompt tokens whose keys and values were still in the cache"
+        )
         self.generated_tokens = self._counter("llmcore_generated_tokens_total", "Tokens generated")
         self.cancelled = self._counter(
             "llmcore_requests_cancelled_total", "Generations ended before they were finished"
@@ -75,10 +92,35 @@ class Metrics:
         self.cancelled_tokens = self._counter(
             "llmcore_cancelled_tokens_total", "Tokens generated for requests that were then cancelled"
         )
+        self.rejected = Counter(
+            "llmcore_requests_rejected_total",
+            "Requests refused, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
         Gauge("llmcore_build_info", "The version that runs", ["version"], registry=self.registry).labels(
             version
         ).set(1)
+        self.loads = Counter(
+            "llmcore_model_loads_total",
+            "Loads of models by their outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("ok", "failed"):
+            self.loads.labels(outcome)
+        self.load_seconds = self._histogram(
+            "llmcore_model_load_seconds",
+            "Time from a load's request to the model's first step",
+            _LOAD_BUCKETS,
+        )
+        engines.load_observers.append(self._observe_load)
         self.registry.register(EngineCollector(engines))
+        ProcessCollector(registry=self.registry)
+
+    def _observe_load(self, outcome: str, seconds: float) -> None:
+        self.loads.labels(outcome).inc()
+        self.load_seconds.observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format 0.0.4, integral numbers without a fraction."""
@@ -106,6 +148,18 @@ class EngineCollector(Collector):
             for model, stats in statistics:
                 family.add_metric([model], value_of(stats))
             yield family
+        for name, (documentation, value_of) in _ENGINE_COUNTERS.items():
+            counter = CounterMetricFamily(name, documentation, labels=["model"])
+            for model, stats in statistics:
+                counter.add_metric([model], value_of(stats))
+            yield counter
+        memory = GaugeMetricFamily(
+            "llmcore_model_memory_bytes", "Memory that loading a model took", labels=["model"]
+        )
+        for known in self._registry.known:
+            if known.loaded:
+                memory.add_metric([known.name], known.memory)
+        yield memory
 
 
 def _family_text(family: Metric) -> str:

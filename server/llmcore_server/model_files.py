@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from llmcore_server.registry import ModelFile
+from llmcore_server.model_file import (
+    ModelFile,
+    by_preference,
+    is_later_part,
+    model_name,
+    named_quantization,
+    whole_stem,
+)
+
+if TYPE_CHECKING:
+    from llmcore import _core
+
+logger = logging.getLogger(__name__)
 
 _MAGIC = b"GGUF"
-_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}")
 
 
 class ModelSelectionError(ValueError):
@@ -19,36 +31,34 @@ class ModelSelectionError(ValueError):
 
 @dataclass(frozen=True)
 class Selection:
-    """Models to list, default first, and the names of those to load at start."""
+    """Model files to list, those of the default model first, and the names of models to load at start."""
 
     models: list[ModelFile]
     preload: list[str]
 
 
 def select_models(named: Sequence[str], directory: Path | None, aliases: Mapping[str, str]) -> Selection:
-    """Resolve MODEL arguments: paths, or names of files in ``directory``; none means the embedded model."""
-    available = {file.name: file for file in scan_directory(directory)} if directory else {}
-    chosen = [available.get(name) or model_file(Path(name)) for name in named] or [embedded_model()]
-    models: dict[str, ModelFile] = {}
-    for file in chosen:
-        if file.name in models:
-            raise ModelSelectionError(f"two models are named '{file.name}'; rename one of the files")
-        models[file.name] = file
+    """Resolve MODEL arguments: paths, or names of models in ``directory``; none means the embedded model."""
+    available = scan_directory(directory) if directory else []
+    chosen = [_named_files(name, available) for name in named] or [[embedded_model()]]
+    models: dict[str, list[ModelFile]] = {}
+    for files in _with_distinct_names(chosen):
+        name = files[0].name
+        if name.lower() in map(str.lower, models):
+            raise ModelSelectionError(f"two models are named '{name}'; rename one of the files")
+        models[name] = files
     preload = list(models)
-    for name, file in available.items():
-        models.setdefault(name, file)
-    for alias, target in aliases.items():
-        if target not in models:
-            raise ModelSelectionError(
-                f"alias '{alias}' names no known model: '{target}'; known: {', '.join(models)}"
-            )
-        if alias in models or alias == "default":
-            raise ModelSelectionError(f"alias '{alias}' is already the name of a model")
-    return Selection(list(models.values()), preload)
+    taken = {name.lower() for name in models}
+    for name, files in _by_name(available).items():
+        if name.lower() not in taken:
+            models[name] = by_preference(files)
+    _check_aliases(aliases, [file for files in models.values() for file in files])
+    return Selection([file for files in models.values() for file in files], preload)
 
 
 def model_file(path: Path) -> ModelFile:
-    """Describe one GGUF file; its name is the file's without ``.gguf``."""
+    """Describe one GGUF file by its header. A file with a damaged one is described by its name alone: what is
+    wrong with it is told when it is loaded."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -57,15 +67,15 @@ def model_file(path: Path) -> ModelFile:
         raise ModelSelectionError(f"cannot read model '{path}': {error.strerror}") from None
     if magic != _MAGIC:
         raise ModelSelectionError(f"'{path}' is not a GGUF file")
-    return ModelFile(path.stem, path, status.st_size, int(status.st_mtime))
+    return _described(ModelFile("", path, status.st_size, int(status.st_mtime)), path)
 
 
 def scan_directory(directory: Path) -> list[ModelFile]:
     """Describe the GGUF files of a directory, by name; what only bears the suffix is left out."""
     found = []
     for path in sorted(directory.glob("*.gguf")):
-        if _LATER_PART.search(path.stem):
-            continue  # The first part of a split model stands for all.
+        if is_later_part(path):
+            continue
         try:
             found.append(model_file(path))
         except ModelSelectionError:
@@ -81,4 +91,83 @@ def embedded_model() -> ModelFile:
     if not path.is_file():
         raise ModelSelectionError("this build has no embedded model; name a GGUF file")
     status = path.stat()
-    return ModelFile("llmcore-default", None, status.st_size, int(status.st_mtime))
+    described = _described(ModelFile("", path, status.st_size, int(status.st_mtime)), path)
+    return replace(described, name="llmcore-default", path=None)
+
+
+def _described(file: ModelFile, path: Path) -> ModelFile:
+    from llmcore import GGUFError, _core  # noqa: PLC0415 - not needed for --help
+
+    stem = whole_stem(path)
+    try:
+        header = _core.GGUFFile(path)
+    except GGUFError as error:
+        logger.warning("%s: %s", path, error)
+        return replace(file, name=model_name(stem, None), quantization=named_quantization(stem))
+    architecture = _text(header.get("general.architecture"))
+    context = header.get(f"{architecture}.context_length") if architecture else None
+    return replace(
+        file,
+        name=model_name(stem, _text(header.get("general.name"))),
+        size=int(header.file_bytes),
+        quantization=_quantization(header, stem),
+        architecture=architecture,
+        context_length=context if isinstance(context, int) and context > 0 else None,
+    )
+
+
+def _quantization(header: _core.GGUFFile, stem: str) -> str | None:
+    """The name of the mix if the file's name tells it truly, else the type that holds most of the bytes."""
+    sizes: dict[str, int] = {}
+    for tensor in header.tensors:
+        sizes[tensor.type] = sizes.get(tensor.type, 0) + int(tensor.n_bytes)
+    most = max(sizes, key=lambda name: sizes[name], default=None)
+    named = named_quantization(stem)
+    return named if most is not None and named is not None and named.startswith(most) else most
+
+
+def _text(value: Any) -> str | None:
+    """A string of a file as one that JSON can hold."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:200]
+
+
+def _named_files(argument: str, available: Sequence[ModelFile]) -> list[ModelFile]:
+    """The files an argument means: a model's by its name, one file and then its siblings, or one by path."""
+    wanted = argument.lower()
+    siblings = by_preference([file for file in available if file.name.lower() == wanted])
+    if siblings:
+        return siblings
+    for file in available:
+        if file.stem.lower() == wanted:
+            others = [other for other in available if other.name == file.name and other is not file]
+            return [file, *by_preference(others)]
+    return [model_file(Path(argument))]
+
+
+def _with_distinct_names(chosen: Sequence[list[ModelFile]]) -> Iterable[list[ModelFile]]:
+    """Name files by their whole stem where several that were asked for are quantizations of one model."""
+    names = [files[0].name.lower() for files in chosen]
+    for files, name in zip(chosen, names, strict=True):
+        yield files if names.count(name) == 1 else [replace(files[0], name=files[0].stem)]
+
+
+def _by_name(files: Iterable[ModelFile]) -> dict[str, list[ModelFile]]:
+    grouped: dict[str, list[ModelFile]] = {}
+    spelled: dict[str, str] = {}
+    for file in files:
+        name = spelled.setdefault(file.name.lower(), file.name)
+        grouped.setdefault(name, []).append(replace(file, name=name))
+    return grouped
+
+
+def _check_aliases(aliases: Mapping[str, str], files: Sequence[ModelFile]) -> None:
+    names = {file.name.lower() for file in files}
+    stems = {file.stem.lower() for file in files}
+    for alias, target in aliases.items():
+        if target.lower() not in names | stems:
+            known = ", ".join(dict.fromkeys(file.name for file in files))
+            raise ModelSelectionError(f"alias '{alias}' names no known model: '{target}'; known: {known}")
+        if alias.lower() in names or alias.lower() == "default":
+            raise ModelSelectionError(f"alias '{alias}' is already the name of a model")

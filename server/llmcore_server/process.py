@@ -18,7 +18,8 @@ from llmcore_server.config import ServerConfig
 
 if TYPE_CHECKING:
     from llmcore_server.engine_protocol import Engine
-    from llmcore_server.registry import ModelFile
+    from llmcore_server.load_planning import LoadPlan
+    from llmcore_server.model_file import ModelFile
 
 # Longer than the pools of the usual clients keep a connection, so that the client closes first.
 _KEEP_ALIVE = 75
@@ -34,21 +35,30 @@ class EngineOptions:
     quantization: str | None
     max_batch: int | None
 
-    def build(self, file: ModelFile) -> Engine:
+    def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
         from llmcore import AsyncEngine  # noqa: PLC0415 - imported on the loader's thread, while we listen
 
+        asked = {None: self.device, True: "auto", False: "cpu"}
         engine = AsyncEngine(
-            None if file.path is None else str(file.path),
-            device=self.device,
+            None if plan.file.path is None else str(plan.file.path),
+            device=asked[plan.prefer_gpu],
             threads=self.threads,
             n_ctx=self.n_ctx,
-            quantization=self.quantization,
+            quantization=plan.quantization,
             max_batch=self.max_batch,
+            kv_budget=plan.kv_budget,
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
         return engine
+
+    async def warm_up(self, engine: Engine) -> None:
+        """Make the engine's first step, which touches every weight."""
+        from llmcore import SamplingParams  # noqa: PLC0415 - as above
+
+        async for _ in engine.generate("Hello", SamplingParams(max_tokens=1)):
+            pass
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -68,17 +78,21 @@ def run_server(
     aliases: Mapping[str, str],
     options: EngineOptions,
     config: ServerConfig,
+    tls: tuple[str, str] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code.
 
-    A model of ``named`` that cannot be loaded ends the process with 1.
+    A model of ``named`` that cannot be loaded ends the process with 1. tls: files of certificate and key.
     """
     import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
 
     from llmcore_server.app import create_app  # noqa: PLC0415
+    from llmcore_server.http_protocol import bounded_protocol  # noqa: PLC0415
+    from llmcore_server.load_planning import LoadPlanner  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
-    from llmcore_server.process_memory import resident_bytes  # noqa: PLC0415
+    from llmcore_server.process_memory import limit_bytes, resident_bytes  # noqa: PLC0415
     from llmcore_server.registry import EngineRegistry  # noqa: PLC0415
+    from llmcore_server.resident_models import ResidentModels  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -87,6 +101,8 @@ def run_server(
         raise click.ClickException(str(error)) from None
 
     failed: list[ModelFile] = []
+    # The engine's own rule, a quarter of what is available, of what is available to the models.
+    kv_budget = None if config.memory_limit is None else max(1, config.memory_limit // 4)
 
     def stop_on_failure(file: ModelFile, error: Exception) -> None:
         click.echo(f"Error: cannot load {file.name}: {error}", err=True)
@@ -99,6 +115,14 @@ def run_server(
         preload=selection.preload,
         aliases=aliases,
         load_timeout=config.load_timeout,
+        autoload=config.autoload,
+        plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
+        warm_up=options.warm_up,
+        residents=ResidentModels(
+            limit=config.memory_limit or limit_bytes(),
+            strict=config.memory_limit is not None,
+            drain_timeout=config.drain_timeout,
+        ),
         resident_bytes=resident_bytes,
         on_load_failed=stop_on_failure,
     )
@@ -106,12 +130,14 @@ def run_server(
     class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _announce(listener, selection.preload)
+            _announce(listener, selection.preload, "https" if tls else "http")
 
     server = AnnouncingServer(
         uvicorn.Config(
             create_app(registry, config),
-            http="httptools",
+            http=bounded_protocol(config.max_head_bytes, config.head_timeout),
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
             loop="auto",
             ws="none",
             lifespan="on",
@@ -139,10 +165,10 @@ def run_server(
     return code
 
 
-def _announce(listener: socket.socket, loading: Sequence[str]) -> None:
+def _announce(listener: socket.socket, loading: Sequence[str], scheme: str) -> None:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    url = f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
     click.echo(f"llmcore listens on {url} (model: {', '.join(loading)})")
     click.echo(
         f"Try: curl {url}/api/v1/generate -H 'Content-Type: application/json'"

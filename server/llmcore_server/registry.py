@@ -4,68 +4,118 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 from llmcore_server.engine_protocol import Engine
 from llmcore_server.errors import ApiError, Text
+from llmcore_server.load_planning import NO_OPTIONS, LoadOptions, LoadPlan, plan_from_name
+from llmcore_server.model_file import ModelFile
+from llmcore_server.resident_models import ResidentModel, ResidentModels
 
 logger = logging.getLogger(__name__)
 
+# A model may be asked for in one quantization after another, faster than any can be loaded.
+_MOST_PENDING_LOADS = 64
+_LOADS_RETRY = 5
 
-@dataclass(frozen=True)
-class ModelFile:
-    """A model that can be loaded; ``path`` is None for the embedded one. ``size`` is in bytes, ``created`` in
-    seconds since the epoch."""
-
-    name: str
-    path: Path | None
-    size: int
-    created: int
+Status = Literal["unloaded", "loading", "ready", "failed"]
+LoadObserver = Callable[[str, float], None]
 
 
 @dataclass(eq=False)
 class KnownModel:
-    """A model and what has become of it; ``memory`` is how many resident bytes loading it took."""
+    """A model and what has become of it. ``files`` are its quantizations, that to load by default first."""
 
-    file: ModelFile
-    engine: Engine | None = None
+    files: list[ModelFile]
+    resident: ResidentModel | None = None
     loading: asyncio.Task[None] | None = None
+    loading_options: LoadOptions = NO_OPTIONS
+    options: LoadOptions = NO_OPTIONS
     error: Exception | None = None
-    memory: int = 0
+    progress: Callable[[], float] | None = None
+
+    @property
+    def file(self) -> ModelFile:
+        """The file that is loaded, or would be."""
+        return self.files[0] if self.resident is None else self.resident.plan.file
 
     @property
     def name(self) -> str:
-        return self.file.name
+        return self.files[0].name
+
+    @property
+    def engine(self) -> Engine | None:
+        return None if self.resident is None else self.resident.engine
 
     @property
     def loaded(self) -> bool:
-        return self.engine is not None
+        return self.resident is not None
+
+    @property
+    def is_loading(self) -> bool:
+        return self.loading is not None and not self.loading.done()
+
+    @property
+    def memory(self) -> int:
+        """How many resident bytes loading it took."""
+        return 0 if self.resident is None else self.resident.measured
+
+    @property
+    def status(self) -> Status:
+        if self.resident is not None:
+            return "ready"
+        if self.is_loading:
+            return "loading"
+        return "unloaded" if self.error is None else "failed"
+
+    def failure(self) -> ApiError | None:
+        """What is told of a load that failed."""
+        if self.error is None or isinstance(self.error, ApiError):
+            return self.error
+        said = str(self.error)
+        return ApiError("MODEL_LOAD_FAILED", Text(f"模型加载失败：{said}", said), param="model")
 
 
 @dataclass(eq=False)
 class EngineRegistry:
     """Resolves names to models and models to engines.
 
-    models: the first is the default one. load: builds an engine, blocking; runs on a thread, one at a time.
-    preload: names loaded at start, in this order. aliases: other names of models.
-    on_load_failed: told when a model named in ``preload`` cannot be loaded.
+    models: their files; those of one name are one model, the first is the default one. load: builds an
+    engine, blocking; runs on a thread, one at a time. preload: names loaded at start, in this order.
+    aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file
+    and memory of a load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model
+    named in ``preload`` cannot be loaded.
     """
 
     models: Sequence[ModelFile]
-    load: Callable[[ModelFile], Engine]
+    load: Callable[[LoadPlan], Engine]
     preload: Sequence[str] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     load_timeout: float = 600.0
+    autoload: bool = False
+    plan: Callable[[Sequence[ModelFile], LoadOptions], LoadPlan] = plan_from_name
+    warm_up: Callable[[Engine], Awaitable[None]] | None = None
+    residents: ResidentModels = field(default_factory=ResidentModels)
     resident_bytes: Callable[[], int] = lambda: 0
     on_load_failed: Callable[[ModelFile, Exception], None] | None = None
+    load_observers: list[LoadObserver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._known = {file.name: KnownModel(file) for file in self.models}
+        self._known: dict[str, KnownModel] = {}
+        for file in self.models:
+            model = self._known.setdefault(file.name, KnownModel([]))
+            model.files.append(file)
+        self._names = {file.stem.lower(): self._known[file.name] for file in self.models}
+        self._names |= {name.lower(): model for name, model in self._known.items()}
         self._loader: ThreadPoolExecutor | None = None
         self._loads_running = 0
+        self._loads_pending = 0
+        self._one_load = asyncio.Lock()
+        self._starting: set[str] = set(self.preload)
 
     @property
     def default(self) -> KnownModel | None:
@@ -81,12 +131,17 @@ class EngineRegistry:
         """Whether the loader's thread is at work, though nobody may wait for it any more."""
         return self._loads_running > 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether every model named at start has made a step."""
+        return not self._starting
+
     def resolve(self, name: str | None) -> KnownModel:
         """Return the model of that name or alias; absent, empty and ``default`` mean the default model."""
         model = (
             self.default
             if name in (None, "", "default")
-            else self._known.get(self.aliases.get(str(name), str(name)))
+            else self._names.get(self.aliases.get(str(name), str(name)).lower())
         )
         if model is None:
             shown = str(name)[:100]
@@ -98,54 +153,124 @@ class EngineRegistry:
         return model
 
     async def engine(self, model: KnownModel) -> Engine:
-        """Return the model's engine, waiting for a load under way; the load itself outlives its waiters."""
-        if model.loading is not None and not model.loading.done():
+        """Return the model's engine for the request that the current task serves, waiting for a load under
+        way; the load outlives its waiters, and the engine stays until the task ends."""
+        # What was refused for the moment is tried again; a file that is broken is not.
+        may_load = self.autoload and (model.error is None or isinstance(model.error, ApiError))
+        if model.resident is None and not model.is_loading and may_load:
+            self.begin_load(model, model.options)
+        if model.is_loading and model.resident is None:
+            assert model.loading is not None
             await asyncio.wait({model.loading}, timeout=self.load_timeout)
-        if model.engine is not None:
-            return model.engine
-        if model.error is not None:
-            said = str(model.error)
-            raise ApiError("MODEL_LOAD_FAILED", Text(f"模型加载失败：{said}", said), param="model")
-        raise ApiError("MODEL_NOT_LOADED", param="model")
+        if model.resident is not None:
+            model.resident.hold_for_request()
+            return model.resident.engine
+        raise model.failure() or ApiError("MODEL_NOT_LOADED", param="model")
 
     def start(self) -> None:
         """Begin to load what is to be preloaded; returns at once."""
         for name in self.preload:
             self.begin_load(self._known[name])
 
-    def begin_load(self, model: KnownModel) -> None:
-        """Load a model in the background unless it is loaded or loading."""
-        if model.engine is None and (model.loading is None or model.loading.done()):
-            model.error = None
-            model.loading = asyncio.get_running_loop().create_task(self._load(model))
+    def begin_load(self, model: KnownModel, options: LoadOptions | None = None) -> asyncio.Task[None]:
+        """Load a model in the background, or join the load of the same that is under way.
 
-    async def _load(self, model: KnownModel) -> None:
-        if self._loader is None:
-            self._loader = ThreadPoolExecutor(1, thread_name_prefix="model-loader")
-        loop = asyncio.get_running_loop()
-        before = self.resident_bytes()
-        try:
-            model.engine = await loop.run_in_executor(self._loader, self._load_blocking, model.file)
-            model.memory = max(0, self.resident_bytes() - before)
-        except Exception as error:
-            model.error = error
-            if self.on_load_failed is not None:
-                self.on_load_failed(model.file, error)
-            else:
-                logger.error("model %s cannot be loaded: %s", model.name, error)
+        A model that is loaded otherwise is loaded anew once its requests have finished. The task never fails:
+        the model's ``error`` says what went wrong. Raises `ApiError` if too many loads wait already.
+        """
+        options = options or NO_OPTIONS
+        if model.is_loading and model.loading_options == options:
+            assert model.loading is not None
+            return model.loading
+        if self._loads_pending >= _MOST_PENDING_LOADS:
+            details = Text("等待加载的模型过多，请稍后重试", "too many loads are waiting; try again later")
+            raise ApiError("TOO_MANY_REQUESTS", details, retry_after=_LOADS_RETRY, reason="loads")
+        self._loads_pending += 1
+        before = model.loading
+        model.error = None
+        model.loading_options = options
+        model.loading = asyncio.get_running_loop().create_task(self._load(model, options, before))
+        return model.loading
 
-    def _load_blocking(self, file: ModelFile) -> Engine:
-        self._loads_running += 1
-        try:
-            return self.load(file)
-        finally:
-            self._loads_running -= 1
+    async def unload(self, model: KnownModel) -> None:
+        """Free a model's memory once the requests that use it have finished."""
+        if model.is_loading:
+            assert model.loading is not None
+            await asyncio.wait({model.loading})
+        model.error, model.options = None, NO_OPTIONS
+        if model.resident is not None:
+            await self._retire(model.resident)
+
+    async def plan_for(self, model: KnownModel, options: LoadOptions) -> LoadPlan:
+        """Return what a load with these options would do. Raises `ApiError`."""
+        return await asyncio.to_thread(self.plan, model.files, options)
 
     def close(self) -> None:
         """Close every engine; what still generates is cancelled."""
         for model in self._known.values():
-            engine, model.engine = model.engine, None
-            if engine is not None:
-                engine.close()
+            model.resident = None
+        self.residents.close_all()
         if self._loader is not None:
             self._loader.shutdown(wait=False, cancel_futures=True)
+
+    async def _load(self, model: KnownModel, options: LoadOptions, before: asyncio.Task[None] | None) -> None:
+        began = time.perf_counter()
+        try:
+            if before is not None:
+                await asyncio.wait({before})
+            async with self._one_load:
+                await self._load_alone(model, options)
+            outcome = "ok"
+        except Exception as error:
+            model.error = error
+            outcome = "failed"
+            if model.name in self._starting and self.on_load_failed is not None:
+                self.on_load_failed(model.file, error)
+            elif not isinstance(error, ApiError):
+                logger.error("model %s cannot be loaded: %s", model.name, error)
+        finally:
+            model.progress = None
+            self._loads_pending -= 1
+        for observe in self.load_observers:
+            observe(outcome, time.perf_counter() - began)
+
+    async def _load_alone(self, model: KnownModel, options: LoadOptions) -> None:
+        plan = await self.plan_for(model, options)
+        if model.resident is not None:
+            if model.resident.plan == plan or options == NO_OPTIONS:
+                return
+            await self._retire(model.resident)
+        await self.residents.make_room(plan.need.total, self._retire)
+        before = self.resident_bytes()
+        model.progress = lambda: min(0.99, (self.resident_bytes() - before) / max(plan.need.weights, 1))
+        if self._loader is None:
+            self._loader = ThreadPoolExecutor(1, thread_name_prefix="model-loader")
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._loader, self._load_blocking, plan)
+        try:
+            if self.warm_up is not None:
+                await self.warm_up(engine)
+        except BaseException:
+            engine.close()
+            raise
+        measured = max(0, self.resident_bytes() - before)
+        # The estimate is of the host's memory; on a device of its own, most of a model is elsewhere.
+        need = plan.need.total if engine.model_info.device == "cpu" else measured
+        resident = ResidentModel(model.name, plan, engine, need, measured)
+        self.residents.add(resident)
+        model.resident, model.options = resident, options
+        self._starting.discard(model.name)
+
+    def _load_blocking(self, plan: LoadPlan) -> Engine:
+        self._loads_running += 1
+        try:
+            return self.load(plan)
+        finally:
+            self._loads_running -= 1
+
+    async def _retire(self, resident: ResidentModel) -> None:
+        """Take a model out of use at once, and out of memory when its requests have finished."""
+        model = self._known[resident.name]
+        if model.resident is resident:
+            model.resident = None
+        await self.residents.close(resident)

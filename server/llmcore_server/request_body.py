@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypeVar
 
 import falcon.asgi
@@ -20,9 +21,17 @@ _DISCARDED_MULTIPLE = 8
 
 
 async def read_request(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, decoder: BodyDecoder[_T], config: ServerConfig
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    decoder: BodyDecoder[_T],
+    config: ServerConfig,
+    *,
+    default: _T | None = None,
 ) -> _T:
-    """Return the decoded body; names of fields that were ignored go into ``X-LLMCore-Warnings``."""
+    """Return the decoded body; names of fields that were ignored go into ``X-LLMCore-Warnings``.
+
+    default: what no body at all means, where that is allowed.
+    """
     media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         # Also what keeps web pages of other origins from posting without the browser asking first.
@@ -31,10 +40,19 @@ async def read_request(
         body = await asyncio.wait_for(_read(req, config.max_body_bytes), config.body_timeout)
     except asyncio.TimeoutError:
         raise ApiError("REQUEST_TIMEOUT") from None
+    if not body and default is not None:
+        return default
     request, ignored = decoder.decode(body)
-    if ignored:
-        resp.set_header("x-llmcore-warnings", "ignored: " + ", ".join(ignored[:16]))
+    warn_ignored(resp, ignored)
     return request
+
+
+def warn_ignored(resp: falcon.asgi.Response, names: Sequence[str]) -> None:
+    """Tell the client of parameters that change nothing, besides those it has been told of."""
+    if names:
+        told = resp.get_header("x-llmcore-warnings")
+        listed = ", ".join(names[:16])
+        resp.set_header("x-llmcore-warnings", f"{told}, {listed}" if told else f"ignored: {listed}")
 
 
 async def _read(req: falcon.asgi.Request, limit: int) -> bytes:

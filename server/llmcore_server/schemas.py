@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,9 +14,9 @@ from llmcore_server.errors import ApiError, Text
 if TYPE_CHECKING:
     from llmcore import SamplingParams
 
-_LONGEST = 1 << 24
+LONGEST = 1 << 24
 
-Count = Annotated[int, Meta(ge=1, le=_LONGEST)]
+Count = Annotated[int, Meta(ge=1, le=LONGEST)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -31,13 +31,13 @@ class SamplingFields(Struct, frozen=True, kw_only=True):
     model: str | None = None
     max_tokens: Count | None = None
     temperature: Temperature | None = None
-    top_k: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=LONGEST)] | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=64)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0, le=_LONGEST)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=LONGEST)] | None = None
     ignore_eos: bool | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     frequency_penalty: Penalty | None = None
@@ -64,21 +64,23 @@ class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
     raw: bool | None = None
 
 
-class ContentPart(Struct, frozen=True, kw_only=True):
-    """One part of a message's content; only text is understood."""
+class BatchRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/batch/generate``; each item is checked by itself, as a `GenerateRequest`."""
 
-    type: str
-    text: str | None = None
+    requests: Annotated[list[msgspec.Raw], Meta(min_length=1)]
 
 
-class ChatMessage(Struct, frozen=True, kw_only=True):
-    """One message of a conversation."""
+class LoadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/load``; may be absent."""
 
-    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
-    name: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
+    quantization: Annotated[str, Meta(max_length=32)] | None = None
+    prefer_gpu: bool | None = None
+    dry_run: bool | None = None
+    wait: bool | None = None
+
+
+class UnloadRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/unload``; may be absent."""
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -86,18 +88,6 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-
-
-class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True):
-    """Body of ``POST /v1/chat/completions``."""
-
-    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
-    max_completion_tokens: Count | None = None
-    n: Count | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
@@ -121,6 +111,7 @@ class BodyDecoder(Generic[_T]):
     """Decodes one kind of request body strictly."""
 
     def __init__(self, body_type: type[_T], unsupported: Mapping[str, tuple[object, ...]]) -> None:
+        self.body_type = body_type
         self._decoder = msgspec.json.Decoder(body_type)
         self._unsupported = unsupported
         self._accounted_for = {field.encode_name for field in msgspec.structs.fields(body_type)} | {

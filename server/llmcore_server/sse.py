@@ -18,6 +18,11 @@ def event(payload: object) -> bytes:
     return b"data: " + _encode(payload) + b"\n\n"
 
 
+def named_event(name: str, payload: object) -> bytes:
+    """Return one event of that name."""
+    return b"event: " + name.encode() + b"\n" + event(payload)
+
+
 class EventStream:
     """An async iterable of events with the ``close`` that Falcon awaits when the response ends."""
 

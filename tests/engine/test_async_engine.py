@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmcore import (
+    LLM,
     AsyncEngine,
     ContextLengthError,
     Delta,
+    Embedding,
     InvalidArgumentError,
     LLMCoreError,
     QueueFullError,
@@ -185,3 +188,44 @@ def test_model_info(engine: AsyncEngine, stories_model: Path) -> None:
     assert info.weight_bytes >= info.parameters * 4 * 0.9
     assert info.kv_bytes > 0
     assert "blocks" in info.kv_plan
+
+
+def test_embeddings_equal_the_librarys(engine: AsyncEngine, stories_model: Path) -> None:
+    texts = ["Once upon a time", "The little dog ran", "Once upon a time"]
+
+    async def run() -> list[Embedding]:
+        ids = engine.tokenizer.encode(texts[1])
+        alone = await engine.embed([texts[0], ids, texts[2]])
+        raw = await engine.embed([texts[0]], normalize=False)
+        assert np.linalg.norm(raw[0].vector) != pytest.approx(1.0)
+        assert [one.prompt_tokens for one in alone] == [len(engine.tokenizer.encode(text)) for text in texts]
+        with pytest.raises(ContextLengthError):
+            await engine.embed(["fits", [1] * 100_000])
+        return alone
+
+    found = asyncio.run(run())
+    with LLM(stories_model, threads=1) as model:
+        expected = model.embed(texts)
+    assert np.stack([one.vector for one in found]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_more_embeddings_than_the_queue_holds(engine: AsyncEngine) -> None:
+    found = asyncio.run(engine.embed(["One", "Two"] * 100))
+    assert len(found) == 200
+    assert found[0].vector == pytest.approx(found[198].vector, abs=1e-3)
+
+
+def test_embeddings_end_with_the_task_that_awaits_them(engine: AsyncEngine) -> None:
+    async def run() -> None:
+        task = asyncio.ensure_future(engine.embed([[5] * 500] * 64))
+        await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for _ in range(500):
+            stats = engine.stats()
+            if stats.running == stats.waiting == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert stats.kv_blocks_free == stats.kv_blocks_total
+
+    asyncio.run(run())

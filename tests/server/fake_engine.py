@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmcore_server.registry import EngineRegistry, ModelFile
+import numpy as np
+
+from llmcore.errors import InvalidArgumentError
+from llmcore_server.model_file import ModelFile
+from llmcore_server.registry import EngineRegistry
 
 
 @dataclass(frozen=True)
 class FakeUsage:
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,21 +37,87 @@ class FakeDelta:
     finish_reason: str | None = None
     usage: FakeUsage | None = None
     timings: FakeTimings | None = None
+    prompt_logprobs: Any = None
+
+
+@dataclass(frozen=True)
+class FakeMarkedText:
+    shown: Mapping[int, str]
+    controls: Mapping[int, str]
+
+    def push(self, tokens: Sequence[int]) -> str:
+        return "".join(
+            self.shown.get(token, "" if token in self.controls else chr(token)) for token in tokens
+        )
+
+    def flush(self) -> str:
+        return ""
 
 
 class FakeTokenizer:
     """One token a character; a chat prompt is the conversation as JSON, so that a test can read it back."""
 
-    chat_template: str | None = "a template"
+    def __init__(self, chat_template: str | None = "a template", *, takes_tools: bool = True) -> None:
+        self.chat_template = chat_template
+        self.takes_tools = takes_tools
+        self.variables: list[dict[str, Any]] = []
+        self.tools: list[Any] = []
+        self.thinks_at_once = False
+        self.infill = False
+        # Characters that stand for control tokens: the engine's text leaves them out.
+        self.controls: dict[int, str] = {}
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        del parse_special
+        return [*([2] if add_special else []), *map(ord, text)]
 
     def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: Any,
     ) -> list[int]:
+        self.variables.append(variables)
+        self.tools.append(tools)
+        rendered = self.render_chat(messages, add_generation_prompt, tools)
+        return [*map(ord, rendered), *map(ord, "<think>" if self.thinks_at_once else "")]
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **_variables: Any,
+    ) -> str:
         assert add_generation_prompt
-        return [ord(character) for character in json.dumps(list(messages), ensure_ascii=False)]
+        assert tools is None or self.takes_tools
+        return json.dumps(list(messages), ensure_ascii=False)
+
+    def encode_infill(self, before: str, behind: str) -> list[int] | None:
+        return [*map(ord, f"{before}|{behind}|")] if self.infill else None
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        if any(token > sys.maxunicode for token in ids):
+            raise InvalidArgumentError("[tokenizer] no such token")
+        return "".join(chr(token) for token in ids if token != 2 or not skip_special)
 
     def token_bytes(self, token_id: int) -> bytes:
         return chr(token_id).encode()
+
+    def special_token(self, name: str) -> int | None:
+        del name
+        return None
+
+    def marked_text(self, names: Sequence[str], *_arguments: Any) -> FakeMarkedText | None:
+        shown = {token: name for token, name in self.controls.items() if name in names}
+        return FakeMarkedText(shown, self.controls) if shown else None
+
+
+@dataclass(frozen=True)
+class FakeEmbedding:
+    vector: Any
+    prompt_tokens: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +126,16 @@ class FakeStats:
     waiting: int = 0
     kv_blocks_total: int = 128
     kv_blocks_free: int = 100
+    steps: int = 0
+    step_seconds: float = 0.0
+    preemptions: int = 0
+
+
+@dataclass(frozen=True)
+class FakeModelInfo:
+    n_ctx: int = 2048
+    d_model: int = 4
+    device: str = "cpu"
 
 
 @dataclass
@@ -67,11 +149,22 @@ class FakeEngine:
     fail_after: int = 0
     logprobs_of: Callable[[int], Any] | None = None
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
+    model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     finished: int = 0
+    cached_tokens: int = 0
     closed: bool = False
+
+    async def embed(
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+    ) -> list[FakeEmbedding]:
+        """The vector's elements tell the prompt's length."""
+        assert normalize
+        if self.error is not None:
+            raise self.error
+        return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]
 
     async def generate(
         self,
@@ -89,6 +182,9 @@ class FakeEngine:
         await asyncio.sleep(self.first_pause)
         text = self.text[: params.max_tokens]
         choices = getattr(params, "n", 1)
+        prompt_logprobs = None
+        if getattr(params, "prompt_logprobs", None) is not None and self.logprobs_of is not None:
+            prompt_logprobs = (None, *(self.logprobs_of(token)[0] for token in prompt[1:]))
         if self.error is not None and self.fail_after == 0:
             raise self.error
         for position, character in enumerate(text):
@@ -96,12 +192,13 @@ class FakeEngine:
             for index in range(choices):
                 yield FakeDelta(
                     index,
-                    character,
+                    "" if ord(character) in self.tokenizer.controls else character,
                     (ord(character),),
                     self.logprobs_of(ord(character)) if self.logprobs_of else None,
                     ("stop" if len(text) == len(self.text) else "length") if last else None,
-                    FakeUsage(len(prompt), position + 1) if last else None,
+                    FakeUsage(len(prompt), position + 1, self.cached_tokens) if last else None,
                     FakeTimings(0.001) if last else None,
+                    prompt_logprobs if position == 0 else None,
                 )
             if self.error is not None and position + 1 == self.fail_after:
                 raise self.error

@@ -11,8 +11,9 @@ from pathlib import Path
 from fake_engine import FakeEngine, FakeStats
 
 from llmcore_server.config import ServerConfig
+from llmcore_server.model_file import ModelFile
 from llmcore_server.process import EngineOptions, listen, run_server
-from llmcore_server.registry import ModelFile
+from llmcore_server.rate_limits import LimitSettings
 
 
 class CountingEngine(FakeEngine):
@@ -33,6 +34,9 @@ class FakeOptions(EngineOptions):
             raise ValueError(f"{file.name} is damaged")
         return self.engine
 
+    async def warm_up(self, engine: FakeEngine) -> None:
+        """Not a step: tests count those, and some take a minute."""
+
 
 def main() -> int:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
@@ -42,7 +46,14 @@ def main() -> int:
         first_pause=float(given.get("first_pause", "0")),
     )
     options = FakeOptions("cpu", None, None, None, None, engine, float(given.get("load_seconds", "0")))
-    config = ServerConfig(drain_timeout=float(given.get("drain_timeout", "30")))
+    config = ServerConfig(
+        drain_timeout=float(given.get("drain_timeout", "30")),
+        head_timeout=float(given.get("head_timeout", "30")),
+        limits=LimitSettings(
+            tokens=(int(given["tokens"]), 3600) if "tokens" in given else None,
+            concurrency=int(given["concurrency"]) if "concurrency" in given else None,
+        ),
+    )
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "fake.gguf"
         model.write_bytes(b"GGUF")

@@ -35,6 +35,20 @@ class InProcessClient:
 
         return asyncio.run(send())
 
+    def requests(self, *requests: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
+        """Send several requests, one after another, to one application."""
+
+        async def send() -> list[httpx.Response]:
+            app = create_app(fake_registry(self.engine, **self.registry_options), self.config)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with (
+                testing.ASGIConductor(app),
+                httpx.AsyncClient(transport=transport, base_url="http://test") as http,
+            ):
+                return [await http.request(method, path, **options) for method, path, options in requests]
+
+        return asyncio.run(send())
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
 

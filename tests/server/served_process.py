@@ -36,7 +36,7 @@ class ServedProcess:
         )
         assert self.process.stdout is not None
         self.greeting = [self.process.stdout.readline(), self.process.stdout.readline()]
-        found = re.search(r"http://\S+", self.greeting[0])
+        found = re.search(r"https?://\S+", self.greeting[0])
         if found is None:
             _, said = self.process.communicate(timeout=START_LIMIT)
             raise AssertionError(f"the server did not start: {self.greeting} {said}")
@@ -64,6 +64,16 @@ class ServedProcess:
         while (value := self.metric(name)) != wanted:
             assert time.monotonic() < deadline, f"{name} is {value}, not {wanted}"
             time.sleep(0.02)
+
+    def wait_until_ready(self, limit: float = START_LIMIT) -> None:
+        deadline = time.monotonic() + limit
+        while self.client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline, "the server does not get ready"
+            time.sleep(0.05)
+
+    def resident_bytes(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> int:
         """End the process as an operator would; return its exit code."""

@@ -95,7 +95,7 @@ def test_messages_reach_the_template(client, engine):
     ]
     assert client.post(CHAT, {"messages": messages}).status_code == 200
     assert seen_messages(engine) == [
-        {"role": "system", "content": "be kind"},
+        {"role": "developer", "content": "be kind"},
         {"role": "user", "content": "ab"},
         {"role": "assistant", "content": ""},
         {"role": "user", "content": "c", "name": "eve"},
@@ -107,8 +107,10 @@ def test_messages_reach_the_template(client, engine):
     [
         ({"role": "wizard", "content": "x"}, "messages[0].role"),
         ({"role": "user"}, "messages[0].content"),
-        ({"role": "tool", "content": "x", "tool_call_id": "1"}, "messages[0].role"),
-        ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "messages[0].tool_calls"),
+        (
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            "messages[0].tool_calls[0].function",
+        ),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
             "messages[0].content[0].type",
@@ -125,18 +127,20 @@ def test_messages_that_cannot_be_served_are_named(client, message, param):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "required"),
-        ("functions", [{"name": "f"}]),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}),
+        ("tool_choice", "perhaps"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("function_call", "perhaps"),
+        ("response_format.type", {"type": "grammar"}),
+        ("response_format.json_schema", {"type": "json_schema"}),
         ("modalities", ["text", "audio"]),
+        ("guided_json", {"type": "object"}),
         ("top_logprobs", 3),
         ("n", 1000),
     ],
 )
 def test_what_would_change_the_answer_is_refused_by_name(client, name, value):
-    answer = chat(client, **{name: value})
+    answer = chat(client, **{name.partition(".")[0]: value})
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert error["type"] == "invalid_request_error"

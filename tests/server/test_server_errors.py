@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import time
 
 import httpx
@@ -218,6 +219,15 @@ def test_the_catalogue_speaks_both_languages():
         for text in (kind.message, kind.details):
             assert any("\u4e00" <= character <= "\u9fff" for character in text.zh), code
             assert text.en.isascii(), code
+
+
+def test_the_documents_table_is_the_catalogue(repository):
+    text = (repository / "server" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (.+?) \| (.+?) \| (?:`(\w+)`)? ?\|$", text, re.MULTILINE)
+    expected = {
+        (code, str(kind.status), *kind.message, kind.openai_code or "") for code, kind in CATALOGUE.items()
+    }
+    assert set(rows) == expected
 
 
 def test_internal_errors_say_nothing_of_the_inside(client, engine):

@@ -29,6 +29,9 @@ def test_models_in_the_documented_shape(client):
         "size": "1MB",
         "loaded": False,
         "memory_usage": "0GB",
+        "quantization": None,
+        "architecture": None,
+        "context_length": None,
     }
 
 

@@ -154,10 +154,10 @@ def test_models_are_chosen_by_path_and_by_name(tmp_path):
     (tmp_path / "fraud.gguf").write_bytes(b"not it")
     (tmp_path / "other").mkdir()
     outside = gguf(tmp_path / "other", "outside")
-    assert [file.name for file in scan_directory(tmp_path)] == ["a", "b", "split-00001-of-00002"]
+    assert [file.name for file in scan_directory(tmp_path)] == ["a", "b", "split"]
     chosen = select_models(["b", outside], tmp_path, {"alias": "a"})
     assert chosen.preload == ["b", "outside"]
-    assert [file.name for file in chosen.models] == ["b", "outside", "a", "split-00001-of-00002"]
+    assert [file.name for file in chosen.models] == ["b", "outside", "a", "split"]
     assert chosen.models[0].size == 104
 
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 from served_process import REAL_SERVER, ServedProcess, events, send_raw
 
-from llmcore import LLM, SamplingParams, default_model
+from llmcore import LLM, SamplingParams
 from llmcore.tools.shapes import Shape
 from llmcore.tools.synthesize import synthesize
 
@@ -29,21 +29,6 @@ def slow(tmp_path_factory):
     process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1", str(path)])
     yield process
     process.stop()
-
-
-@pytest.fixture(scope="module")
-def embedded():
-    if not default_model.path().is_file():
-        pytest.skip("this checkout has no embedded model")
-    process = ServedProcess(REAL_SERVER, ["--port", "0", "--threads", "1"])
-    yield process
-    process.stop()
-
-
-@pytest.fixture
-def sdk(embedded):
-    with openai.OpenAI(base_url=f"{embedded.url}/v1", api_key="any-key") as client:
-        yield client
 
 
 def test_health_and_models(served):
@@ -123,6 +108,29 @@ def test_disconnect_frees_the_engine(slow, path, prompt):
     slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
     blocks = slow.metric("llmcore_kv_blocks")
     assert slow.metric("llmcore_kv_blocks_free") == blocks
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_disconnect_ends_every_prompt_of_a_list(slow, stream):
+    cancelled = slow.metric("llmcore_requests_cancelled_total")
+    body = {"prompt": ["a", "b", "c"], "n": 2, "max_tokens": 8000, "ignore_eos": True, "stream": stream}
+    connection = send_raw(slow, "/v1/completions", body)
+    slow.wait_for_metric("llmcore_requests_running", 6)
+    connection.close()
+    slow.wait_for_metric("llmcore_requests_cancelled_total", cancelled + 3, limit=2.0)
+    slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
+    slow.wait_for_metric("llmcore_kv_blocks_free", slow.metric("llmcore_kv_blocks"), limit=5.0)
+
+
+def test_disconnect_ends_embeddings(slow):
+    connection = send_raw(slow, "/v1/embeddings", {"input": ["hello " * 300] * 200})
+    deadline = time.monotonic() + 10
+    while not slow.metric("llmcore_requests_running"):
+        assert time.monotonic() < deadline
+    connection.close()
+    slow.wait_for_metric("llmcore_requests_waiting", 0, limit=2.0)
+    slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
+    slow.wait_for_metric("llmcore_kv_blocks_free", slow.metric("llmcore_kv_blocks"), limit=5.0)
 
 
 def test_terminated_while_generating_exits_clean(stories_model):

@@ -10,38 +10,59 @@ from typing import Any
 import falcon.asgi
 
 from llmcore_server import sse
+from llmcore_server.assistant.chat_input import chat_conversation
+from llmcore_server.assistant.conversation import loose_tools
+from llmcore_server.assistant.events import Event, Words
+from llmcore_server.bodies.chat import ChatCompletionRequest
+from llmcore_server.bodies.choices import OTHER_FORMS
+from llmcore_server.chat_output import chat_delta, chat_message
+from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
-from llmcore_server.disconnect import close_with_request
-from llmcore_server.engine_protocol import Delta, Engine
-from llmcore_server.errors import ApiError, Text
-from llmcore_server.generation import Generation, chat_prompt
+from llmcore_server.engine_protocol import Delta
+from llmcore_server.errors import ApiError
 from llmcore_server.logprobs import chat_logprobs
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.request_body import read_request
-from llmcore_server.schemas import UNSUPPORTED, BodyDecoder, ChatCompletionRequest, ChatMessage
+from llmcore_server.request_body import read_request, warn_ignored
+from llmcore_server.schemas import BodyDecoder
+
+# Parameters that would change the answer and are not served, with the values that ask for nothing.
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    **OTHER_FORMS,
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+}
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What every chunk and the whole response share."""
+    """What every chunk and the whole response share.
+
+    names_call: the client named the function. legacy: it knows functions, not tools.
+    """
 
     id: str
     created: int
-    model: str
     fingerprint: str
-    engine: Engine
-    generation: Generation
-    choices: int
+    run: ChatRun
+    names_call: bool
+    legacy: bool
 
     def envelope(self, kind: str) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.model,
+            "model": self.run.model,
             "system_fingerprint": self.fingerprint,
         }
+
+    def finish_reason(self, delta: Delta) -> str | None:
+        """Return the reason that ends a choice: OpenAI says "stop" for a call the client itself named."""
+        if delta.finish_reason != "stop" or self.names_call or not self.run.readers[delta.index].calls:
+            return delta.finish_reason
+        return "function_call" if self.legacy else "tool_calls"
 
 
 class ChatCompletionsResource:
@@ -50,88 +71,81 @@ class ChatCompletionsResource:
     def __init__(
         self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig, fingerprint: str
     ) -> None:
-        self._registry = registry
-        self._metrics = metrics
+        self._runner = ChatRunner(registry, metrics)
         self._config = config
         self._fingerprint = fingerprint
         self._decoder = BodyDecoder(ChatCompletionRequest, UNSUPPORTED)
 
-    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+    async def on_post(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, engine: str | None = None
+    ) -> None:
+        """``engine`` is the model's name where the route's path tells it."""
         request = await read_request(req, resp, self._decoder, self._config)
-        self._check(request)
-        answer = await self._start(req, request)
+        request.check(self._config.max_choices)
+        answer = await self._start(req, resp, request, engine or request.model)
         if request.stream:
-            await answer.generation.admitted(self._config.admission_wait)
+            await answer.run.admitted(self._config.admission_wait)
             include_usage = bool(request.stream_options and request.stream_options.include_usage)
             sse.send_events(resp, _chunks(answer, include_usage))
         else:
             resp.media = await _whole(answer)
 
-    def _check(self, request: ChatCompletionRequest) -> None:
-        if request.top_logprobs and not request.logprobs:
-            raise _invalid("top_logprobs", "需要 logprobs 为 true", "needs 'logprobs' to be true")
-        if request.n is not None and request.n > self._config.max_choices:
-            most = self._config.max_choices
-            raise _invalid("n", f"最多为 {most}", f"is at most {most} on this server")
-
-    async def _start(self, req: falcon.asgi.Request, request: ChatCompletionRequest) -> _Answer:
-        messages = [_template_message(index, message) for index, message in enumerate(request.messages)]
-        model = self._registry.resolve(request.model)
-        engine = await self._registry.engine(model)
+    async def _start(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        request: ChatCompletionRequest,
+        model_name: str | None,
+    ) -> _Answer:
+        conversation = chat_conversation(request)
         choices = request.n or 1
-        prompt = await chat_prompt(engine, messages)
-        params = request.sampling_params(
-            max_tokens=request.max_completion_tokens or request.max_tokens,
-            n=choices,
-            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        run = await self._runner.start(
+            req,
+            model_name,
+            conversation,
+            lambda: request.sampling_params(
+                max_tokens=request.max_completion_tokens or request.max_tokens,
+                n=choices,
+                logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            ),
+            choices,
         )
-        generation = Generation(
-            engine,
-            prompt,
-            params,
-            request_id=req.context.request_id,
-            choices=choices,
-            metrics=self._metrics,
-        )
-        close_with_request(req.scope, generation.close)
+        loose = [] if conversation.choice.forced else loose_tools(request.tools)
+        effort = run.ignores(request.reasoning_effort is not None, "reasoning_effort")
+        warn_ignored(resp, [*effort, *loose])
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),
-            model=request.model or model.name,
             fingerprint=self._fingerprint,
-            engine=engine,
-            generation=generation,
-            choices=choices,
+            run=run,
+            names_call=conversation.choice.name is not None,
+            legacy=bool(request.functions),
         )
 
 
 async def _whole(answer: _Answer) -> dict[str, Any]:
-    deltas: list[list[Delta]] = [[] for _ in range(answer.choices)]
-    while arrived := await answer.generation.next_deltas():
-        for delta in arrived:
+    run = answer.run
+    deltas: list[list[Delta]] = [[] for _ in run.readers]
+    events: list[list[Event]] = [[] for _ in run.readers]
+    while arrived := await run.next_events():
+        for delta, said in arrived:
             deltas[delta.index].append(delta)
+            events[delta.index] += said
     choices = [
         {
             "index": index,
-            "message": {
-                "role": "assistant",
-                "content": "".join(delta.text for delta in own),
-                "refusal": None,
-            },
-            "logprobs": chat_logprobs(own, answer.engine.tokenizer),
-            "finish_reason": own[-1].finish_reason,
+            "message": chat_message(events[index], legacy=answer.legacy),
+            "logprobs": chat_logprobs(own, run.engine.tokenizer),
+            "finish_reason": answer.finish_reason(own[-1]),
         }
         for index, own in enumerate(deltas)
     ]
-    return {
-        **answer.envelope("chat.completion"),
-        "choices": choices,
-        "usage": answer.generation.usage.as_body(),
-    }
+    return {**answer.envelope("chat.completion"), "choices": choices, "usage": run.usage()}
 
 
 async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes, None]:
-    """Yield the stream's events: the role once a choice, text, the finish reason alone, then the usage."""
+    """Yield the stream's events: the role once a choice, what is said, the finish reason alone, the usage."""
+    run = answer.run
     envelope = answer.envelope("chat.completion.chunk")
 
     def chunk(index: int, delta: dict[str, Any], logprobs: Any = None, finish: str | None = None) -> bytes:
@@ -139,57 +153,19 @@ async def _chunks(answer: _Answer, include_usage: bool) -> AsyncGenerator[bytes,
         return sse.event({**envelope, "choices": [choice], **({"usage": None} if include_usage else {})})
 
     try:
-        for index in range(answer.choices):
+        for index in range(len(run.readers)):
             yield chunk(index, {"role": "assistant", "content": ""})
-        while arrived := await answer.generation.next_deltas():
-            for delta in arrived:
-                logprobs = chat_logprobs([delta], answer.engine.tokenizer)
-                if delta.text or logprobs:
-                    yield chunk(delta.index, {"content": delta.text}, logprobs)
+        while arrived := await run.next_events():
+            for delta, events in arrived:
+                # The log-probabilities of a step go with the first that it says.
+                logprobs = chat_logprobs([delta], run.engine.tokenizer)
+                for event in events or ([Words("")] if logprobs else []):
+                    yield chunk(delta.index, chat_delta(event, legacy=answer.legacy), logprobs)
+                    logprobs = None
                 if delta.finish_reason is not None:
-                    yield chunk(delta.index, {}, finish=delta.finish_reason)
+                    yield chunk(delta.index, {}, finish=answer.finish_reason(delta))
         if include_usage:
-            yield sse.event({**envelope, "choices": [], "usage": answer.generation.usage.as_body()})
+            yield sse.event({**envelope, "choices": [], "usage": run.usage()})
         yield sse.DONE
     except ApiError as error:
         yield sse.event(error.openai_body())
-
-
-def _template_message(index: int, message: ChatMessage) -> dict[str, Any]:
-    where = f"messages[{index}]"
-    if message.role in ("tool", "function"):
-        raise _unsupported(f"{where}.role", message.role)
-    if message.tool_calls:
-        raise _unsupported(f"{where}.tool_calls", "tool_calls")
-    if message.function_call is not None and bytes(message.function_call) != b"null":
-        raise _unsupported(f"{where}.function_call", "function_call")
-    if message.content is None and message.role != "assistant":
-        raise _invalid(f"{where}.content", "不能为空", "must not be null")
-    rendered = {
-        # Templates know the system role; "developer" is its newer name.
-        "role": "system" if message.role == "developer" else message.role,
-        "content": _text_content(where, message),
-    }
-    return rendered if message.name is None else {**rendered, "name": message.name}
-
-
-def _text_content(where: str, message: ChatMessage) -> str:
-    if message.content is None or isinstance(message.content, str):
-        return message.content or ""
-    texts: list[str] = []
-    for number, part in enumerate(message.content):
-        if part.type != "text":
-            raise _unsupported(f"{where}.content[{number}].type", part.type[:40])
-        if part.text is None:
-            raise _invalid(f"{where}.content[{number}].text", "缺少", "is missing")
-        texts.append(part.text)
-    return "".join(texts)
-
-
-def _invalid(param: str, zh: str, en: str) -> ApiError:
-    return ApiError("INVALID_REQUEST", Text(f"参数 {param} {zh}", f"parameter '{param}' {en}"), param=param)
-
-
-def _unsupported(param: str, value: str) -> ApiError:
-    details = Text(f"暂不支持 {param} 的取值 {value}", f"'{value}' is not supported in '{param}'")
-    return ApiError("UNSUPPORTED_PARAMETER", details, param=param)

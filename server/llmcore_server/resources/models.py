@@ -1,11 +1,20 @@
-"""The lists of models, in the specification's shape and in OpenAI's."""
+"""The models: lists in the specification's shape and in OpenAI's, one model, loading and unloading."""
 
 from __future__ import annotations
 
-import falcon.asgi
+import asyncio
 
+import falcon.asgi
+import msgspec
+
+from llmcore_server.answers import LoadAnswer, MemoryPlan, ModelDetail, ModelList, ModelSummary
+from llmcore_server.config import ServerConfig
+from llmcore_server.errors import Language, Text, preferred_language
+from llmcore_server.load_planning import LoadOptions, LoadPlan
 from llmcore_server.process_memory import readable_size
 from llmcore_server.registry import EngineRegistry, KnownModel
+from llmcore_server.request_body import read_request
+from llmcore_server.schemas import BodyDecoder, LoadRequest, UnloadRequest
 
 
 class ModelsResource:
@@ -15,22 +24,103 @@ class ModelsResource:
         self._registry = registry
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
-        resp.media = {"models": [model_body(model) for model in self._registry.known]}
+        resp.media = ModelList([_summary(model) for model in self._registry.known])
 
 
-def model_body(model: KnownModel) -> dict[str, object]:
-    """Return the specification's object for a model."""
-    return {
-        "name": model.name,
-        "format": "gguf",
-        "size": readable_size(model.file.size),
-        "loaded": model.loaded,
-        "memory_usage": readable_size(model.memory if model.loaded else 0),
-    }
+class ModelResource:
+    """One model: ``GET /api/v1/models/{name}``, ``POST …/load`` and ``…/unload``."""
+
+    def __init__(self, registry: EngineRegistry, config: ServerConfig) -> None:
+        self._registry = registry
+        self._config = config
+        self._load_decoder = BodyDecoder(LoadRequest, {})
+        self._unload_decoder = BodyDecoder(UnloadRequest, {})
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        resp.media = self._detail(self._registry.resolve(name), _language(req))
+
+    async def on_post_load(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        request = await read_request(req, resp, self._load_decoder, self._config, default=LoadRequest())
+        model = self._registry.resolve(name)
+        options = LoadOptions(request.quantization, request.prefer_gpu)
+        # Also where nothing is planned by it: what cannot be is a 400 before anything starts.
+        plan = await self._registry.plan_for(model, options)
+        if plan.warning is not None:
+            resp.append_header("x-llmcore-warnings", plan.warning)
+        if request.dry_run:
+            resp.media = self._planned(model, plan, _language(req))
+            return
+        loading = self._registry.begin_load(model, options)
+        if request.wait is not False:
+            await asyncio.wait({loading}, timeout=self._config.load_timeout)
+        if model.is_loading:
+            resp.status = falcon.HTTP_202
+        elif model.error is not None and (failure := model.failure()) is not None:
+            raise failure
+        if request.prefer_gpu and model.engine is not None and model.engine.model_info.device == "cpu":
+            resp.append_header("x-llmcore-warnings", "prefer_gpu: the model runs on the CPU")
+        resp.media = self._detail(model, _language(req))
+
+    async def on_post_unload(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        await read_request(req, resp, self._unload_decoder, self._config, default=UnloadRequest())
+        model = self._registry.resolve(name)
+        await self._registry.unload(model)
+        resp.media = self._detail(model, _language(req))
+
+    def _detail(self, model: KnownModel, language: Language) -> ModelDetail:
+        names = self._registry.aliases
+        failure = model.failure() if model.status == "failed" else None
+        progress = 0.0 if model.progress is None else round(max(0.0, model.progress()), 3)
+        return ModelDetail(
+            **msgspec.structs.asdict(_summary(model)),
+            status=model.status,
+            progress=1.0 if model.loaded else progress,
+            quantizations=list(dict.fromkeys(file.quantization or "unknown" for file in model.files)),
+            aliases=[alias for alias in names if self._registry.resolve(alias) is model],
+            device=None if model.engine is None else model.engine.model_info.device,
+            error=None if failure is None else (failure.details or Text("", ""))(language),
+        )
+
+    def _planned(self, model: KnownModel, plan: LoadPlan, language: Language) -> LoadAnswer:
+        residents = self._registry.residents
+        reloaded = model.resident.need if model.resident is not None else 0
+        leaving = residents.leaving_for(plan.need.total - reloaded)
+        return LoadAnswer(
+            dry_run=True,
+            **msgspec.structs.asdict(self._detail(model, language)),
+            source_quantization=plan.file.quantization,
+            target_quantization=plan.quantization or plan.file.quantization,
+            memory=MemoryPlan(
+                weights=plan.need.weights,
+                cache=plan.need.cache,
+                workspace=plan.need.workspace,
+                total=plan.need.total,
+                limit=residents.limit,
+                fits=leaving is not None,
+                unloads=[resident.name for resident in leaving or () if resident.name != model.name],
+            ),
+        )
+
+
+def _summary(model: KnownModel) -> ModelSummary:
+    file, resident = model.file, model.resident
+    return ModelSummary(
+        name=model.name,
+        size=readable_size(file.size),
+        loaded=model.loaded,
+        memory_usage=readable_size(model.memory),
+        quantization=(resident.plan.quantization if resident is not None else None) or file.quantization,
+        architecture=file.architecture,
+        context_length=file.context_length if resident is None else resident.engine.model_info.n_ctx,
+    )
+
+
+def _language(req: falcon.asgi.Request) -> Language:
+    return preferred_language(req.get_header("Accept-Language"))
 
 
 class OpenAIModelsResource:
-    """``GET /v1/models``: models and their aliases."""
+    """``GET /v1/models``, with aliases, and ``GET /v1/models/{name}``."""
 
     def __init__(self, registry: EngineRegistry) -> None:
         self._registry = registry
@@ -40,8 +130,13 @@ class OpenAIModelsResource:
         names |= {alias: self._registry.resolve(alias) for alias in self._registry.aliases}
         resp.media = {
             "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": model.file.created, "owned_by": "llmcore"}
-                for name, model in names.items()
-            ],
+            "data": [openai_model_body(name, model) for name, model in names.items()],
         }
+
+    async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:  # noqa: ARG002
+        resp.media = openai_model_body(name, self._registry.resolve(name))
+
+
+def openai_model_body(name: str, model: KnownModel) -> dict[str, object]:
+    """Return OpenAI's object for a model under one of its names."""
+    return {"id": name, "object": "model", "created": model.file.created, "owned_by": "llmcore"}

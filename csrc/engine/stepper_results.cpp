@@ -1,0 +1,156 @@
+// What a step's result means for each sequence: sampled tokens, text, ends.
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/stepper.h"
+
+namespace llmcore {
+
+namespace {
+
+double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+}  // namespace
+
+void Stepper::process(std::size_t place, const StepEntry& entry, std::span<const float> rows,
+                      std::vector<Output>& outputs) {
+    LiveSequence& active = sequence(entry.id);
+    const RequestSpec& spec = active.request.spec;
+    const std::int64_t first = scheduler_.cached_tokens(entry.id);
+    scheduler_.advance(entry.id, entry.n_tokens);
+    const std::int64_t seen = std::min(first + entry.n_tokens, active.n_prompt());
+    if (seen > active.prompt_seen) totals_.prompt_tokens += seen - std::exchange(active.prompt_seen, seen);
+    const bool caught_up = first + entry.n_tokens == active.n_known();
+    if (spec.kind != RequestKind::generate) {
+        collect_values(active, rows);
+        if (caught_up) end_values(active, outputs);
+        return;
+    }
+    if (spec.prompt_logprobs && first < active.n_prompt()) collect_prompt_logprobs(active, first, rows);
+    if (caught_up) {
+        sample(active, permission_of(place, spec), rows.last(static_cast<std::size_t>(limits_.n_vocab)),
+               outputs);
+    }
+}
+
+void Stepper::collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first,
+                                      std::span<const float> rows) {
+    const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
+    for (std::size_t i = 0; i < rows.size() / n_vocab; ++i) {
+        const std::size_t next = static_cast<std::size_t>(first) + i + 1;
+        if (next >= sequence.request.spec.prompt.size()) return;
+        sequence.prompt_logprobs.push_back(
+            compute_logprobs(rows.subspan(i * n_vocab, n_vocab), sequence.tokens[next],
+                             *sequence.request.spec.prompt_logprobs, scratch_));
+    }
+}
+
+void Stepper::collect_values(LiveSequence& sequence, std::span<const float> rows) {
+    if (sequence.request.spec.kind == RequestKind::logits) {
+        sequence.values.insert(sequence.values.end(), rows.begin(), rows.end());
+        return;
+    }
+    const auto width = static_cast<std::size_t>(limits_.d_model);
+    sequence.pooled.resize(width);
+    for (std::size_t i = 0; i < rows.size(); ++i) sequence.pooled[i % width] += static_cast<double>(rows[i]);
+}
+
+void Stepper::end_values(LiveSequence& sequence, std::vector<Output>& outputs) {
+    Output output;
+    output.finish = FinishReason::stop;
+    output.values = std::move(sequence.values);
+    for (const double sum : sequence.pooled) {
+        output.values.push_back(static_cast<float>(sum / static_cast<double>(sequence.n_prompt())));
+    }
+    end(sequence, std::move(output), outputs);
+}
+
+bool Stepper::ends_text(const RequestSpec& spec, std::int32_t token) const {
+    if (std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
+        spec.stop_token_ids.end()) {
+        return true;
+    }
+    return !spec.ignore_eos && token < vocabulary_.size() && vocabulary_.ends_generation(token);
+}
+
+FinishReason Stepper::finish_reason(const LiveSequence& sequence, bool ended) const {
+    if (ended || sequence.text.stopped()) return FinishReason::stop;
+    const bool full = sequence.n_known() >= scheduler_.config().n_ctx;
+    return full || sequence.n_sampled() >= sequence.request.spec.max_tokens ? FinishReason::length
+                                                                            : FinishReason::none;
+}
+
+void Stepper::sample(LiveSequence& sequence, const Permission& permission, std::span<const float> logits,
+                     std::vector<Output>& outputs) {
+    const RequestSpec& spec = sequence.request.spec;
+    Output output;
+    if (spec.prompt_logprobs && sequence.n_sampled() == 0) {
+        output.prompt_logprobs = std::move(sequence.prompt_logprobs);
+    }
+    if (permission.complete) {
+        end_text(sequence, FinishReason::stop, std::move(output), outputs);
+        return;
+    }
+    const std::int32_t token = sequence.sampler.next(logits, scratch_, permission.allowed);
+    if (!sequence.first_token) sequence.first_token = Clock::now();
+    sequence.tokens.push_back(token);
+    sequence.unguided = token;
+    ++totals_.generated_tokens;
+
+    TokenLogprobs logprobs;
+    if (spec.score || spec.sampling.logprobs) {
+        logprobs = compute_logprobs(logits, token, spec.sampling.logprobs.value_or(0), scratch_);
+        sequence.logprob_sum += static_cast<double>(logprobs.chosen.logprob);
+    }
+    const bool ended = ends_text(spec, token);
+    if (!ended) {
+        output.tokens.push_back(token);
+        if (spec.sampling.logprobs) output.logprobs.push_back(std::move(logprobs));
+        output.text = sequence.text.push(token, sequence.n_sampled() >= spec.sampling.min_tokens);
+    }
+    const FinishReason reason = finish_reason(sequence, ended);
+    if (reason != FinishReason::none) {
+        end_text(sequence, reason, std::move(output), outputs);
+        return;
+    }
+    scheduler_.append_token(sequence.id);
+    output.request = spec.id;
+    output.index = sequence.index;
+    outputs.push_back(std::move(output));
+}
+
+void Stepper::end_text(LiveSequence& sequence, FinishReason reason, Output output,
+                       std::vector<Output>& outputs) {
+    output.finish = reason;
+    output.text += sequence.text.flush();
+    end(sequence, std::move(output), outputs);
+}
+
+void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& outputs) {
+    LiveRequest& request = sequence.request;
+    const auto now = Clock::now();
+    const auto since = [&](const std::optional<Clock::time_point>& point) {
+        return seconds(point.value_or(now) - request.submitted);
+    };
+    output.request = request.spec.id;
+    output.index = sequence.index;
+    output.prompt_tokens = sequence.n_prompt();
+    output.completion_tokens = sequence.n_sampled();
+    if (request.spec.score) output.logprob_sum = sequence.logprob_sum;
+    output.queue_seconds = since(sequence.first_step);
+    output.first_token_seconds = since(sequence.first_token);
+    output.total_seconds = since(now);
+
+    if (request.spec.guided && guide_) guide_->forget({request.spec.id, sequence.index});
+    const SequenceId id = sequence.id;
+    scheduler_.finish(id);
+    request.live.erase(std::find(request.live.begin(), request.live.end(), id));
+    output.request_done = request.live.empty();
+    outputs.push_back(std::move(output));
+    const std::uint64_t request_id = request.spec.id;
+    sequences_.erase(id);
+    if (outputs.back().request_done) requests_.erase(request_id);
+}
+
+}  // namespace llmcore

@@ -1,0 +1,1 @@
+"""The request bodies of the routes under ``/v1``, one file a route family."""

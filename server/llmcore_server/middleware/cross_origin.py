@@ -1,0 +1,30 @@
+"""Whether pages of other origins may ask (CORS)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+# What a page may read beside the headers that it always may.
+_EXPOSED = (
+    "X-Request-ID",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "Retry-After",
+    "X-LLMCore-Warnings",
+)
+
+
+def cross_origin(origins: tuple[str, ...] | None, keys_required: bool) -> list[Any]:
+    """Return the middleware for these origins; ``*`` alone stands for all, none at all for same-origin only.
+    Without a choice: all where nothing needs a key, none where something does.
+
+    Credentials that browsers keep are never allowed: a page that has a key sends it itself.
+    """
+    if origins is None:
+        origins = () if keys_required else ("*",)
+    if not origins:
+        return []
+    return [falcon.CORSMiddleware("*" if origins == ("*",) else origins, expose_headers=_EXPOSED)]

@@ -1,0 +1,82 @@
+"""Real clients, each installed in an environment of its own, against a served embedded model.
+
+Run with `pytest -m clients`; it installs what requirements/*.txt and package.json list.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import HERE, INSTALL_LIMIT, run
+from served_process import ServedProcess
+
+pytestmark = pytest.mark.clients
+
+Ran = Callable[..., str]
+
+
+def is_chinese(text: str) -> bool:
+    return re.search("[\u4e00-\u9fff]", text) is not None
+
+
+def test_the_specifications_openai_example(run_example: Ran) -> None:
+    assert is_chinese(run_example("openai_0_28", "spec_openai"))
+
+
+@pytest.mark.parametrize("environment", ["langchain_0_3", "langchain_0_0"])
+def test_the_specifications_langchain_example(run_example: Ran, environment: str) -> None:
+    completed, answered = ast.literal_eval(run_example(environment, "spec_langchain"))
+    assert isinstance(completed, str)
+    assert is_chinese(answered)
+
+
+def test_the_specifications_requests_example(run_example: Ran) -> None:
+    assert is_chinese(run_example("requests", "spec_requests"))
+
+
+def test_openai_before_1_0(run_example: Ran) -> None:
+    assert is_chinese(run_example("openai_0_28", "openai_0_28_more"))
+
+
+@pytest.mark.parametrize("environment", ["langchain_0_3", "langchain_0_0"])
+def test_langchains_older_classes(run_example: Ran, environment: str) -> None:
+    assert "done" in run_example(environment, "langchain_more")
+
+
+def test_langchain_openai(run_example: Ran) -> None:
+    assert "done" in run_example("langchain_openai", "langchain_openai_more")
+
+
+def test_current_openai(run_example: Ran) -> None:
+    assert is_chinese(run_example("openai_current", "openai_current"))
+
+
+def test_current_openai_tools_and_schemas(run_example: Ran) -> None:
+    assert "done" in run_example("openai_current", "openai_tools", "roomy_server")
+
+
+def test_langchain_openai_tools_and_schemas(run_example: Ran) -> None:
+    assert "done" in run_example("langchain_openai", "langchain_openai_tools", "roomy_server")
+
+
+def test_anthropic(run_example: Ran) -> None:
+    assert is_chinese(run_example("anthropic", "anthropic_current"))
+
+
+def test_openai_in_node(server: ServedProcess, roomy_server: ServedProcess, environments: Path) -> None:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("no Node")
+    folder = environments / "node"
+    folder.mkdir(exist_ok=True)
+    for name in ("package.json", "examples/openai_node.mjs", "examples/openai_tools_node.mjs"):
+        shutil.copy(HERE / name, folder)
+    if not (folder / "node_modules" / "openai").is_dir():
+        run([npm, "install", "--no-audit", "--no-fund"], limit=INSTALL_LIMIT, cwd=folder)
+    assert is_chinese(run([node, "openai_node.mjs", server.url], cwd=folder))
+    assert "done" in run([node, "openai_tools_node.mjs", roomy_server.url], cwd=folder)
