@@ -114,10 +114,21 @@ void Stepper::sample(LiveSequence& sequence, const Permission& permission, std::
         end_text(sequence, reason, std::move(output), outputs);
         return;
     }
-    scheduler_.append_token(sequence.id);
+    append_token(sequence);
     output.request = spec.id;
     output.index = sequence.index;
     outputs.push_back(std::move(output));
+}
+
+void Stepper::append_token(LiveSequence& sequence) {
+    const std::int64_t size = limits_.kv_block_tokens;
+    if (sequence.n_known() % size != 0) {
+        scheduler_.append_token(sequence.id);
+        return;
+    }
+    sequence.chain =
+        hasher_.next(sequence.chain, std::span(sequence.tokens).last(static_cast<std::size_t>(size)));
+    scheduler_.append_token(sequence.id, sequence.chain);
 }
 
 void Stepper::end_text(LiveSequence& sequence, FinishReason reason, Output output,
@@ -136,6 +147,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.request = request.spec.id;
     output.index = sequence.index;
     output.prompt_tokens = sequence.n_prompt();
+    output.cached_tokens = scheduler_.reused_tokens(sequence.id);
     output.completion_tokens = sequence.n_sampled();
     if (request.spec.score) output.logprob_sum = sequence.logprob_sum;
     output.queue_seconds = since(sequence.first_step);
@@ -149,6 +161,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.request_done = request.live.empty();
     outputs.push_back(std::move(output));
     const std::uint64_t request_id = request.spec.id;
+    if (request.live.empty() && request.deadline) --n_deadlines_;
     sequences_.erase(id);
     if (outputs.back().request_done) requests_.erase(request_id);
 }

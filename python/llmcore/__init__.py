@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import (
     ContextLengthError,
+    DeadlineExceededError,
     GGUFError,
     GrammarError,
     InvalidArgumentError,
@@ -35,6 +36,7 @@ __all__ = [
     "ChatTemplate",
     "Completion",
     "ContextLengthError",
+    "DeadlineExceededError",
     "Delta",
     "EngineStats",
     "GGUFError",

@@ -18,6 +18,9 @@ class Output:
         Logits or the embedding, flat; moved out by the first call.
         """
     @property
+    def cached_tokens(self) -> int:
+        ...
+    @property
     def completion_tokens(self) -> int:
         ...
     @property
@@ -122,7 +125,13 @@ class EngineStats:
     The state after the last step, and totals.
     """
     @property
+    def cached_prompt_tokens(self) -> int:
+        ...
+    @property
     def cancelled(self) -> int:
+        ...
+    @property
+    def expired(self) -> int:
         ...
     @property
     def failed(self) -> int:
@@ -157,11 +166,14 @@ class EngineStats:
     @property
     def waiting(self) -> int:
         ...
+    @property
+    def wasted_tokens(self) -> int:
+        ...
 class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
@@ -175,7 +187,7 @@ class Engine:
         """
     def stats(self) -> EngineStats:
         ...
-    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False) -> None:
+    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
         ...
     def wait(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[Output]:
         """
@@ -279,11 +291,15 @@ class BlockPool:
     """
     def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def publish(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
     def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     def release(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def retain(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def reuse(self, key: typing.SupportsInt | typing.SupportsIndex) -> int | None:
         ...
     def take(self) -> int:
         ...
@@ -294,20 +310,27 @@ class BlockPool:
     def free_blocks(self) -> int:
         ...
     @property
+    def published_blocks(self) -> int:
+        ...
+    @property
     def used_blocks(self) -> int:
         ...
 class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True) -> None:
         ...
-    def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
-        ...
+    def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, tenant: typing.SupportsInt | typing.SupportsIndex = 0, keys: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = []) -> None:
+        """
+        keys: names of the prompt's full blocks.
+        """
     def advance(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def append_token(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
-        ...
+    def append_token(self, id: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
+        """
+        key: of the block that the token makes full.
+        """
     def blocks(self, id: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
         ...
     def cached_tokens(self, id: typing.SupportsInt | typing.SupportsIndex) -> int:
@@ -315,6 +338,12 @@ class Scheduler:
     def finish(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def limit_mixed_prompt(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def propose(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    def reused_tokens(self, id: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     def schedule(self) -> list[tuple[int, int]]:
         """

@@ -43,8 +43,13 @@ class AsyncEngine:
         lora: Sequence[str] = (),
         quantization: str | None = None,
         max_queue: int | None = None,
+        max_itl_ms: float | None = None,
+        prefix_cache: bool = True,
     ) -> None:
-        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError."""
+        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
+        milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
+        that; None for 150. prefix_cache: prompts that begin like an earlier one of their tenant's, also one
+        that still runs, start behind what was computed for it."""
         self._model = load_model(
             model,
             device=device,
@@ -55,6 +60,8 @@ class AsyncEngine:
             lora=lora,
             quantization=quantization,
             max_queue=max_queue,
+            max_itl_ms=max_itl_ms,
+            prefix_cache=prefix_cache,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
@@ -83,16 +90,17 @@ class AsyncEngine:
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[Delta]:
         """Continues a prompt, a text or token ids, and yields what each step adds.
 
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
-        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError,
-        GrammarError or InvalidArgumentError at the first item, and whatever went wrong in the engine where it
-        did.
+        ones are admitted first. tenant: whose request it is; equal priorities are served fairly between
+        tenants, and none starts from another's cached prefixes. deadline: seconds from now; then it ends with
+        DeadlineExceededError. Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError
+        at the first item, and whatever went wrong in the engine where it did.
         """
-        del tenant
         if lora is not None:
             raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
         if request_id is not None and request_id in self._named:
@@ -110,7 +118,16 @@ class AsyncEngine:
                 matcher = await asyncio.to_thread(self._model.guide.compile, params.structured)
             self._attach()
             self._boxes[request] = box
-            submit(self._model, request, ids, params, priority=priority, matcher=matcher)
+            submit(
+                self._model,
+                request,
+                ids,
+                params,
+                priority=priority,
+                tenant=tenant,
+                deadline=deadline,
+                matcher=matcher,
+            )
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
                 output = await box.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -63,10 +63,16 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Requests."""
     failed: int
     """Requests."""
+    expired: int
+    """Requests that missed their deadline; among the failed ones too."""
     preemptions: int
     """Sequences that gave their KV blocks to older ones and started over."""
     prompt_tokens: int
+    cached_prompt_tokens: int
+    """Of those: found in the cache."""
     generated_tokens: int
+    wasted_tokens: int
+    """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
     """Time spent in steps."""
 
@@ -91,10 +97,13 @@ def load_model(
     lora: Sequence[str],
     quantization: str | None = None,
     max_queue: int | None = None,
+    max_itl_ms: float | None = None,
+    prefix_cache: bool = True,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
     quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
+    max_itl_ms, prefix_cache: see `AsyncEngine`.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -108,10 +117,14 @@ def load_model(
     ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
+    if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
+        raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if max_itl_ms is not None:
+        given["max_itl_seconds"] = max_itl_ms / 1000
     guide = GrammarGuide(tokenizer.tokenizer)
     core = _core.Engine(
         path,
@@ -119,6 +132,7 @@ def load_model(
         kv_cache_type=kv_cache_type,
         tensor_formats=_tensor_formats(path, quantization),
         guide=guide,
+        prefix_cache=prefix_cache,
         **given,
     )
     guide.attach(core.info.n_vocab)
@@ -160,6 +174,8 @@ def submit(
     params: SamplingParams,
     *,
     priority: int = 0,
+    tenant: str | None = None,
+    deadline: float | None = None,
     matcher: LLMatcher | None = None,
 ) -> None:
     """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
@@ -177,14 +193,16 @@ def submit(
         matcher = matcher or model.guide.compile(params.structured)
         model.guide.open(request, matcher, params.n_sequences)
     try:
-        _submit_to_core(model, request, prompt, params, priority)
+        _submit_to_core(
+            model, request, prompt, params, priority=priority, tenant=tenant or "", deadline=deadline
+        )
     except BaseException:
         model.guide.close(request, params.n_sequences)
         raise
 
 
 def _submit_to_core(
-    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int
+    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, **scheduling: Any
 ) -> None:
     model.core.submit(
         request,
@@ -207,8 +225,8 @@ def _submit_to_core(
         stop=list(params.stop),
         stop_token_ids=list(params.stop_token_ids),
         score=params.n_sequences > params.n,
-        priority=priority,
         guided=params.structured is not None,
+        **scheduling,
     )
 
 
@@ -229,12 +247,16 @@ def delta_of(output: _core.Output, params: SamplingParams) -> Delta:
         token_ids=tuple(output.tokens),
         logprobs=None if params.logprobs is None else _logprobs(output.logprobs),
         finish_reason=finish,
-        usage=None if finish is None else Usage(output.prompt_tokens, output.completion_tokens),
+        usage=None if finish is None else _usage(output),
         timings=None
         if finish is None
         else Timings(output.queue_seconds, output.first_token_seconds, output.total_seconds),
         prompt_logprobs=None if prompt_logprobs is None else (None, *_logprobs(prompt_logprobs)),
     )
+
+
+def _usage(output: _core.Output) -> Usage:
+    return Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
 
 
 def _logprobs(entries: list[tuple[int, float, list[tuple[int, float]]]]) -> tuple[TokenLogprob, ...]:

@@ -52,13 +52,15 @@ class LLM:
         max_batch: int | None = None,
         lora: Sequence[str] = (),
         quantization: str | None = None,
+        prefix_cache: bool = True,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
         sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
-        as they are loaded; None leaves them as the file has them. Raises GGUFError, ModelError or
+        as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
+        earlier one start behind what was computed for it. Raises GGUFError, ModelError or
         InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
@@ -72,6 +74,7 @@ class LLM:
             quantization=quantization,
             # The caller waits for its own requests: nothing is gained by refusing them.
             max_queue=(1 << 31) - 1,
+            prefix_cache=prefix_cache,
         )
         self._post: _Mail | None = _Mail(self._model.core)
 

@@ -37,6 +37,9 @@ def _parse_aliases(
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
 @click.option(
+    "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
+)
+@click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory whose *.gguf files are listed.",
@@ -58,6 +61,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     n_ctx: int | None,
     quantization: str | None,
     max_batch: int | None,
+    max_itl_ms: float | None,
     models_dir: Path | None,
     aliases: dict[str, str],
 ) -> None:
@@ -71,7 +75,12 @@ def serve(  # noqa: PLR0917 - click passes them by name
 
     socket = listen(host, port)
     options = EngineOptions(
-        device=device, threads=threads, n_ctx=n_ctx, quantization=quantization, max_batch=max_batch
+        device=device,
+        threads=threads,
+        n_ctx=n_ctx,
+        quantization=quantization,
+        max_batch=max_batch,
+        max_itl_ms=max_itl_ms,
     )
     raise SystemExit(
         run_server(

@@ -33,6 +33,7 @@ class EngineOptions:
     n_ctx: int | None
     quantization: str | None
     max_batch: int | None
+    max_itl_ms: float | None = None
 
     def build(self, file: ModelFile) -> Engine:
         """Load a model; blocking."""
@@ -45,6 +46,7 @@ class EngineOptions:
             n_ctx=self.n_ctx,
             quantization=self.quantization,
             max_batch=self.max_batch,
+            max_itl_ms=self.max_itl_ms,
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
