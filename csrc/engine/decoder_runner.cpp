@@ -6,6 +6,8 @@
 
 #include "backend/loader.h"
 #include "base/error.h"
+#include "engine/fingerprint.h"
+#include "engine/fixed_rows_runner.h"
 #include "gguf/printable.h"
 #include "gguf/reader.h"
 #include "model/spec.h"
@@ -103,6 +105,14 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
                     .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : 0});
 }
 
+// Rows of every step in deterministic mode: few enough that decoding alone stays cheap, enough that prompts
+// do not read the weights for each token. Experts see as many rows as chose them, so there it is one.
+constexpr std::int64_t kDeterministicRows = 8;
+
+std::unique_ptr<ModelRunner> fixed_rows(std::unique_ptr<ModelRunner> runner, const ModelSpec& spec) {
+    return std::make_unique<FixedRowsRunner>(std::move(runner), spec.experts.n > 0 ? 1 : kDeterministicRows);
+}
+
 struct PlacedModel {
     std::unique_ptr<DecoderRunner> runner;
     BackendInfo backend;
@@ -171,6 +181,10 @@ LoadedModel load_model(const LoadOptions& options) {
     check_vocabulary(vocabulary, spec);
     std::string note;
     PlacedModel placed = place_somewhere(file, spec, options, note);
+    const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
+                                 (options.deterministic ? " deterministic" : "");
+    std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
+    if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
@@ -178,6 +192,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
@@ -188,7 +203,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(placed.runner), std::move(vocabulary), std::move(info)};
+    return {std::move(runner), std::move(vocabulary), std::move(info)};
 }
 
 }  // namespace llmcore

@@ -21,6 +21,8 @@ struct LoadOptions {
     std::int64_t n_ctx = 0;  // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";
     std::int64_t max_batch = 32;
+    bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
+    std::string build;             // of this program, for the fingerprint
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
 };
 
@@ -31,6 +33,7 @@ struct ModelInfo {
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
+    std::string system_fingerprint;  // of weights, kernels, build and settings
     int threads = 0;
     std::int64_t n_vocab = 0;
     std::int64_t d_model = 0;
@@ -61,7 +64,7 @@ private:
 };
 
 struct LoadedModel {
-    std::unique_ptr<DecoderRunner> runner;
+    std::unique_ptr<ModelRunner> runner;
     Vocabulary vocabulary;
     ModelInfo info;
 };

@@ -33,7 +33,9 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const
       config_(config),
       scheduler_config_(scheduler_config(limits_, config)),
       guides_(guide != nullptr),
-      stepper_(*runner_, vocabulary_, scheduler_config_, config.max_itl_seconds, std::move(guide)),
+      stepper_(*runner_, vocabulary_, scheduler_config_,
+               {.mixed_step_seconds = config.max_itl_seconds, .guesses = config.prompt_lookup},
+               std::move(guide)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
 

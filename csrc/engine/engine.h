@@ -24,6 +24,7 @@ struct EngineConfig {
     bool prefix_cache = true;      // prompts start behind the cached blocks of equal beginnings
     // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
     double max_itl_seconds = 0.15;
+    std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
 };
 
 class Engine {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cache/block_key.h"
+#include "engine/prompt_lookup.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/text_stream.h"
@@ -35,6 +36,8 @@ struct LiveSequence {
     BlockKey chain = {};           // the name of the last full block of `tokens`
     std::int64_t prompt_seen = 0;  // prompt tokens run at least once
     std::int32_t unguided = -1;    // the sampled token that the guide has not been told of yet
+    GuessLength guess_length;
+    std::vector<std::int32_t> guesses = {};  // tokens that may follow `tokens`, in the step under way
     double logprob_sum = 0.0;
     std::vector<TokenLogprobs> prompt_logprobs = {};
     std::vector<float> values = {};

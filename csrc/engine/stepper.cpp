@@ -22,12 +22,13 @@ std::uint64_t random_seed() {
 }  // namespace
 
 Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-                 double mixed_step_seconds, std::unique_ptr<TokenGuide> guide)
+                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide)
     : runner_(runner),
       vocabulary_(vocabulary),
       limits_(runner.limits()),
       scheduler_(config),
-      pace_(mixed_step_seconds) {
+      guesses_(options.guesses),
+      pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
 }
 
@@ -67,11 +68,12 @@ void Stepper::add_sequences(LiveRequest& request) {
             .request = request,
             .index = index,
             .sampler = Sampler(spec.sampling, child_seed(seed, static_cast<std::uint64_t>(index)),
-                               ending_tokens(spec, vocabulary_, limits_.n_vocab)),
+                               ending_tokens(spec, vocabulary_, limits_.n_vocab), &vocabulary_),
             // A grammar is about every byte: there a first space stays.
             .text = TextStream(vocabulary_, spec.stop, !spec.guided && begins_text(vocabulary_, spec.prompt)),
             .tokens = spec.prompt,
-            .chain = chain});
+            .chain = chain,
+            .guess_length = GuessLength(guesses_)});
         added->sampler.observe_prompt(spec.prompt);
         const SequenceId id = added->id;
         sequences_.emplace(id, std::move(added));
@@ -138,6 +140,17 @@ void Stepper::fail_request(std::uint64_t request, ErrorCode code, const std::str
     }
 }
 
+// A grammar's next mask is not known before the token is.
+void Stepper::guess() {
+    for (const auto& [id, active] : sequences_) {
+        active->guesses.clear();
+        const bool decodes = active->n_sampled() > 0 && scheduler_.cached_tokens(id) + 1 == active->n_known();
+        if (!decodes || active->request.spec.guided) continue;
+        active->guesses = look_up_continuation(active->tokens, active->guess_length.next());
+        scheduler_.propose(id, static_cast<std::int64_t>(active->guesses.size()));
+    }
+}
+
 void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
     LiveSequence& active = sequence(entry.id);
     // One row that catches up is decoding, whatever it is called.
@@ -149,6 +162,7 @@ void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
 
 void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
+    if (guesses_ > 0) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
     step_prompt_rows_ = 0;
@@ -199,7 +213,7 @@ void Stepper::learn_pace(Clock::duration took) {
 std::int64_t Stepper::wanted_rows(const LiveSequence& sequence, std::int64_t n_tokens) const {
     const std::int64_t cached = scheduler_.cached_tokens(sequence.id);
     if (cached < sequence.n_prompt() && needs_of(sequence.request.spec).all_rows) return n_tokens;
-    return cached + n_tokens == static_cast<std::int64_t>(sequence.tokens.size()) ? 1 : 0;
+    return std::max<std::int64_t>(0, cached + n_tokens + 1 - sequence.n_known());
 }
 
 // Asks for the masks of the sequences that will sample at the end of this step.
@@ -222,11 +236,19 @@ std::span<const float> Stepper::run(const std::vector<StepEntry>& entries) {
     for (const StepEntry& entry : entries) stride = std::max(stride, scheduler_.blocks(entry.id).size());
     rows_.begin(stride);
     for (const StepEntry& entry : entries) {
-        const LiveSequence& active = sequence(entry.id);
+        LiveSequence& active = sequence(entry.id);
         const std::int64_t cached = scheduler_.cached_tokens(entry.id);
-        const auto tokens =
-            std::span(active.tokens)
-                .subspan(static_cast<std::size_t>(cached), static_cast<std::size_t>(entry.n_tokens));
+        // Guesses are in the list for this moment only.
+        const std::int64_t n_guesses = std::max<std::int64_t>(0, cached + entry.n_tokens - active.n_known());
+        active.guesses.resize(static_cast<std::size_t>(n_guesses));
+        std::vector<std::int32_t> guessed;
+        auto tokens = std::span<const std::int32_t>(active.tokens).subspan(static_cast<std::size_t>(cached));
+        if (n_guesses > 0) {
+            guessed.assign(tokens.begin(), tokens.end());
+            guessed.insert(guessed.end(), active.guesses.begin(), active.guesses.end());
+            tokens = guessed;
+        }
+        tokens = tokens.first(static_cast<std::size_t>(entry.n_tokens));
         rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens));
     }
     ask_guide(entries);

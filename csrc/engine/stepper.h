@@ -38,16 +38,22 @@ struct EngineStats {
     std::int64_t prompt_tokens = 0;
     std::int64_t cached_prompt_tokens = 0;  // of those: found in the cache
     std::int64_t generated_tokens = 0;
-    std::int64_t wasted_tokens = 0;  // run or sampled for requests that were cancelled or came too late
+    std::int64_t guessed_tokens = 0;   // by prompt lookup
+    std::int64_t accepted_tokens = 0;  // of those: right
+    std::int64_t wasted_tokens = 0;    // run or sampled for requests that were cancelled or came too late
     double step_seconds = 0.0;
+};
+
+struct StepperConfig {
+    double mixed_step_seconds = 0.15;  // what a step that decodes should take at most, prompt rows and all
+    std::int64_t guesses = 0;          // tokens to guess for a sequence in a step, at most
 };
 
 class Stepper {
 public:
-    // runner and vocabulary must outlive it. mixed_step_seconds: what a step that decodes should take at
-    // most, with prompt rows in it. guide: may be null; then no request may be guided.
+    // runner and vocabulary must outlive it. guide: may be null; then no request may be guided.
     Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-            double mixed_step_seconds, std::unique_ptr<TokenGuide> guide);
+            const StepperConfig& options, std::unique_ptr<TokenGuide> guide);
 
     using Clock = EngineClock;
 
@@ -83,12 +89,16 @@ private:
     std::int64_t wanted_rows(const LiveSequence& sequence, std::int64_t n_tokens) const;
     void process(std::size_t place, const StepEntry& entry, std::span<const float> rows,
                  std::vector<Output>& outputs);
+    void guess();
+    void sample_rows(LiveSequence& sequence, std::size_t place, std::span<const float> rows,
+                     std::vector<Output>& outputs);
     void ask_guide(const std::vector<StepEntry>& entries);
     Permission permission_of(std::size_t place, const RequestSpec& spec);
     void collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first, std::span<const float> rows);
     void collect_values(LiveSequence& sequence, std::span<const float> rows);
-    void sample(LiveSequence& sequence, const Permission& permission, std::span<const float> logits,
-                std::vector<Output>& outputs);
+    // The token, or nothing where the sequence ended (and is gone).
+    std::optional<std::int32_t> sample(LiveSequence& sequence, const Permission& permission,
+                                       std::span<const float> logits, std::vector<Output>& outputs);
     void append_token(LiveSequence& sequence);
     void end_text(LiveSequence& sequence, FinishReason reason, Output output, std::vector<Output>& outputs);
     FinishReason finish_reason(const LiveSequence& sequence, bool ended) const;
@@ -109,6 +119,7 @@ private:
     std::optional<GuideThread> guide_;
     std::vector<std::ptrdiff_t> guide_places_;  // by entry of the step: its query, or -1
     SamplingScratch scratch_;
+    const std::int64_t guesses_;
     Pace pace_;
     BlockHasher hasher_;
     std::size_t n_deadlines_ = 0;

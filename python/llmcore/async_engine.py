@@ -45,6 +45,8 @@ class AsyncEngine:
         max_queue: int | None = None,
         max_itl_ms: float | None = None,
         prefix_cache: bool = True,
+        prompt_lookup: int = 0,
+        deterministic: bool = False,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -62,6 +64,8 @@ class AsyncEngine:
             max_queue=max_queue,
             max_itl_ms=max_itl_ms,
             prefix_cache=prefix_cache,
+            prompt_lookup=prompt_lookup,
+            deterministic=deterministic,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 
+# More are seldom right, and each is a row of the step.
+_MAX_GUESSES = 32
+
+
 class ModelInfo(msgspec.Struct, frozen=True):
     """What was loaded, and how."""
 
@@ -47,6 +51,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    system_fingerprint: str
+    """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -71,6 +77,10 @@ class EngineStats(msgspec.Struct, frozen=True):
     cached_prompt_tokens: int
     """Of those: found in the cache."""
     generated_tokens: int
+    guessed_tokens: int
+    """Run on a guess of prompt lookup."""
+    accepted_tokens: int
+    """Of those: right."""
     wasted_tokens: int
     """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
@@ -99,11 +109,13 @@ def load_model(
     max_queue: int | None = None,
     max_itl_ms: float | None = None,
     prefix_cache: bool = True,
+    prompt_lookup: int = 0,
+    deterministic: bool = False,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
     quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
-    max_itl_ms, prefix_cache: see `AsyncEngine`.
+    The others: see `LLM` and `AsyncEngine`.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -119,6 +131,10 @@ def load_model(
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
     if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
         raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
+    if not 0 <= prompt_lookup <= _MAX_GUESSES:
+        raise InvalidArgumentError(
+            f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
+        )
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
@@ -133,6 +149,8 @@ def load_model(
         tensor_formats=_tensor_formats(path, quantization),
         guide=guide,
         prefix_cache=prefix_cache,
+        prompt_lookup=prompt_lookup,
+        deterministic=deterministic,
         **given,
     )
     guide.attach(core.info.n_vocab)
@@ -226,6 +244,7 @@ def _submit_to_core(
         stop_token_ids=list(params.stop_token_ids),
         score=params.n_sequences > params.n,
         guided=params.structured is not None,
+        filters=params.filters,
         **scheduling,
     )
 

@@ -53,6 +53,8 @@ class LLM:
         lora: Sequence[str] = (),
         quantization: str | None = None,
         prefix_cache: bool = True,
+        prompt_lookup: int = 0,
+        deterministic: bool = False,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
@@ -60,7 +62,11 @@ class LLM:
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
         sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
         as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
-        earlier one start behind what was computed for it. Raises GGUFError, ModelError or
+        earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
+        what came before, 0 for none; the text is the same with any number. deterministic: a request gets the
+        same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
+        slower prompts and batches (mixtures of experts: much slower). Without it, other requests change logits
+        by rounding. Raises GGUFError, ModelError or
         InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
@@ -75,6 +81,8 @@ class LLM:
             # The caller waits for its own requests: nothing is gained by refusing them.
             max_queue=(1 << 31) - 1,
             prefix_cache=prefix_cache,
+            prompt_lookup=prompt_lookup,
+            deterministic=deterministic,
         )
         self._post: _Mail | None = _Mail(self._model.core)
 
