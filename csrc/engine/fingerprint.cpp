@@ -33,7 +33,7 @@ public:
     void add(std::uint64_t value) { state_ = mix_bits(state_ * 0x9E3779B97F4A7C15ULL + value); }
 
     std::string text() const {
-        std::array<char, 24> name;
+        std::array<char, 32> name;
         std::snprintf(name.data(), name.size(), "llmcore-%016llx", static_cast<unsigned long long>(state_));
         return name.data();
     }

@@ -63,10 +63,10 @@ class LLM:
         sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
         as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
         earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
-        what came before, 0 for none; the text is the same with any number. deterministic: a request gets the
+        what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
         same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
-        slower prompts and batches (mixtures of experts: much slower). Without it, other requests change logits
-        by rounding. Raises GGUFError, ModelError or
+        slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
+        rounding. Raises GGUFError, ModelError or
         InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(

@@ -19,9 +19,10 @@ class SamplingParams:
     range.
 
     Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature,
-    `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`, `xtc_probability` and one draw. The draws depend on the seed and the token's place alone; other requests in
-    the same steps change the logits by rounding at most, so a seed gives the same tokens again unless two are
-    as good as equal.
+    `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`, `xtc_probability` and one draw. The draws depend on
+    the seed and the token's place alone; other requests in the same steps change the logits by rounding at
+    most (not at all in deterministic mode), so a seed gives the same tokens again unless two are as good as
+    equal.
     """
 
     max_tokens: int | None = 128

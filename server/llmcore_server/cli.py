@@ -40,6 +40,12 @@ def _parse_aliases(
     "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
 )
 @click.option(
+    "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."
+)
+@click.option(
+    "--deterministic", is_flag=True, help="The same bits for a request whatever runs beside it; slower."
+)
+@click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory whose *.gguf files are listed.",
@@ -62,6 +68,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     quantization: str | None,
     max_batch: int | None,
     max_itl_ms: float | None,
+    prompt_lookup: int,
+    deterministic: bool,
     models_dir: Path | None,
     aliases: dict[str, str],
 ) -> None:
@@ -81,6 +89,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
         quantization=quantization,
         max_batch=max_batch,
         max_itl_ms=max_itl_ms,
+        prompt_lookup=prompt_lookup,
+        deterministic=deterministic,
     )
     raise SystemExit(
         run_server(

@@ -34,6 +34,8 @@ class EngineOptions:
     quantization: str | None
     max_batch: int | None
     max_itl_ms: float | None = None
+    prompt_lookup: int = 0
+    deterministic: bool = False
 
     def build(self, file: ModelFile) -> Engine:
         """Load a model; blocking."""
@@ -47,6 +49,8 @@ class EngineOptions:
             quantization=self.quantization,
             max_batch=self.max_batch,
             max_itl_ms=self.max_itl_ms,
+            prompt_lookup=self.prompt_lookup,
+            deterministic=self.deterministic,
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)

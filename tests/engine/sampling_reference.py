@@ -72,7 +72,7 @@ class Mirostat:
             s = (t * b).sum() / (t * t).sum()
             n = len(p)
             k = ((s - 1) * 2**self.mu / (1 - n ** (1 - s))) ** (1 / s)
-            tokens = tokens[: max(1, int(round(min(k, n))))]
+            tokens = tokens[: max(1, round(min(k, n)))]
         else:
             tokens = tokens[: max(1, int((-np.log2(p) <= self.mu).sum()))]
         token, _ = drawn(logits, tokens, point)
