@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class EngineOptions:
     n_ctx: int | None
     quantization: str | None
     max_batch: int | None
+    _: KW_ONLY
     max_itl_ms: float | None = None
     prompt_lookup: int = 0
     deterministic: bool = False
