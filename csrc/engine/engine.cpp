@@ -130,6 +130,7 @@ void Engine::loop() {
             apply(commands, outputs);
             stepper_.expire(Stepper::Clock::now(), outputs);
             if (stepper_.has_work()) stepper_.step(outputs);
+            stepper_.rest();
         } catch (const std::exception& error) {
             // Nothing a request can do leads here; should it happen all the same, the engine outlives it.
             stepper_.fail_all(std::string("[engine] the engine failed: ") + error.what(), outputs);

@@ -196,7 +196,6 @@ void Stepper::step(std::vector<Output>& outputs) {
             process(i, entries[i], rows_.result_of(i, result, width), outputs);
         });
     }
-    if (guide_ && requests_.empty()) guide_->flush();
     ++totals_.steps;
     learn_pace(Clock::now() - began);
 }

@@ -72,8 +72,13 @@ public:
     // Runs one step. What goes wrong in it ends the requests concerned with outputs "error"; others go on.
     void step(std::vector<Output>& outputs);
 
-    // Waits until nothing of the engine's runs elsewhere.
+    // Where no request is left, tells the guide of those that ended.
+    void rest() {
+        if (guide_ && requests_.empty()) guide_->flush();
+    }
+    // At the end: the same, and waits until nothing of the engine's runs elsewhere.
     void settle() {
+        rest();
         if (guide_) guide_->wait();
     }
 
