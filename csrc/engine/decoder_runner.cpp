@@ -130,13 +130,15 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
-    decoder->alloc_kv(format, plan.n_blocks);
+    // Deterministic mode keeps one for itself.
+    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic ? 1 : 0);
+    decoder->alloc_kv(format, n_blocks);
     const std::int64_t weight_bytes = decoder->weight_bytes();
     const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
                                      .d_model = spec.d_model,
                                      .n_ctx = plan.n_ctx,
                                      .kv_block_tokens = plan.block_tokens,
-                                     .kv_blocks = plan.n_blocks,
+                                     .kv_blocks = n_blocks,
                                      .max_step_tokens = limits.max_step_tokens,
                                      .max_logit_rows = limits.max_logit_rows};
     auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
