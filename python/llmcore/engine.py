@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,8 +157,16 @@ def load_model(
     guide.attach(core.info.n_vocab)
     loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
     # The engine's threads must have ended before the interpreter does.
-    weakref.finalize(loaded, core.close)
+    weakref.finalize(loaded, _end, core, guide)
     return loaded
+
+
+def _end(core: _core.Engine, guide: GrammarGuide) -> None:
+    if guide.is_called_here:
+        # The engine waits for this very call.
+        threading.Thread(target=core.close).start()
+    else:
+        core.close()
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:

@@ -84,7 +84,7 @@ class LLM:
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
         )
-        self._post: _Mail | None = _Mail(self._model.core)
+        self._post: _Mail | None = _Mail(self._model)
 
     def __enter__(self) -> LLM:
         return self
@@ -248,8 +248,9 @@ class LLM:
 class _Mail:
     """Sorts the engine's outputs by request. Whichever thread waits sorts for all."""
 
-    def __init__(self, core: _core.Engine) -> None:
-        self._core = core
+    def __init__(self, model: LoadedModel) -> None:
+        # All of it: the engine lives while a stream is read, whatever becomes of the LLM.
+        self._model = model
         self._ids = itertools.count(1)
         self._boxes: dict[int, deque[_core.Output]] = {}
         self._sorting = threading.Lock()
@@ -263,7 +264,7 @@ class _Mail:
     def drop(self, request: int) -> None:
         """No more of this request is wanted: ends it if it still runs."""
         if self._boxes.pop(request, None) is not None:
-            self._core.abort(request)
+            self._model.core.abort(request)
 
     def read(self, request: int) -> Iterator[_core.Output]:
         """The request's outputs as they arrive, to its last."""
@@ -281,7 +282,7 @@ class _Mail:
                 return
 
     def _sort(self) -> None:
-        for output in self._core.wait(_WAIT):
+        for output in self._model.core.wait(_WAIT):
             box = self._boxes.get(output.request)
             if box is not None:
                 box.append(output)

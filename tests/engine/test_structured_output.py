@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from llmcore import LLM, AsyncEngine, GrammarError, InvalidArgumentError, SamplingParams, StructuredOutput
+from llmcore.engine import submit
 
 SCHEMA = {
     "type": "object",
@@ -198,3 +202,37 @@ def test_async_requests_and_cancellation() -> None:
     finally:
         engine.close()
     assert not engine._model.guide._matchers
+
+
+def test_a_stream_outlives_its_llm_and_a_dropped_engine_ends() -> None:
+    params = SamplingParams(max_tokens=200, seed=1, structured=PERSON)
+    stream = LLM(threads=1, max_batch=2, n_ctx=256).stream("Who?", params)
+    gc.collect()
+    check_person("".join(delta.text for delta in stream))
+
+
+def test_an_engine_collected_in_the_guides_own_call_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = LLM(threads=1, max_batch=2, n_ctx=256)
+    guide = llm._loaded().guide
+    inner = type(guide)._advance
+    ended = threading.Event()
+    holder = [llm]
+    finalizer = weakref.finalize(llm._loaded(), ended.set)
+    assert finalizer.alive
+
+    def dropping(self: object, *rest: object) -> str:
+        while holder:
+            holder.pop()
+        return inner(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(guide), "_advance", dropping)
+    core = llm._loaded().core
+    core_request = SamplingParams(max_tokens=50, structured=PERSON)
+    submit(llm._loaded(), 1, [5, 6], core_request)
+    del llm
+    assert ended.wait(20)
+    for _ in range(200):
+        if any(output.finish == "cancelled" for output in core.wait(0.1)):
+            break
+    else:
+        pytest.fail("the engine did not end")
