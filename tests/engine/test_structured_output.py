@@ -212,27 +212,26 @@ def test_a_stream_outlives_its_llm_and_a_dropped_engine_ends() -> None:
 
 
 def test_an_engine_collected_in_the_guides_own_call_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    llm = LLM(threads=1, max_batch=2, n_ctx=256)
-    guide = llm._loaded().guide
-    inner = type(guide)._advance
-    ended = threading.Event()
-    holder = [llm]
-    finalizer = weakref.finalize(llm._loaded(), ended.set)
-    assert finalizer.alive
+    holder = [LLM(threads=1, max_batch=2, n_ctx=256)]
+    core = holder[0]._loaded().core
+    collected_in: list[int] = []
+    weakref.finalize(holder[0]._loaded(), lambda: collected_in.append(threading.get_ident()))
+    submitted = threading.Event()
+    guide = type(holder[0]._loaded().guide)
+    inner = guide._advance
 
     def dropping(self: object, *rest: object) -> str:
-        while holder:
-            holder.pop()
+        assert submitted.wait(20)
+        holder.clear()
         return inner(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(guide), "_advance", dropping)
-    core = llm._loaded().core
-    core_request = SamplingParams(max_tokens=50, structured=PERSON)
-    submit(llm._loaded(), 1, [5, 6], core_request)
-    del llm
-    assert ended.wait(20)
+    monkeypatch.setattr(guide, "_advance", dropping)
+    submit(holder[0]._loaded(), 1, [5, 6], SamplingParams(max_tokens=50, structured=PERSON))
+    submitted.set()
     for _ in range(200):
         if any(output.finish == "cancelled" for output in core.wait(0.1)):
             break
     else:
         pytest.fail("the engine did not end")
+    assert len(collected_in) == 1
+    assert collected_in[0] != threading.get_ident()
