@@ -25,7 +25,7 @@ SCHEMA = {
     "required": ["name", "age", "tags"],
     "additionalProperties": False,
     # So that the longest text fits max_tokens, whatever the machine rounds to.
-    "x-guidance": {"whitespace_flexible": False},
+    "x-guidance": {"whitespace_flexible": False, "whitespace_pattern": ""},
 }
 PERSON = StructuredOutput("json_schema", SCHEMA)
 DATE = StructuredOutput("regex", r"[0-9]{4}-[01][0-9]-[0-3][0-9]")
