@@ -152,7 +152,8 @@ def main() -> int:
         f"{peak:.0f} GMAC/s {kind}" for kind, peak in limits.gmac_s.items()
     ))  # fmt: skip
     print(
-        f"{'kernel':26} {'m':>4} {'n x k':>12} {'us':>9} {'GB/s':>6} {'GFLOP/s':>8} {'of limit':>8} {'error':>8}"
+        f"{'kernel':26} {'m':>4} {'n x k':>12} {'us':>9} {'GB/s':>6} {'GFLOP/s':>8} "
+        f"{'of limit':>8} {'error':>8}"
     )
     results = []
     failed = False
@@ -170,7 +171,8 @@ def main() -> int:
                 results.append(result)
                 print(
                     f"{result.kernel:26} {m:4} {f'{n} x {k}':>12} {result.seconds * 1e6:9.0f} "
-                    f"{result.gb_s:6.1f} {result.gflop_s:8.1f} {result.percent_of_limit:7.0f}% {result.error:8.1e}"
+                    f"{result.gb_s:6.1f} {result.gflop_s:8.1f} "
+                    f"{result.percent_of_limit:7.0f}% {result.error:8.1e}"
                 )
     if arguments.json:
         report = {

@@ -7,7 +7,16 @@
 
 namespace llmcore {
 
-enum class ErrorCode { invalid_argument, gguf, model, context_length, queue_full, grammar, internal };
+enum class ErrorCode {
+    invalid_argument,
+    gguf,
+    model,
+    context_length,
+    queue_full,
+    deadline,
+    grammar,
+    internal
+};
 
 class Error : public std::runtime_error {
 public:

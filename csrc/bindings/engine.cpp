@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bindings/sampling_filters.h"
 #include "engine/decoder_runner.h"
 #include "quant/format_table.h"
 
@@ -94,7 +95,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
                                std::int64_t max_queue, std::int64_t kv_budget,
                                const std::map<std::string, std::string>& tensor_formats,
-                               const py::object& guide) {
+                               const py::object& guide, bool prefix_cache, double max_itl_seconds,
+                               std::int64_t prompt_lookup, bool deterministic) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -112,8 +114,14 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                                       .kv_cache_type = kv_cache_type,
                                                       .max_batch = max_batch,
                                                       .kv_budget_bytes = kv_budget,
+                                                      .deterministic = deterministic,
+                                                      .build = LLMCORE_VERSION,
                                                       .tensor_formats = std::move(formats)});
-    const EngineConfig config{.max_batch = max_batch, .max_queue = max_queue};
+    const EngineConfig config{.max_batch = max_batch,
+                              .max_queue = max_queue,
+                              .prefix_cache = prefix_cache,
+                              .max_itl_seconds = max_itl_seconds,
+                              .prompt_lookup = prompt_lookup};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
                                            std::move(guided));
     return std::make_unique<PyEngine>(std::move(engine), std::move(model.info));
@@ -155,6 +163,8 @@ const char* error_name(ErrorCode code) {
             return "ContextLengthError";
         case ErrorCode::queue_full:
             return "QueueFullError";
+        case ErrorCode::deadline:
+            return "DeadlineExceededError";
         case ErrorCode::grammar:
             return "GrammarError";
         case ErrorCode::internal:
@@ -200,6 +210,7 @@ void bind_output(py::module_& m) {
         .def_property_readonly("finish", [](const Output& o) { return finish_name(o.finish); })
         .def_readonly("request_done", &Output::request_done)
         .def_readonly("prompt_tokens", &Output::prompt_tokens)
+        .def_readonly("cached_tokens", &Output::cached_tokens)
         .def_readonly("completion_tokens", &Output::completion_tokens)
         .def_readonly("logprob_sum", &Output::logprob_sum)
         .def_readonly("queue_seconds", &Output::queue_seconds)
@@ -218,6 +229,7 @@ void bind_model_info(py::module_& m) {
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("system_fingerprint", &ModelInfo::system_fingerprint)
         .def_readonly("threads", &ModelInfo::threads)
         .def_readonly("n_vocab", &ModelInfo::n_vocab)
         .def_readonly("d_model", &ModelInfo::d_model)
@@ -242,6 +254,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("failed", &EngineStats::failed)
         .def_readonly("preemptions", &EngineStats::preemptions)
         .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
+        .def_readonly("cached_prompt_tokens", &EngineStats::cached_prompt_tokens)
+        .def_readonly("guessed_tokens", &EngineStats::guessed_tokens)
+        .def_readonly("accepted_tokens", &EngineStats::accepted_tokens)
+        .def_readonly("wasted_tokens", &EngineStats::wasted_tokens)
+        .def_readonly("expired", &EngineStats::expired)
         .def_readonly("generated_tokens", &EngineStats::generated_tokens)
         .def_readonly("step_seconds", &EngineStats::step_seconds);
 }
@@ -252,7 +269,8 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
             float presence_penalty, const std::vector<std::pair<std::int32_t, float>>& logit_bias,
             std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
             std::optional<int> prompt_logprobs, std::vector<std::string> stop,
-            std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided) {
+            std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided,
+            std::string tenant, std::optional<double> deadline, const py::dict& filters) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
@@ -266,6 +284,8 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
     spec.score = score;
     spec.priority = priority;
     spec.guided = guided;
+    spec.tenant = std::move(tenant);
+    spec.deadline_seconds = deadline;
     spec.sampling = {.temperature = temperature,
                      .top_k = top_k,
                      .top_p = top_p,
@@ -277,6 +297,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
                      .logit_bias = {},
                      .min_tokens = min_tokens,
                      .logprobs = logprobs};
+    llmcore::bindings::read_filters(filters, spec.sampling);
     for (const auto& [token, bias] : logit_bias) spec.sampling.logit_bias.push_back({token, bias});
     const py::gil_scoped_release release;
     self.engine->submit(std::move(spec));
@@ -293,7 +314,9 @@ void bind_engine(py::module_& m) {
              py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
              py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
              py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
-             py::arg("guide") = py::none())
+             py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
+             py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
+             py::arg("deterministic") = false)
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -302,7 +325,9 @@ void bind_engine(py::module_& m) {
              py::arg("logit_bias") = py::list(), py::arg("min_tokens") = 0, py::arg("ignore_eos") = false,
              py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
-             py::arg("priority") = 0, py::arg("guided") = false)
+             py::arg("priority") = 0, py::arg("guided") = false, py::arg("tenant") = "",
+             py::arg("deadline") = py::none(), py::arg("filters") = py::dict(),
+             "filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.")
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
         .def_property_readonly(

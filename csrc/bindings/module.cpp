@@ -24,6 +24,8 @@ const char* exception_name(llmcore::ErrorCode code) {
             return "ContextLengthError";
         case llmcore::ErrorCode::queue_full:
             return "QueueFullError";
+        case llmcore::ErrorCode::deadline:
+            return "DeadlineExceededError";
         case llmcore::ErrorCode::grammar:
             return "GrammarError";
         case llmcore::ErrorCode::internal:

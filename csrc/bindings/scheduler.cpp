@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +15,7 @@ namespace py = pybind11;
 
 namespace {
 
+using llmcore::BlockKey;
 using llmcore::BlockPool;
 using llmcore::Scheduler;
 using llmcore::SchedulerConfig;
@@ -27,13 +30,26 @@ void bind_block_pool(py::module_& m) {
         .def("ref_count", &BlockPool::ref_count, py::arg("block"))
         .def("take", &BlockPool::take)
         .def("retain", &BlockPool::retain, py::arg("block"))
-        .def("release", &BlockPool::release, py::arg("block"));
+        .def("release", &BlockPool::release, py::arg("block"))
+        .def(
+            "publish",
+            [](BlockPool& pool, std::int32_t block, std::uint64_t key) { pool.publish(block, {0, key}); },
+            py::arg("block"), py::arg("key"))
+        .def(
+            "reuse", [](BlockPool& pool, std::uint64_t key) { return pool.reuse({0, key}); }, py::arg("key"))
+        .def_property_readonly("published_blocks", &BlockPool::published_blocks);
 }
 
 std::vector<std::pair<SequenceId, std::int64_t>> schedule(Scheduler& scheduler) {
     std::vector<std::pair<SequenceId, std::int64_t>> step;
     for (const llmcore::StepEntry& entry : scheduler.schedule()) step.emplace_back(entry.id, entry.n_tokens);
     return step;
+}
+
+std::vector<BlockKey> block_keys(const std::vector<std::uint64_t>& keys) {
+    std::vector<BlockKey> made;
+    for (const std::uint64_t key : keys) made.push_back({0, key});
+    return made;
 }
 
 std::vector<std::int32_t> blocks(const Scheduler& scheduler, SequenceId id) {
@@ -49,7 +65,7 @@ void bind_scheduler(py::module_& m) {
                           "Decides each step: which sequences run, and how many tokens of each.")
         .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks,
                          std::int64_t max_batch, std::int64_t max_step_tokens, std::int64_t max_logit_rows,
-                         std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow) {
+                         std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow, bool reuses_prefixes) {
                  return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
                                                   .block_tokens = block_tokens,
                                                   .n_blocks = n_blocks,
@@ -57,31 +73,47 @@ void bind_scheduler(py::module_& m) {
                                                   .max_step_tokens = max_step_tokens,
                                                   .max_logit_rows = max_logit_rows,
                                                   .mixed_prompt_tokens = mixed_prompt_tokens,
-                                                  .room_to_grow = room_to_grow});
+                                                  .room_to_grow = room_to_grow,
+                                                  .reuses_prefixes = reuses_prefixes});
              }),
              py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"),
              py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
              py::arg("mixed_prompt_tokens") = SchedulerConfig{}.mixed_prompt_tokens,
-             py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow)
+             py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow, py::arg("reuses_prefixes") = true)
         .def(
             "add",
             [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,
-               bool all_rows, bool pooling, std::int64_t priority) {
-                scheduler.add(id, {.n_prompt = n_prompt,
-                                   .max_new_tokens = max_new_tokens,
-                                   .all_rows = all_rows,
-                                   .pooling = pooling,
-                                   .priority = priority});
+               bool all_rows, bool pooling, std::int64_t priority, std::uint64_t tenant,
+               const std::vector<std::uint64_t>& keys) {
+                scheduler.add(id,
+                              {.n_prompt = n_prompt,
+                               .max_new_tokens = max_new_tokens,
+                               .all_rows = all_rows,
+                               .pooling = pooling,
+                               .priority = priority,
+                               .tenant = tenant},
+                              block_keys(keys));
             },
             py::arg("id"), py::arg("n_prompt"), py::arg("max_new_tokens"), py::kw_only(),
-            py::arg("all_rows") = false, py::arg("pooling") = false, py::arg("priority") = 0)
+            py::arg("all_rows") = false, py::arg("pooling") = false, py::arg("priority") = 0,
+            py::arg("tenant") = 0, py::arg("keys") = py::list(), "keys: names of the prompt's full blocks.")
         .def("schedule", &schedule, "The next step as (sequence, number of tokens).")
         .def("advance", &Scheduler::advance, py::arg("id"), py::arg("n_tokens"))
-        .def("append_token", &Scheduler::append_token, py::arg("id"))
+        .def(
+            "append_token",
+            [](Scheduler& scheduler, SequenceId id, std::optional<std::uint64_t> key) {
+                scheduler.append_token(id, key ? std::optional(BlockKey{0, *key}) : std::nullopt);
+            },
+            py::arg("id"), py::arg("key") = py::none(), "key: of the block that the token makes full.")
+        .def("propose", &Scheduler::propose, py::arg("id"), py::arg("n_tokens"))
         .def("finish", &Scheduler::finish, py::arg("id"))
         .def("limit_mixed_prompt", &Scheduler::limit_mixed_prompt, py::arg("n_tokens"))
         .def("blocks", &blocks, py::arg("id"))
         .def("cached_tokens", &Scheduler::cached_tokens, py::arg("id"))
+        .def("reused_tokens", &Scheduler::reused_tokens, py::arg("id"))
+        .def(
+            "ref_count", [](const Scheduler& s, std::int32_t block) { return s.pool().ref_count(block); },
+            py::arg("block"))
         .def_property_readonly("has_work", &Scheduler::has_work)
         .def_property_readonly("waiting", &Scheduler::waiting)
         .def_property_readonly("running", &Scheduler::running)

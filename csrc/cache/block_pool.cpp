@@ -14,9 +14,7 @@ BlockPool::BlockPool(std::int64_t n_blocks) : n_free_(n_blocks) {
     }
     const auto n = static_cast<std::int32_t>(n_blocks);
     nodes_.resize(static_cast<std::size_t>(n) + 1);
-    for (std::int32_t i = 0; i <= n; ++i) {
-        nodes_[static_cast<std::size_t>(i)] = {i == 0 ? n : i - 1, i == n ? 0 : i + 1, 0};
-    }
+    for (std::int32_t i = 0; i <= n; ++i) node(i) = {i == 0 ? n : i - 1, i == n ? 0 : i + 1, 0, false, {}};
 }
 
 std::int32_t BlockPool::ref_count(std::int32_t block) const {
@@ -26,32 +24,59 @@ std::int32_t BlockPool::ref_count(std::int32_t block) const {
 
 BlockPool::Node& BlockPool::held(std::int32_t block) {
     if (ref_count(block) == 0) fail(ErrorCode::internal, "cache", "KV block is free but treated as held");
-    return nodes_[static_cast<std::size_t>(block)];
+    return node(block);
+}
+
+void BlockPool::unlink(std::int32_t block) {
+    const Node& gone = node(block);
+    node(gone.previous).next = gone.next;
+    node(gone.next).previous = gone.previous;
+    --n_free_;
 }
 
 std::int32_t BlockPool::take() {
     if (n_free_ == 0) fail(ErrorCode::internal, "cache", "no free KV block");
-    Node& sentinel = nodes_.back();
-    const std::int32_t block = sentinel.next;
-    Node& node = nodes_[static_cast<std::size_t>(block)];
-    sentinel.next = node.next;
-    nodes_[static_cast<std::size_t>(node.next)].previous = static_cast<std::int32_t>(capacity());
-    node.refs = 1;
-    --n_free_;
+    const std::int32_t block = nodes_.back().next;
+    unlink(block);
+    Node& taken = node(block);
+    if (taken.published) published_.erase(taken.key);
+    taken.published = false;
+    taken.refs = 1;
     return block;
 }
 
 void BlockPool::retain(std::int32_t block) { ++held(block).refs; }
 
 void BlockPool::release(std::int32_t block) {
-    Node& node = held(block);
-    if (--node.refs > 0) return;
-    Node& sentinel = nodes_.back();
-    node.previous = sentinel.previous;
-    node.next = static_cast<std::int32_t>(capacity());
-    nodes_[static_cast<std::size_t>(sentinel.previous)].next = block;
-    sentinel.previous = block;
+    Node& released = held(block);
+    if (--released.refs > 0) return;
+    // What can be found again goes to the young end of the list, what cannot to the old one.
+    const auto sentinel = static_cast<std::int32_t>(capacity());
+    released.previous = released.published ? nodes_.back().previous : sentinel;
+    released.next = released.published ? sentinel : nodes_.back().next;
+    node(released.previous).next = block;
+    node(released.next).previous = block;
     ++n_free_;
+}
+
+void BlockPool::publish(std::int32_t block, const BlockKey& key) {
+    Node& filled = held(block);
+    if (filled.published || !published_.try_emplace(key, block).second) return;
+    filled.published = true;
+    filled.key = key;
+}
+
+bool BlockPool::is_live(const BlockKey& key) const {
+    const auto found = published_.find(key);
+    return found != published_.end() && ref_count(found->second) > 0;
+}
+
+std::optional<std::int32_t> BlockPool::reuse(const BlockKey& key) {
+    const auto found = published_.find(key);
+    if (found == published_.end()) return std::nullopt;
+    Node& shared = node(found->second);
+    if (shared.refs++ == 0) unlink(found->second);
+    return found->second;
 }
 
 }  // namespace llmcore

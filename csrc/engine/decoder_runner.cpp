@@ -6,6 +6,8 @@
 
 #include "backend/loader.h"
 #include "base/error.h"
+#include "engine/fingerprint.h"
+#include "engine/fixed_rows_runner.h"
 #include "gguf/printable.h"
 #include "gguf/reader.h"
 #include "model/spec.h"
@@ -104,6 +106,14 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
          .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : options.kv_budget_bytes});
 }
 
+// Rows of every step in deterministic mode: few enough that decoding alone stays cheap, enough that prompts
+// do not read the weights for each token. Experts see as many rows as chose them, so there it is one.
+constexpr std::int64_t kDeterministicRows = 8;
+
+std::unique_ptr<ModelRunner> fixed_rows(std::unique_ptr<ModelRunner> runner, const ModelSpec& spec) {
+    return std::make_unique<FixedRowsRunner>(std::move(runner), spec.experts.n > 0 ? 1 : kDeterministicRows);
+}
+
 struct PlacedModel {
     std::unique_ptr<DecoderRunner> runner;
     BackendInfo backend;
@@ -121,13 +131,15 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
-    decoder->alloc_kv(format, plan.n_blocks);
+    // Deterministic mode keeps one for itself.
+    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic ? 1 : 0);
+    decoder->alloc_kv(format, n_blocks);
     const std::int64_t weight_bytes = decoder->weight_bytes();
     const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
                                      .d_model = spec.d_model,
                                      .n_ctx = plan.n_ctx,
                                      .kv_block_tokens = plan.block_tokens,
-                                     .kv_blocks = plan.n_blocks,
+                                     .kv_blocks = n_blocks,
                                      .max_step_tokens = limits.max_step_tokens,
                                      .max_logit_rows = limits.max_logit_rows};
     auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
@@ -176,6 +188,10 @@ LoadedModel load_model(const LoadOptions& options) {
     check_vocabulary(vocabulary, spec);
     std::string note;
     PlacedModel placed = place_somewhere(file, spec, options, note);
+    const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
+                                 (options.deterministic ? " deterministic" : "");
+    std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
+    if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
@@ -183,6 +199,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
@@ -193,7 +210,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(placed.runner), std::move(vocabulary), std::move(info)};
+    return {std::move(runner), std::move(vocabulary), std::move(info)};
 }
 
 }  // namespace llmcore

@@ -22,7 +22,9 @@ struct LoadOptions {
     std::string kv_cache_type = "f16";
     std::int64_t max_batch = 32;
     std::int64_t kv_budget_bytes = 0;  // for the cache in host memory; 0: a quarter of what is available
-    TensorFormats tensor_formats;      // of the tensors that are quantized as they are loaded
+    bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
+    std::string build;             // of this program, for the fingerprint
+    TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
 };
 
 struct ModelInfo {
@@ -32,6 +34,7 @@ struct ModelInfo {
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
+    std::string system_fingerprint;  // of weights, kernels, build and settings
     int threads = 0;
     std::int64_t n_vocab = 0;
     std::int64_t d_model = 0;
@@ -62,7 +65,7 @@ private:
 };
 
 struct LoadedModel {
-    std::unique_ptr<DecoderRunner> runner;
+    std::unique_ptr<ModelRunner> runner;
     Vocabulary vocabulary;
     ModelInfo info;
 };

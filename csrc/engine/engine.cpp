@@ -19,7 +19,8 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
             .max_batch = config.max_batch,
             .max_step_tokens = limits.max_step_tokens,
             .max_logit_rows = limits.max_logit_rows,
-            .mixed_prompt_tokens = mixed};
+            .mixed_prompt_tokens = mixed,
+            .reuses_prefixes = config.prefix_cache};
 }
 
 }  // namespace
@@ -32,7 +33,9 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const
       config_(config),
       scheduler_config_(scheduler_config(limits_, config)),
       guides_(guide != nullptr),
-      stepper_(*runner_, vocabulary_, scheduler_config_, std::move(guide)),
+      stepper_(*runner_, vocabulary_, scheduler_config_,
+               {.mixed_step_seconds = config.max_itl_seconds, .guesses = config.prompt_lookup},
+               std::move(guide)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
 
@@ -125,7 +128,9 @@ void Engine::loop() {
     while (wait_for_commands(commands)) {
         try {
             apply(commands, outputs);
+            stepper_.expire(Stepper::Clock::now(), outputs);
             if (stepper_.has_work()) stepper_.step(outputs);
+            stepper_.rest();
         } catch (const std::exception& error) {
             // Nothing a request can do leads here; should it happen all the same, the engine outlives it.
             stepper_.fail_all(std::string("[engine] the engine failed: ") + error.what(), outputs);

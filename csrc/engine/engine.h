@@ -21,6 +21,10 @@ namespace llmcore {
 struct EngineConfig {
     std::int64_t max_batch = 32;   // sequences that run at once
     std::int64_t max_queue = 256;  // sequences that wait
+    bool prefix_cache = true;      // prompts start behind the cached blocks of equal beginnings
+    // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
+    double max_itl_seconds = 0.15;
+    std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
 };
 
 class Engine {

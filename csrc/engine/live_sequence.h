@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "cache/block_key.h"
+#include "engine/prompt_lookup.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/text_stream.h"
@@ -18,6 +20,7 @@ using EngineClock = std::chrono::steady_clock;
 struct LiveRequest {
     RequestSpec spec;
     EngineClock::time_point submitted;
+    std::optional<EngineClock::time_point> deadline;
     std::vector<SequenceId> live;
 };
 
@@ -30,8 +33,11 @@ struct LiveSequence {
     std::vector<std::int32_t> tokens = {};  // prompt and sampled
     std::optional<EngineClock::time_point> first_step = {};
     std::optional<EngineClock::time_point> first_token = {};
+    BlockKey chain = {};           // the name of the last full block of `tokens`
     std::int64_t prompt_seen = 0;  // prompt tokens run at least once
     std::int32_t unguided = -1;    // the sampled token that the guide has not been told of yet
+    GuessLength guess_length;
+    std::vector<std::int32_t> guesses = {};  // tokens that may follow `tokens`, in the step under way
     double logprob_sum = 0.0;
     std::vector<TokenLogprobs> prompt_logprobs = {};
     std::vector<float> values = {};

@@ -26,6 +26,7 @@ struct Output {
 
     // With a finish reason:
     std::int64_t prompt_tokens = 0;
+    std::int64_t cached_tokens = 0;      // of the prompt: keys and values were there already
     std::int64_t completion_tokens = 0;  // sampled ones, the one that ended the text included
     std::optional<double> logprob_sum;   // of RequestSpec::score
     double queue_seconds = 0.0;          // from submission to the first step

@@ -1,6 +1,8 @@
 #include "engine/request.h"
 
 #include <algorithm>
+#include <functional>
+#include <string>
 
 #include "base/error.h"
 
@@ -34,7 +36,8 @@ SequenceNeeds needs_of(const RequestSpec& spec) {
             .max_new_tokens = generates ? spec.max_tokens : 0,
             .all_rows = !generates || spec.prompt_logprobs.has_value(),
             .pooling = spec.kind == RequestKind::embed,
-            .priority = spec.priority};
+            .priority = spec.priority,
+            .tenant = std::hash<std::string>{}(spec.tenant)};
 }
 
 // The tokens that min_tokens holds back.
@@ -55,6 +58,10 @@ void check_request(const RequestSpec& spec, const SchedulerConfig& config, std::
     check_count(spec.n, 1, kMaxSequences, "n");
     if (spec.kind == RequestKind::generate) check_count(spec.max_tokens, 1, INT64_C(1) << 40, "max_tokens");
     check_count(spec.prompt_logprobs.value_or(0), 0, 1000, "prompt_logprobs");
+    if (spec.deadline_seconds && !(*spec.deadline_seconds > 0.0)) {
+        fail(ErrorCode::invalid_argument, "engine", "deadline", std::to_string(*spec.deadline_seconds),
+             "seconds above 0");
+    }
     check_sampling_params(spec.sampling, n_vocab);
     Scheduler::check_fits(config, needs_of(spec));
 }

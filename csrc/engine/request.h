@@ -32,6 +32,8 @@ struct RequestSpec {
     std::optional<int> prompt_logprobs;
     bool score = false;         // sum up the log-probabilities of the sampled tokens
     std::int64_t priority = 0;  // lower runs earlier
+    std::string tenant;         // whose it is: cached prefixes are shared, and steps divided, by tenant
+    std::optional<double> deadline_seconds;  // from submission; then the request ends with an error
 };
 
 // Refuses what can never run: Error(context_length) or Error(invalid_argument).

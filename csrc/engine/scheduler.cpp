@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -57,7 +58,32 @@ std::int64_t Scheduler::committed_blocks(const Sequence& sequence) const {
     return ceil_div(n_tokens, config_.block_tokens);
 }
 
-void Scheduler::add(SequenceId id, const SequenceNeeds& needs) {
+// Of all that run; a block that several hold counts once.
+std::int64_t Scheduler::committed_blocks() const {
+    std::int64_t committed = pool_.used_blocks();
+    for (const SequenceId id : running_) {
+        const Sequence& held = sequence(id);
+        committed += committed_blocks(held) - static_cast<std::int64_t>(held.blocks.size());
+    }
+    return committed;
+}
+
+// One token at least is left to run: its logits are wanted.
+std::size_t Scheduler::most_reusable(const Sequence& starting) const {
+    if (starting.needs.all_rows) return 0;
+    return std::min(starting.keys.size(),
+                    static_cast<std::size_t>((starting.known - 1) / config_.block_tokens));
+}
+
+// Blocks that it would share with sequences that run.
+std::int64_t Scheduler::live_prefix(const Sequence& starting) const {
+    const std::size_t most = most_reusable(starting);
+    std::size_t live = 0;
+    while (live < most && pool_.is_live(starting.keys[live])) ++live;
+    return static_cast<std::int64_t>(live);
+}
+
+void Scheduler::add(SequenceId id, const SequenceNeeds& needs, std::vector<BlockKey> keys) {
     check_fits(config_, needs);
     if (contains(id)) {
         fail(ErrorCode::invalid_argument, "scheduler", "sequence id in use", std::to_string(id), "a new one");
@@ -65,18 +91,11 @@ void Scheduler::add(SequenceId id, const SequenceNeeds& needs) {
     Sequence added;
     added.needs = needs;
     added.known = needs.n_prompt;
+    if (config_.reuses_prefixes) added.keys = std::move(keys);
+    const WaitingLine::Place place = added.place();
     sequences_.emplace(id, std::move(added));
-    wait_in_line(id, false);
-}
-
-// By priority; among equals last, or first for one that ran before.
-void Scheduler::wait_in_line(SequenceId id, bool first_of_equals) {
-    const std::int64_t priority = sequence(id).needs.priority;
-    const auto comes_after = [&](SequenceId other) {
-        const std::int64_t others = sequence(other).needs.priority;
-        return first_of_equals ? others >= priority : others > priority;
-    };
-    waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), comes_after), id);
+    waiting_.enter(needs.tenant);
+    waiting_.add(id, place, false);
 }
 
 const Scheduler::Sequence& Scheduler::sequence(SequenceId id) const {
@@ -103,6 +122,7 @@ std::vector<StepEntry> Scheduler::schedule() {
 std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
     Draft draft{config_.max_step_tokens, config_.max_logit_rows, false, {}};
     schedule_decode(pooling, draft);
+    add_proposed(draft);
     if (!draft.entries.empty()) draft.tokens = std::min(draft.tokens, mixed_prompt_tokens_);
     const std::vector<SequenceId> running = running_;  // those preempted on the way are passed over
     for (const SequenceId id : running) {
@@ -127,6 +147,22 @@ void Scheduler::schedule_decode(bool pooling, Draft& draft) {
     }
 }
 
+// Guesses take free blocks and at most half of what room the step has left, so that prompts get on too.
+void Scheduler::add_proposed(Draft& draft) {
+    for (StepEntry& entry : draft.entries) {
+        Sequence& guessing = sequence(entry.id);
+        const std::int64_t held = static_cast<std::int64_t>(guessing.blocks.size()) * config_.block_tokens;
+        const std::int64_t room = held + pool_.free_blocks() * config_.block_tokens - guessing.known;
+        const std::int64_t left = longest(config_, guessing.needs) - guessing.known;
+        const std::int64_t n = std::min(
+            {std::exchange(guessing.proposed, 0), draft.tokens / 2, draft.logit_rows / 2, room, left});
+        if (n <= 0) continue;
+        entry.n_tokens += secure_blocks(entry.id, n + 1, draft) - 1;
+        draft.tokens -= entry.n_tokens - 1;
+        draft.logit_rows -= entry.n_tokens - 1;
+    }
+}
+
 void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
     const Sequence& prompt = sequence(id);
     const std::int64_t left = prompt.known - prompt.cached;
@@ -143,19 +179,47 @@ void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
     draft.logit_rows -= prompt.needs.all_rows ? n_tokens : (n_tokens == left ? 1 : 0);
 }
 
+// Whether a running sequence is about to compute the next block that this one could reuse.
+bool Scheduler::awaits_donor(const Sequence& waiter) const {
+    if (waiter.needs.all_rows) return false;
+    std::size_t missing = 0;
+    while (missing < waiter.keys.size() && pool_.contains(waiter.keys[missing])) ++missing;
+    const auto end = static_cast<std::int64_t>(missing + 1) * config_.block_tokens;
+    if (missing == waiter.keys.size() || end >= waiter.known) return false;
+    return std::any_of(running_.begin(), running_.end(), [&](SequenceId id) {
+        const Sequence& donor = sequence(id);
+        return donor.keys.size() > missing && donor.keys[missing] == waiter.keys[missing] &&
+               donor.cached < end && donor.known >= end;
+    });
+}
+
+void Scheduler::attach_prefix(Sequence& starting) {
+    const std::size_t most = most_reusable(starting);
+    while (starting.blocks.size() < most) {
+        const std::optional<std::int32_t> block = pool_.reuse(starting.keys[starting.blocks.size()]);
+        if (!block) break;
+        starting.blocks.push_back(*block);
+    }
+    starting.published = starting.blocks.size();
+    starting.cached = static_cast<std::int64_t>(starting.blocks.size()) * config_.block_tokens;
+    if (!std::exchange(starting.ran_before, true)) starting.reused = starting.cached;
+}
+
 void Scheduler::admit(bool pooling, Draft& draft) {
-    std::int64_t committed = 0;
-    for (const SequenceId id : running_) committed += committed_blocks(sequence(id));
-    // Strictly in order: a long request at the head waits for room rather than being overtaken for ever.
-    while (!waiting_.empty() && running() < config_.max_batch && draft.tokens > 0) {
-        const SequenceId id = waiting_.front();
-        Sequence& next = sequence(id);
-        committed += committed_blocks(next);
+    std::int64_t committed = committed_blocks();
+    const auto ready = [this](SequenceId id) { return !awaits_donor(sequence(id)); };
+    while (waiting_.size() > 0 && running() < config_.max_batch && draft.tokens > 0) {
+        const std::optional<SequenceId> id = waiting_.next(ready);
+        if (!id) return;
+        Sequence& next = sequence(*id);
+        committed += committed_blocks(next) - live_prefix(next);
+        // Strictly in order: a long request waits for room rather than being overtaken for ever.
         if (committed > pool_.capacity()) return;
-        waiting_.pop_front();
-        running_.push_back(id);
+        waiting_.remove(*id, next.place());
+        running_.push_back(*id);
         next.running = true;
-        if (next.needs.pooling == pooling) schedule_prompt(id, draft);
+        attach_prefix(next);
+        if (next.needs.pooling == pooling) schedule_prompt(*id, draft);
     }
 }
 
@@ -164,7 +228,11 @@ std::int64_t Scheduler::secure_blocks(SequenceId id, std::int64_t n_tokens, Draf
     Sequence& growing = sequence(id);
     const std::int64_t needed = ceil_div(growing.cached + n_tokens, config_.block_tokens);
     const auto held = [&] { return static_cast<std::int64_t>(growing.blocks.size()); };
-    while (held() < needed && (pool_.free_blocks() > 0 || preempt_for(id, draft))) {
+    while (held() < needed) {
+        // Blocks that others hold as well do not become free with one holder.
+        while (pool_.free_blocks() == 0 && preempt_for(id, draft)) {
+        }
+        if (pool_.free_blocks() == 0) break;
         growing.blocks.push_back(pool_.take());
     }
     return std::min(n_tokens, held() * config_.block_tokens - growing.cached);
@@ -193,17 +261,24 @@ void Scheduler::take_back(SequenceId id, Draft& draft) {
                                     [&](const StepEntry& e) { return e.id == id; });
     if (entry != draft.entries.end()) {
         if (!victim.decoding()) draft.tokens += entry->n_tokens;
-        draft.logit_rows += victim.cached + entry->n_tokens == victim.known ? 1 : 0;
+        draft.logit_rows += victim.cached + entry->n_tokens >= victim.known ? 1 : 0;
         draft.entries.erase(entry);
     }
-    for (const std::int32_t block : victim.blocks) pool_.release(block);
-    victim.blocks.clear();
-    victim.cached = 0;
+    release_blocks(victim);
     victim.running = false;
     running_.erase(std::find(running_.begin(), running_.end(), id));
-    wait_in_line(id, true);
+    waiting_.add(id, victim.place(), true);
     draft.preempted = true;
     ++preemptions_;
+}
+
+// The last blocks first: of a chain that is found again, the beginning is worth most.
+void Scheduler::release_blocks(Sequence& released) {
+    for (auto block = released.blocks.rbegin(); block != released.blocks.rend(); ++block)
+        pool_.release(*block);
+    released.blocks.clear();
+    released.cached = 0;
+    released.published = 0;
 }
 
 void Scheduler::limit_mixed_prompt(std::int64_t n_tokens) {
@@ -216,24 +291,33 @@ void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {
         fail(ErrorCode::internal, "scheduler", "more tokens cached than known");
     }
     advanced.cached += n_tokens;
+    waiting_.serve(advanced.needs.tenant, n_tokens);
+    const auto full = static_cast<std::size_t>(advanced.cached / config_.block_tokens);
+    for (; advanced.published < std::min(full, advanced.keys.size()); ++advanced.published) {
+        pool_.publish(advanced.blocks[advanced.published], advanced.keys[advanced.published]);
+    }
 }
 
-void Scheduler::append_token(SequenceId id) {
+void Scheduler::append_token(SequenceId id, std::optional<BlockKey> key) {
     Sequence& appended = sequence(id);
     if (appended.known >= longest(config_, appended.needs)) {
         fail(ErrorCode::internal, "scheduler", "a sequence grew beyond its limit");
     }
     ++appended.known;
+    const bool in_order =
+        static_cast<std::int64_t>(appended.keys.size() + 1) * config_.block_tokens == appended.known;
+    if (key && config_.reuses_prefixes && in_order) appended.keys.push_back(*key);
 }
 
 void Scheduler::finish(SequenceId id) {
     Sequence& finished = sequence(id);
-    for (const std::int32_t block : finished.blocks) pool_.release(block);
+    release_blocks(finished);
     if (finished.running) {
         running_.erase(std::find(running_.begin(), running_.end(), id));
     } else {
-        waiting_.erase(std::find(waiting_.begin(), waiting_.end(), id));
+        waiting_.remove(id, finished.place());
     }
+    waiting_.leave(finished.needs.tenant);
     sequences_.erase(id);
 }
 

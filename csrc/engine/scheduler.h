@@ -3,16 +3,16 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
+#include "cache/block_key.h"
 #include "cache/block_pool.h"
+#include "engine/waiting_line.h"
 
 namespace llmcore {
-
-using SequenceId = std::uint64_t;
 
 struct SchedulerConfig {
     std::int64_t n_ctx = 0;            // tokens of one sequence
@@ -26,6 +26,7 @@ struct SchedulerConfig {
     // Tokens for which a sequence must find room beyond those it has, to be admitted: so that none gives way
     // at once.
     std::int64_t room_to_grow = 64;
+    bool reuses_prefixes = true;  // sequences start with cached blocks of equal contents
 };
 
 struct SequenceNeeds {
@@ -33,7 +34,8 @@ struct SequenceNeeds {
     std::int64_t max_new_tokens = 0;  // 0: only the prompt is run
     bool all_rows = false;            // every prompt row's logits are wanted, not just the last one's
     bool pooling = false;             // hidden states instead of logits: steps hold one kind only
-    std::int64_t priority = 0;        // lower runs earlier; equal ones in order of arrival
+    std::int64_t priority = 0;        // lower runs earlier
+    std::uint64_t tenant = 0;         // whose it is: equal priorities share fairly between tenants
 };
 
 struct StepEntry {
@@ -50,20 +52,27 @@ public:
     // Throws Error(context_length) for a sequence that can never run, with the figures.
     static void check_fits(const SchedulerConfig& config, const SequenceNeeds& needs);
 
-    // Queues a sequence. Throws as check_fits does, and Error(invalid_argument) for an id in use.
-    void add(SequenceId id, const SequenceNeeds& needs);
+    // Queues a sequence. keys: names of its prompt's full blocks, as many as are to be shared with others.
+    // Throws as check_fits does, and Error(invalid_argument) for an id in use.
+    void add(SequenceId id, const SequenceNeeds& needs, std::vector<BlockKey> keys = {});
 
-    // The next step: decode rows first, one token each, then prompt chunks in order of arrival while the step
-    // has room. Blocks for the step's tokens are taken here. Where they run out, the sequence admitted last
-    // gives its blocks back and waits again; it later runs all its tokens anew, as one prompt. Sequences that
-    // want all rows never have to: they are admitted only when the blocks of their longest text can be set
-    // aside. Empty only when nothing is queued or running.
+    // Up to so many tokens guessed for a sequence that decodes may run in the next step beside its own.
+    void propose(SequenceId id, std::int64_t n_tokens) { sequence(id).proposed = n_tokens; }
+
+    // The next step: decode rows first, one token each, then guessed ones, then prompt chunks in order of
+    // admission while the step has room. A sequence starts behind the cached blocks that its keys name, live
+    // ones of others included, and waits while another is computing the next of them; it always runs its last
+    // token itself, so no block that is shared is ever written. Blocks for the step's tokens are taken here.
+    // Where they run out, the sequence admitted last gives its blocks back and waits again; it later runs all
+    // its tokens anew, as one prompt. Sequences that want all rows never have to: they are admitted only when
+    // the blocks of their longest text can be set aside. Empty only when nothing is queued or running.
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.
     void advance(SequenceId id, std::int64_t n_tokens);
-    // A token was sampled: it is to be run in a later step.
-    void append_token(SequenceId id);
+    // A token was sampled: it is to be run in a later step. key: of the block that it makes full, if one is
+    // to be shared.
+    void append_token(SequenceId id, std::optional<BlockKey> key = {});
     // Ends a sequence, whatever its state; its blocks are free at once.
     void finish(SequenceId id);
 
@@ -73,10 +82,12 @@ public:
 
     bool has_work() const { return !sequences_.empty(); }
     bool contains(SequenceId id) const { return sequences_.contains(id); }
-    std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+    std::int64_t waiting() const { return waiting_.size(); }
     std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
     std::int64_t preemptions() const { return preemptions_; }
     std::int64_t cached_tokens(SequenceId id) const { return sequence(id).cached; }
+    // Tokens that it did not have to run when it was first admitted.
+    std::int64_t reused_tokens(SequenceId id) const { return sequence(id).reused; }
     std::span<const std::int32_t> blocks(SequenceId id) const { return sequence(id).blocks; }
     const BlockPool& pool() const { return pool_; }
     const SchedulerConfig& config() const { return config_; }
@@ -86,11 +97,17 @@ private:
         SequenceNeeds needs;
         std::int64_t known = 0;   // prompt and sampled tokens
         std::int64_t cached = 0;  // of those, in the KV cache
+        std::int64_t reused = 0;
+        std::int64_t proposed = 0;
         bool running = false;
+        bool ran_before = false;
         std::vector<std::int32_t> blocks;
+        std::vector<BlockKey> keys;  // of the first full blocks of the known tokens
+        std::size_t published = 0;   // of the first blocks, how many have their names
 
         bool decoding() const { return cached >= needs.n_prompt && known == cached + 1; }
         bool may_be_preempted() const { return !needs.all_rows; }
+        WaitingLine::Place place() const { return {needs.priority, needs.tenant}; }
     };
     // The step under construction.
     struct Draft {
@@ -103,11 +120,17 @@ private:
     const Sequence& sequence(SequenceId id) const;
     Sequence& sequence(SequenceId id);
     std::int64_t committed_blocks(const Sequence& sequence) const;
+    std::int64_t committed_blocks() const;
+    std::int64_t live_prefix(const Sequence& sequence) const;
+    std::size_t most_reusable(const Sequence& sequence) const;
     std::vector<StepEntry> schedule_kind(bool pooling);
     void schedule_decode(bool pooling, Draft& draft);
     void schedule_prompt(SequenceId id, Draft& draft);
     void admit(bool pooling, Draft& draft);
-    void wait_in_line(SequenceId id, bool first_of_equals);
+    void add_proposed(Draft& draft);
+    bool awaits_donor(const Sequence& sequence) const;
+    void attach_prefix(Sequence& sequence);
+    void release_blocks(Sequence& sequence);
     std::int64_t secure_blocks(SequenceId id, std::int64_t n_tokens, Draft& draft);
     bool preempt_for(SequenceId id, Draft& draft);
     void take_back(SequenceId id, Draft& draft);
@@ -118,7 +141,7 @@ private:
     std::int64_t preemptions_ = 0;
     bool pooling_turn_ = false;
     std::unordered_map<SequenceId, Sequence> sequences_;
-    std::deque<SequenceId> waiting_;   // by priority, then arrival
+    WaitingLine waiting_;
     std::vector<SequenceId> running_;  // in order of admission
 };
 

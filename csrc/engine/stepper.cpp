@@ -12,9 +12,6 @@ namespace llmcore {
 
 namespace {
 
-constexpr double kMixedStepSeconds = 0.15;
-constexpr int kPaceRows = 16;  // smaller steps say little about the cost of a prompt row
-
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 std::uint64_t random_seed() {
@@ -25,8 +22,13 @@ std::uint64_t random_seed() {
 }  // namespace
 
 Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-                 std::unique_ptr<TokenGuide> guide)
-    : runner_(runner), vocabulary_(vocabulary), limits_(runner.limits()), scheduler_(config) {
+                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide)
+    : runner_(runner),
+      vocabulary_(vocabulary),
+      limits_(runner.limits()),
+      scheduler_(config),
+      guesses_(options.guesses),
+      pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
 }
 
@@ -34,7 +36,15 @@ void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Out
     const std::uint64_t id = spec.id;
     ++totals_.requests;
     try {
-        auto request = std::make_unique<LiveRequest>(LiveRequest{std::move(spec), submitted, {}});
+        auto request = std::make_unique<LiveRequest>(
+            LiveRequest{.spec = std::move(spec), .submitted = submitted, .deadline = {}, .live = {}});
+        if (const auto& wait = request->spec.deadline_seconds) {
+            // Longer than anybody waits, and short of what the clock can count.
+            const double bounded = std::min(*wait, 1e9);
+            request->deadline = submitted + std::chrono::duration_cast<Clock::duration>(
+                                                std::chrono::duration<double>(bounded));
+            ++n_deadlines_;
+        }
         add_sequences(*requests_.emplace(id, std::move(request)).first->second);
     } catch (const std::exception& error) {
         fail_request(id, ErrorCode::internal,
@@ -45,20 +55,29 @@ void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Out
 void Stepper::add_sequences(LiveRequest& request) {
     const RequestSpec& spec = request.spec;
     const std::uint64_t seed = spec.sampling.seed ? *spec.sampling.seed : random_seed();
+    std::vector<BlockKey> keys;
+    BlockKey chain;
+    if (spec.kind != RequestKind::embed) {
+        chain = hasher_.root(spec.tenant);
+        keys = hasher_.chain(chain, spec.prompt, limits_.kv_block_tokens);
+        if (!keys.empty()) chain = keys.back();
+    }
     for (std::int64_t index = 0; index < spec.n; ++index) {
         auto added = std::make_unique<LiveSequence>(LiveSequence{
             .id = next_sequence_++,
             .request = request,
             .index = index,
             .sampler = Sampler(spec.sampling, child_seed(seed, static_cast<std::uint64_t>(index)),
-                               ending_tokens(spec, vocabulary_, limits_.n_vocab)),
+                               ending_tokens(spec, vocabulary_, limits_.n_vocab), &vocabulary_),
             // A grammar is about every byte: there a first space stays.
             .text = TextStream(vocabulary_, spec.stop, !spec.guided && begins_text(vocabulary_, spec.prompt)),
-            .tokens = spec.prompt});
+            .tokens = spec.prompt,
+            .chain = chain,
+            .guess_length = GuessLength(guesses_)});
         added->sampler.observe_prompt(spec.prompt);
         const SequenceId id = added->id;
         sequences_.emplace(id, std::move(added));
-        scheduler_.add(id, needs_of(spec));
+        scheduler_.add(id, needs_of(spec), keys);
         request.live.push_back(id);
     }
 }
@@ -67,12 +86,34 @@ void Stepper::cancel(std::uint64_t request, std::vector<Output>& outputs) {
     const auto found = requests_.find(request);
     if (found == requests_.end()) return;
     ++totals_.cancelled;
+    count_waste(*found->second);
     const std::vector<SequenceId> live = found->second->live;
     for (const SequenceId id : live) {
         Output output;
         output.finish = FinishReason::cancelled;
         output.text = sequence(id).text.flush();
         end(sequence(id), std::move(output), outputs);
+    }
+}
+
+void Stepper::count_waste(const LiveRequest& request) {
+    for (const SequenceId id : request.live) {
+        const LiveSequence& wasted = sequence(id);
+        const std::int64_t reused = std::min(wasted.prompt_seen, scheduler_.reused_tokens(id));
+        totals_.wasted_tokens += wasted.prompt_seen - reused + wasted.n_sampled();
+    }
+}
+
+void Stepper::expire(Clock::time_point now, std::vector<Output>& outputs) {
+    if (n_deadlines_ == 0) return;
+    std::vector<std::uint64_t> late;
+    for (const auto& [id, request] : requests_) {
+        if (request->deadline && *request->deadline <= now) late.push_back(id);
+    }
+    for (const std::uint64_t id : late) {
+        ++totals_.expired;
+        count_waste(*requests_.at(id));
+        fail_request(id, ErrorCode::deadline, "[engine] the request's deadline has passed", outputs);
     }
 }
 
@@ -99,14 +140,33 @@ void Stepper::fail_request(std::uint64_t request, ErrorCode code, const std::str
     }
 }
 
+// A grammar's next mask is not known before the token is.
+void Stepper::guess() {
+    for (const auto& [id, active] : sequences_) {
+        active->guesses.clear();
+        const bool decodes = active->n_sampled() > 0 && scheduler_.cached_tokens(id) + 1 == active->n_known();
+        if (!decodes || active->request.spec.guided) continue;
+        active->guesses = look_up_continuation(active->tokens, active->guess_length.next());
+        scheduler_.propose(id, static_cast<std::int64_t>(active->guesses.size()));
+    }
+}
+
+void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
+    LiveSequence& active = sequence(entry.id);
+    // One row that catches up is decoding, whatever it is called.
+    if (scheduler_.cached_tokens(entry.id) + 1 < active.n_known()) step_prompt_rows_ += entry.n_tokens;
+    if (active.first_step) return;
+    active.first_step = began;
+    totals_.cached_prompt_tokens += scheduler_.reused_tokens(entry.id);
+}
+
 void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
+    if (guesses_ > 0) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
-    for (const StepEntry& entry : entries) {
-        auto& first_step = sequence(entry.id).first_step;
-        if (!first_step) first_step = began;
-    }
+    step_prompt_rows_ = 0;
+    for (const StepEntry& entry : entries) note_start(entry, began);
     const auto guarded = [&](std::span<const StepEntry> concerned, auto&& work) {
         ErrorCode code = ErrorCode::internal;
         std::string message;
@@ -136,21 +196,15 @@ void Stepper::step(std::vector<Output>& outputs) {
             process(i, entries[i], rows_.result_of(i, result, width), outputs);
         });
     }
-    if (guide_ && requests_.empty()) guide_->flush();
     ++totals_.steps;
     learn_pace(Clock::now() - began);
 }
 
-// Steps that mix prompt rows with decoding are to take about kMixedStepSeconds. Steps without decoding keep
-// their size, so that a request alone is cut the same way every time and gives the same bits.
+// Steps without decoding keep their size, so that a request alone is cut the same way every time.
 void Stepper::learn_pace(Clock::duration took) {
     totals_.step_seconds += seconds(took);
-    const auto n_rows = static_cast<double>(rows_.n_rows());
-    if (n_rows < kPaceRows) return;
-    const double per_row = seconds(took) / n_rows;
-    row_seconds_ = row_seconds_ == 0.0 ? per_row : 0.7 * row_seconds_ + 0.3 * per_row;
-    const double n_tokens = std::min(1e6, kMixedStepSeconds / std::max(row_seconds_, 1e-9));
-    scheduler_.limit_mixed_prompt(std::max<std::int64_t>(kPaceRows, static_cast<std::int64_t>(n_tokens)));
+    pace_.learn(seconds(took), step_prompt_rows_, rows_.n_rows() - step_prompt_rows_);
+    scheduler_.limit_mixed_prompt(pace_.prompt_rows());
 }
 
 // A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row
@@ -158,7 +212,7 @@ void Stepper::learn_pace(Clock::duration took) {
 std::int64_t Stepper::wanted_rows(const LiveSequence& sequence, std::int64_t n_tokens) const {
     const std::int64_t cached = scheduler_.cached_tokens(sequence.id);
     if (cached < sequence.n_prompt() && needs_of(sequence.request.spec).all_rows) return n_tokens;
-    return cached + n_tokens == static_cast<std::int64_t>(sequence.tokens.size()) ? 1 : 0;
+    return std::max<std::int64_t>(0, cached + n_tokens + 1 - sequence.n_known());
 }
 
 // Asks for the masks of the sequences that will sample at the end of this step.
@@ -181,11 +235,19 @@ std::span<const float> Stepper::run(const std::vector<StepEntry>& entries) {
     for (const StepEntry& entry : entries) stride = std::max(stride, scheduler_.blocks(entry.id).size());
     rows_.begin(stride);
     for (const StepEntry& entry : entries) {
-        const LiveSequence& active = sequence(entry.id);
+        LiveSequence& active = sequence(entry.id);
         const std::int64_t cached = scheduler_.cached_tokens(entry.id);
-        const auto tokens =
-            std::span(active.tokens)
-                .subspan(static_cast<std::size_t>(cached), static_cast<std::size_t>(entry.n_tokens));
+        // Guesses are in the list for this moment only.
+        const std::int64_t n_guesses = std::max<std::int64_t>(0, cached + entry.n_tokens - active.n_known());
+        active.guesses.resize(static_cast<std::size_t>(n_guesses));
+        std::vector<std::int32_t> guessed;
+        auto tokens = std::span<const std::int32_t>(active.tokens).subspan(static_cast<std::size_t>(cached));
+        if (n_guesses > 0) {
+            guessed.assign(tokens.begin(), tokens.end());
+            guessed.insert(guessed.end(), active.guesses.begin(), active.guesses.end());
+            tokens = guessed;
+        }
+        tokens = tokens.first(static_cast<std::size_t>(entry.n_tokens));
         rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens));
     }
     ask_guide(entries);

@@ -13,6 +13,7 @@
 #include "engine/live_sequence.h"
 #include "engine/model_runner.h"
 #include "engine/output.h"
+#include "engine/pace.h"
 #include "engine/permission.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -32,17 +33,27 @@ struct EngineStats {
     std::int64_t requests = 0;
     std::int64_t cancelled = 0;  // requests
     std::int64_t failed = 0;     // requests
+    std::int64_t expired = 0;    // requests, past their deadline; among the failed ones too
     std::int64_t preemptions = 0;
     std::int64_t prompt_tokens = 0;
+    std::int64_t cached_prompt_tokens = 0;  // of those: found in the cache
     std::int64_t generated_tokens = 0;
+    std::int64_t guessed_tokens = 0;   // by prompt lookup
+    std::int64_t accepted_tokens = 0;  // of those: right
+    std::int64_t wasted_tokens = 0;    // run or sampled for requests that were cancelled or came too late
     double step_seconds = 0.0;
+};
+
+struct StepperConfig {
+    double mixed_step_seconds = 0.15;  // what a step that decodes should take at most, prompt rows and all
+    std::int64_t guesses = 0;          // tokens to guess for a sequence in a step, at most
 };
 
 class Stepper {
 public:
     // runner and vocabulary must outlive it. guide: may be null; then no request may be guided.
     Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-            std::unique_ptr<TokenGuide> guide);
+            const StepperConfig& options, std::unique_ptr<TokenGuide> guide);
 
     using Clock = EngineClock;
 
@@ -52,6 +63,8 @@ public:
     // Ends a request with outputs "cancelled"; unknown ids are passed over.
     void cancel(std::uint64_t request, std::vector<Output>& outputs);
     void cancel_all(std::vector<Output>& outputs);
+    // Ends the requests whose deadline has passed with outputs "error".
+    void expire(Clock::time_point now, std::vector<Output>& outputs);
     // Ends every request with outputs "error".
     void fail_all(const std::string& message, std::vector<Output>& outputs);
 
@@ -59,8 +72,13 @@ public:
     // Runs one step. What goes wrong in it ends the requests concerned with outputs "error"; others go on.
     void step(std::vector<Output>& outputs);
 
-    // Waits until nothing of the engine's runs elsewhere.
+    // Where no request is left, tells the guide of those that ended.
+    void rest() {
+        if (guide_ && requests_.empty()) guide_->flush();
+    }
+    // At the end: the same, and waits until nothing of the engine's runs elsewhere.
     void settle() {
+        rest();
         if (guide_) guide_->wait();
     }
 
@@ -71,15 +89,22 @@ private:
     LiveSequence& sequence(SequenceId id) { return *sequences_.at(id); }
     std::span<const float> run(const std::vector<StepEntry>& entries);
     void learn_pace(Clock::duration took);
+    void count_waste(const LiveRequest& request);
+    void note_start(const StepEntry& entry, Clock::time_point began);
     std::int64_t wanted_rows(const LiveSequence& sequence, std::int64_t n_tokens) const;
     void process(std::size_t place, const StepEntry& entry, std::span<const float> rows,
                  std::vector<Output>& outputs);
+    void guess();
+    void sample_rows(LiveSequence& sequence, std::size_t place, std::span<const float> rows,
+                     std::vector<Output>& outputs);
     void ask_guide(const std::vector<StepEntry>& entries);
     Permission permission_of(std::size_t place, const RequestSpec& spec);
     void collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first, std::span<const float> rows);
     void collect_values(LiveSequence& sequence, std::span<const float> rows);
-    void sample(LiveSequence& sequence, const Permission& permission, std::span<const float> logits,
-                std::vector<Output>& outputs);
+    // The token, or nothing where the sequence ended (and is gone).
+    std::optional<std::int32_t> sample(LiveSequence& sequence, const Permission& permission,
+                                       std::span<const float> logits, std::vector<Output>& outputs);
+    void append_token(LiveSequence& sequence);
     void end_text(LiveSequence& sequence, FinishReason reason, Output output, std::vector<Output>& outputs);
     FinishReason finish_reason(const LiveSequence& sequence, bool ended) const;
     bool ends_text(const RequestSpec& spec, std::int32_t token) const;
@@ -99,7 +124,11 @@ private:
     std::optional<GuideThread> guide_;
     std::vector<std::ptrdiff_t> guide_places_;  // by entry of the step: its query, or -1
     SamplingScratch scratch_;
-    double row_seconds_ = 0.0;  // of a prompt row, lately
+    const std::int64_t guesses_;
+    Pace pace_;
+    BlockHasher hasher_;
+    std::size_t n_deadlines_ = 0;
+    std::int64_t step_prompt_rows_ = 0;
     EngineStats totals_;
 };
 

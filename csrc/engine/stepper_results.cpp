@@ -18,20 +18,42 @@ void Stepper::process(std::size_t place, const StepEntry& entry, std::span<const
     LiveSequence& active = sequence(entry.id);
     const RequestSpec& spec = active.request.spec;
     const std::int64_t first = scheduler_.cached_tokens(entry.id);
-    scheduler_.advance(entry.id, entry.n_tokens);
-    const std::int64_t seen = std::min(first + entry.n_tokens, active.n_prompt());
+    const std::int64_t own = std::min(entry.n_tokens, active.n_known() - first);
+    scheduler_.advance(entry.id, own);
+    const std::int64_t seen = std::min(first + own, active.n_prompt());
     if (seen > active.prompt_seen) totals_.prompt_tokens += seen - std::exchange(active.prompt_seen, seen);
-    const bool caught_up = first + entry.n_tokens == active.n_known();
+    const bool caught_up = first + own == active.n_known();
     if (spec.kind != RequestKind::generate) {
         collect_values(active, rows);
         if (caught_up) end_values(active, outputs);
         return;
     }
     if (spec.prompt_logprobs && first < active.n_prompt()) collect_prompt_logprobs(active, first, rows);
-    if (caught_up) {
-        sample(active, permission_of(place, spec), rows.last(static_cast<std::size_t>(limits_.n_vocab)),
-               outputs);
+    if (caught_up) sample_rows(active, place, rows, outputs);
+}
+
+// Each row's token is sampled as ever, from the model's own distribution; a guess that is the same token
+// saves its step. So what is sampled does not depend on what is guessed.
+void Stepper::sample_rows(LiveSequence& sequence, std::size_t place, std::span<const float> rows,
+                          std::vector<Output>& outputs) {
+    const SequenceId id = sequence.id;
+    const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
+    const std::vector<std::int32_t> guesses = std::move(sequence.guesses);
+    sequence.guesses.clear();
+    rows = rows.last((guesses.size() + 1) * n_vocab);
+    totals_.guessed_tokens += static_cast<std::int64_t>(guesses.size());
+    std::size_t right = 0;
+    while (true) {
+        const std::optional<std::int32_t> token =
+            sample(sequence, permission_of(place, sequence.request.spec),
+                   rows.subspan(right * n_vocab, n_vocab), outputs);
+        if (!token) return;
+        if (right == guesses.size() || *token != guesses[right]) break;
+        ++right;
+        ++totals_.accepted_tokens;
+        scheduler_.advance(id, 1);
     }
+    sequence.guess_length.learn(static_cast<std::int64_t>(guesses.size()), static_cast<std::int64_t>(right));
 }
 
 void Stepper::collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first,
@@ -81,8 +103,8 @@ FinishReason Stepper::finish_reason(const LiveSequence& sequence, bool ended) co
                                                                             : FinishReason::none;
 }
 
-void Stepper::sample(LiveSequence& sequence, const Permission& permission, std::span<const float> logits,
-                     std::vector<Output>& outputs) {
+std::optional<std::int32_t> Stepper::sample(LiveSequence& sequence, const Permission& permission,
+                                            std::span<const float> logits, std::vector<Output>& outputs) {
     const RequestSpec& spec = sequence.request.spec;
     Output output;
     if (spec.prompt_logprobs && sequence.n_sampled() == 0) {
@@ -90,7 +112,7 @@ void Stepper::sample(LiveSequence& sequence, const Permission& permission, std::
     }
     if (permission.complete) {
         end_text(sequence, FinishReason::stop, std::move(output), outputs);
-        return;
+        return std::nullopt;
     }
     const std::int32_t token = sequence.sampler.next(logits, scratch_, permission.allowed);
     if (!sequence.first_token) sequence.first_token = Clock::now();
@@ -112,12 +134,24 @@ void Stepper::sample(LiveSequence& sequence, const Permission& permission, std::
     const FinishReason reason = finish_reason(sequence, ended);
     if (reason != FinishReason::none) {
         end_text(sequence, reason, std::move(output), outputs);
-        return;
+        return std::nullopt;
     }
-    scheduler_.append_token(sequence.id);
+    append_token(sequence);
     output.request = spec.id;
     output.index = sequence.index;
     outputs.push_back(std::move(output));
+    return token;
+}
+
+void Stepper::append_token(LiveSequence& sequence) {
+    const std::int64_t size = limits_.kv_block_tokens;
+    if (sequence.n_known() % size != 0) {
+        scheduler_.append_token(sequence.id);
+        return;
+    }
+    sequence.chain =
+        hasher_.next(sequence.chain, std::span(sequence.tokens).last(static_cast<std::size_t>(size)));
+    scheduler_.append_token(sequence.id, sequence.chain);
 }
 
 void Stepper::end_text(LiveSequence& sequence, FinishReason reason, Output output,
@@ -136,6 +170,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.request = request.spec.id;
     output.index = sequence.index;
     output.prompt_tokens = sequence.n_prompt();
+    output.cached_tokens = scheduler_.reused_tokens(sequence.id);
     output.completion_tokens = sequence.n_sampled();
     if (request.spec.score) output.logprob_sum = sequence.logprob_sum;
     output.queue_seconds = since(sequence.first_step);
@@ -149,6 +184,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.request_done = request.live.empty();
     outputs.push_back(std::move(output));
     const std::uint64_t request_id = request.spec.id;
+    if (request.live.empty() && request.deadline) --n_deadlines_;
     sequences_.erase(id);
     if (outputs.back().request_done) requests_.erase(request_id);
 }

@@ -16,6 +16,8 @@ namespace {
 // Enough for the nucleus of most steps; flatter ones look at the whole vocabulary.
 constexpr std::int64_t kFirstNucleus = 256;
 constexpr int kMaxLogprobs = 1000;
+constexpr std::int64_t kMaxBreakers = 64;
+constexpr std::uint64_t kXtcStream = 0x5854435854435854ULL;  // a stream of draws of its own
 
 void check(bool good, const char* name, double got, const char* expected) {
     if (!good) fail(ErrorCode::invalid_argument, "sampling", name, std::to_string(got), expected);
@@ -26,6 +28,22 @@ void scan(std::span<const float> logits, ScannedRow& row) {
         fail(ErrorCode::model, "sampling", "logits cannot be sampled from",
              "NaN, +infinity or no possible token", "finite values");
     }
+}
+
+// The standard deviation of the logits that are possible (Tang et al. 2024, "Top-nσ: Not All Logits Are You
+// Need"); dividing by the temperature changes nothing about what it cuts off.
+float deviation(std::span<const float> logits) {
+    double sum = 0.0;
+    double squares = 0.0;
+    double count = 0.0;
+    for (const float x : logits) {
+        if (std::isinf(x)) continue;
+        sum += static_cast<double>(x);
+        squares += static_cast<double>(x) * static_cast<double>(x);
+        ++count;
+    }
+    const double mean = sum / count;
+    return static_cast<float>(std::sqrt(std::max(0.0, squares / count - mean * mean)));
 }
 
 void forbid_others(std::span<float> logits, std::span<const std::uint32_t> allowed) {
@@ -42,6 +60,22 @@ void check_sampling_params(const SamplingParams& p, std::int64_t n_vocab) {
     check(p.top_k >= 0, "top_k", static_cast<double>(p.top_k), "0 (off) or more");
     check(p.top_p > 0.0F && p.top_p <= 1.0F, "top_p", p.top_p, "above 0, at most 1");
     check(p.min_p >= 0.0F && p.min_p <= 1.0F, "min_p", p.min_p, "0 to 1");
+    check(p.typical_p > 0.0F && p.typical_p <= 1.0F, "typical_p", p.typical_p, "above 0, at most 1");
+    check(p.top_n_sigma >= 0.0F && p.top_n_sigma <= 100.0F, "top_n_sigma", p.top_n_sigma, "0 to 100");
+    check(p.xtc_probability >= 0.0F && p.xtc_probability <= 1.0F, "xtc_probability", p.xtc_probability,
+          "0 to 1");
+    check(p.xtc_threshold >= 0.0F && p.xtc_threshold <= 1.0F, "xtc_threshold", p.xtc_threshold, "0 to 1");
+    check(p.mirostat.version >= 0 && p.mirostat.version <= 2, "mirostat", p.mirostat.version, "0, 1 or 2");
+    check(p.mirostat.tau >= 0.0F && p.mirostat.tau <= 100.0F, "mirostat_tau", p.mirostat.tau, "0 to 100");
+    check(p.mirostat.eta >= 0.0F && p.mirostat.eta <= 1.0F, "mirostat_eta", p.mirostat.eta, "0 to 1");
+    check(p.dry.multiplier >= 0.0F && p.dry.multiplier <= 100.0F, "dry_multiplier", p.dry.multiplier,
+          "0 to 100");
+    check(p.dry.base >= 1.0F && p.dry.base <= 100.0F, "dry_base", p.dry.base, "1 to 100");
+    check(p.dry.allowed_length >= 1, "dry_allowed_length", static_cast<double>(p.dry.allowed_length),
+          "1 or more");
+    check(p.dry.range >= 0, "dry_range", static_cast<double>(p.dry.range), "0 (all) or more");
+    const auto n_breakers = static_cast<std::int64_t>(p.dry.breakers.size());
+    check(n_breakers <= kMaxBreakers, "dry_sequence_breakers", static_cast<double>(n_breakers), "at most 64");
     check(p.repetition_penalty > 0.0F && p.repetition_penalty <= 100.0F, "repetition_penalty",
           p.repetition_penalty, "above 0, at most 100");
     check(std::abs(p.frequency_penalty) <= 100.0F, "frequency_penalty", p.frequency_penalty, "-100 to 100");
@@ -56,23 +90,29 @@ void check_sampling_params(const SamplingParams& p, std::int64_t n_vocab) {
     }
 }
 
-Sampler::Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int32_t> end_tokens)
-    : params_(std::move(params)), seed_(seed), end_tokens_(std::move(end_tokens)) {
+Sampler::Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int32_t> end_tokens,
+                 const Vocabulary* vocabulary)
+    : params_(std::move(params)),
+      seed_(seed),
+      end_tokens_(std::move(end_tokens)),
+      dry_(params_.dry, vocabulary),
+      mirostat_(params_.mirostat) {
     penalizes_ = params_.repetition_penalty != 1.0F || params_.frequency_penalty != 0.0F ||
                  params_.presence_penalty != 0.0F;
 }
 
 void Sampler::observe_prompt(std::span<const std::int32_t> tokens) {
+    for (const std::int32_t token : tokens) dry_.observe(token);
     if (params_.repetition_penalty == 1.0F) return;
     for (const std::int32_t token : tokens) seen_.try_emplace(token);
 }
 
 bool Sampler::adjusts() const {
-    return !params_.logit_bias.empty() || !seen_.empty() ||
+    return !params_.logit_bias.empty() || !seen_.empty() || dry_.active() ||
            (n_sampled_ < params_.min_tokens && !end_tokens_.empty());
 }
 
-void Sampler::adjust(std::span<float> logits) const {
+void Sampler::adjust(std::span<float> logits) {
     for (const LogitBias& entry : params_.logit_bias)
         logits[static_cast<std::size_t>(entry.token)] += entry.bias;
     for (const auto& [token, in_output] : seen_) {
@@ -82,6 +122,7 @@ void Sampler::adjust(std::span<float> logits) const {
             x -= params_.frequency_penalty * static_cast<float>(in_output) + params_.presence_penalty;
         }
     }
+    dry_.apply(logits);
     if (n_sampled_ < params_.min_tokens) {
         for (const std::int32_t token : end_tokens_) {
             logits[static_cast<std::size_t>(token)] = -std::numeric_limits<float>::infinity();
@@ -98,8 +139,11 @@ std::int32_t Sampler::next(std::span<const float> logits, SamplingScratch& scrat
         logits = scratch.adjusted;
     }
     scan(logits, scratch.row);
-    const std::int32_t token =
-        params_.temperature == 0.0F || params_.top_k == 1 ? scratch.row.argmax() : draw(scratch);
+    const bool greedy = params_.temperature == 0.0F || params_.top_k == 1;
+    const std::int32_t token = greedy    ? scratch.row.argmax()
+                               : ranks() ? draw_ranked(logits, scratch)
+                                         : draw(scratch);
+    dry_.observe(token);
     if (penalizes_) ++seen_[token];
     ++n_sampled_;
     return token;
@@ -167,6 +211,44 @@ std::int32_t Sampler::draw(SamplingScratch& scratch) const {
         left -= weight;
     }
     return last;
+}
+
+bool Sampler::ranks() const {
+    return mirostat_.active() || params_.typical_p < 1.0F || params_.top_n_sigma > 0.0F ||
+           params_.xtc_probability > 0.0F;
+}
+
+std::int32_t Sampler::draw_ranked(std::span<const float> logits, SamplingScratch& scratch) {
+    const auto place = static_cast<std::uint64_t>(n_sampled_);
+    const float inv_temperature = std::min(1.0F / params_.temperature, 1e30F);
+    Cutoff cutoff;
+    if (params_.top_n_sigma > 0.0F && !mirostat_.active()) {
+        cutoff.value = scratch.row.max() - params_.top_n_sigma * deviation(logits);
+    }
+    scratch.candidates.clear();
+    scratch.row.gather(cutoff, scratch.candidates);
+    std::erase_if(scratch.candidates, [](const Candidate& c) { return std::isinf(c.value); });
+    std::vector<Ranked> ranked = rank(scratch.candidates, inv_temperature);
+    if (mirostat_.active()) {
+        mirostat_.filter(ranked, scratch.row.size());
+    } else {
+        if (params_.top_k > 0 && params_.top_k < static_cast<std::int64_t>(ranked.size())) {
+            ranked.resize(static_cast<std::size_t>(params_.top_k));
+            renormalize(ranked);
+        }
+        if (params_.typical_p < 1.0F) keep_typical(ranked, static_cast<double>(params_.typical_p));
+        renormalize(ranked);
+        if (params_.top_p < 1.0F) keep_nucleus(ranked, static_cast<double>(params_.top_p));
+        if (params_.min_p > 0.0F) keep_min_p(ranked, static_cast<double>(params_.min_p));
+        renormalize(ranked);
+        if (uniform_draw(seed_ ^ kXtcStream, place) < static_cast<double>(params_.xtc_probability)) {
+            exclude_top_choices(ranked, static_cast<double>(params_.xtc_threshold));
+        }
+    }
+    const double kept = renormalize(ranked);
+    const Ranked& drawn = ranked[draw_place(ranked, uniform_draw(seed_, place))];
+    if (mirostat_.active()) mirostat_.learn(drawn.probability * kept);
+    return drawn.token;
 }
 
 TokenLogprobs compute_logprobs(std::span<const float> logits, std::int32_t token, int n_top,

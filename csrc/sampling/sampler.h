@@ -1,5 +1,5 @@
-// Chooses the next token of one sequence. Order: logit bias, penalties, then greedy, or temperature, top-k,
-// top-p, min-p and one seeded draw.
+// Chooses the next token of one sequence. Order: logit bias, penalties, then greedy, or temperature,
+// top-n-sigma, top-k, typical, top-p, min-p, XTC and one seeded draw; Mirostat stands in for these filters.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sampling/dry.h"
 #include "sampling/params.h"
+#include "sampling/ranked.h"
 #include "sampling/scanned_row.h"
 
 namespace llmcore {
@@ -22,9 +24,11 @@ struct SamplingScratch {
 class Sampler {
 public:
     // end_tokens: those `min_tokens` holds back. `params` must have passed check_sampling_params.
-    Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int32_t> end_tokens);
+    // vocabulary: where the DRY penalty looks for its breakers; must outlive the sampler.
+    Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int32_t> end_tokens,
+            const Vocabulary* vocabulary = nullptr);
 
-    // Tells of the prompt, for the repetition penalty.
+    // Tells of the prompt, for the penalties.
     void observe_prompt(std::span<const std::int32_t> tokens);
 
     // The next token, of those whose bit is set in `allowed` (bit t % 32 of word t / 32) unless it is empty.
@@ -36,14 +40,18 @@ public:
 
 private:
     bool adjusts() const;
-    void adjust(std::span<float> logits) const;
+    void adjust(std::span<float> logits);
     std::int32_t draw(SamplingScratch& scratch) const;
+    bool ranks() const;
+    std::int32_t draw_ranked(std::span<const float> logits, SamplingScratch& scratch);
     Cutoff filter(ScannedRow& row, std::vector<Candidate>& candidates, float inv_temperature) const;
 
     SamplingParams params_;
     std::uint64_t seed_;
     std::vector<std::int32_t> end_tokens_;
     bool penalizes_ = false;
+    DryPenalty dry_;
+    Mirostat mirostat_;
     // By token: occurrences in the output; prompt tokens are there with 0. Empty unless a penalty needs it.
     std::unordered_map<std::int32_t, std::int32_t> seen_;
     std::int64_t n_sampled_ = 0;

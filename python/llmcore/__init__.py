@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import (
     ContextLengthError,
+    DeadlineExceededError,
     GGUFError,
     GrammarError,
     InvalidArgumentError,
@@ -36,6 +37,7 @@ __all__ = [
     "ChatTemplate",
     "Completion",
     "ContextLengthError",
+    "DeadlineExceededError",
     "Delta",
     "Embedding",
     "EngineStats",

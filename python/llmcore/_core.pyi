@@ -9,6 +9,7 @@ import os
 import pathlib
 import typing
 __all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
+__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
 class Output:
     """
     What one step brought for one sequence.
@@ -17,6 +18,9 @@ class Output:
         """
         Logits or the embedding, flat; moved out by the first call.
         """
+    @property
+    def cached_tokens(self) -> int:
+        ...
     @property
     def completion_tokens(self) -> int:
         ...
@@ -112,6 +116,9 @@ class ModelInfo:
     def quantization(self) -> str:
         ...
     @property
+    def system_fingerprint(self) -> str:
+        ...
+    @property
     def threads(self) -> int:
         ...
     @property
@@ -122,13 +129,25 @@ class EngineStats:
     The state after the last step, and totals.
     """
     @property
+    def accepted_tokens(self) -> int:
+        ...
+    @property
+    def cached_prompt_tokens(self) -> int:
+        ...
+    @property
     def cancelled(self) -> int:
+        ...
+    @property
+    def expired(self) -> int:
         ...
     @property
     def failed(self) -> int:
         ...
     @property
     def generated_tokens(self) -> int:
+        ...
+    @property
+    def guessed_tokens(self) -> int:
         ...
     @property
     def kv_blocks_free(self) -> int:
@@ -157,11 +176,15 @@ class EngineStats:
     @property
     def waiting(self) -> int:
         ...
+    @property
+    def wasted_tokens(self) -> int:
+        ...
 class Engine:
     """
     A loaded model and the thread that runs it.
     """
     def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
@@ -175,8 +198,10 @@ class Engine:
         """
     def stats(self) -> EngineStats:
         ...
-    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False) -> None:
-        ...
+    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None, filters: dict = {}) -> None:
+        """
+        filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.
+        """
     def wait(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[Output]:
         """
         As drain, but waits for outputs first, that long at most.
@@ -319,17 +344,29 @@ class KernelCall:
         """
         Seconds of a run, of each sample.
         """
+class Sampler:
+    """
+    Chooses the tokens of one sequence.
+    """
+    def __init__(self, *, seed: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], filters: dict = {}) -> None:
+        ...
+    def next(self, logits: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> int:
+        ...
 class BlockPool:
     """
     KV blocks: which are free, and how often the others are held.
     """
     def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def publish(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
     def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     def release(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def retain(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def reuse(self, key: typing.SupportsInt | typing.SupportsIndex) -> int | None:
         ...
     def take(self) -> int:
         ...
@@ -340,20 +377,27 @@ class BlockPool:
     def free_blocks(self) -> int:
         ...
     @property
+    def published_blocks(self) -> int:
+        ...
+    @property
     def used_blocks(self) -> int:
         ...
 class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True) -> None:
         ...
-    def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
-        ...
+    def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, tenant: typing.SupportsInt | typing.SupportsIndex = 0, keys: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = []) -> None:
+        """
+        keys: names of the prompt's full blocks.
+        """
     def advance(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def append_token(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
-        ...
+    def append_token(self, id: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
+        """
+        key: of the block that the token makes full.
+        """
     def blocks(self, id: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
         ...
     def cached_tokens(self, id: typing.SupportsInt | typing.SupportsIndex) -> int:
@@ -361,6 +405,12 @@ class Scheduler:
     def finish(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def limit_mixed_prompt(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def propose(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    def reused_tokens(self, id: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     def schedule(self) -> list[tuple[int, int]]:
         """
@@ -510,3 +560,8 @@ def tokenizer_kind(file: GGUFFile) -> str:
     How a file's vocabulary writes text: tokenizer.ggml.model, but for a few names.
     """
 __version__: str = ''
+def uniform_draw(seed: typing.SupportsInt | typing.SupportsIndex, place: typing.SupportsInt | typing.SupportsIndex) -> float:
+    """
+    The number in [0, 1) that a sequence's token at `place` is drawn with.
+    """
+__version__: str = '0.1.0'

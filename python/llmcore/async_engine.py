@@ -48,8 +48,15 @@ class AsyncEngine:
         quantization: str | None = None,
         max_queue: int | None = None,
         kv_budget: int | None = None,
+        max_itl_ms: float | None = None,
+        prefix_cache: bool = True,
+        prompt_lookup: int = 0,
+        deterministic: bool = False,
     ) -> None:
-        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError.
+        """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
+        milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
+        that; None for 150. prefix_cache: prompts that begin like an earlier one of their tenant's, also one
+        that still runs, start behind what was computed for it.
         kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available."""
         self._model = load_model(
             model,
@@ -62,6 +69,10 @@ class AsyncEngine:
             quantization=quantization,
             max_queue=max_queue,
             kv_budget=kv_budget,
+            max_itl_ms=max_itl_ms,
+            prefix_cache=prefix_cache,
+            prompt_lookup=prompt_lookup,
+            deterministic=deterministic,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
@@ -90,16 +101,17 @@ class AsyncEngine:
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[Delta]:
         """Continues a prompt, a text or token ids, and yields what each step adds.
 
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
-        ones are admitted first. tenant: not yet considered. Raises ContextLengthError, QueueFullError,
-        GrammarError or InvalidArgumentError at the first item, and whatever went wrong in the engine where it
-        did.
+        ones are admitted first. tenant: whose request it is; equal priorities are served fairly between
+        tenants, and none starts from another's cached prefixes. deadline: seconds from now; then it ends with
+        DeadlineExceededError. Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError
+        at the first item, and whatever went wrong in the engine where it did.
         """
-        del tenant
         if lora is not None:
             raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
         if request_id is not None and request_id in self._named:
@@ -117,7 +129,16 @@ class AsyncEngine:
                 matcher = await asyncio.to_thread(self._model.guide.compile, params.structured)
             self._attach()
             self._boxes[request] = box
-            submit(self._model, request, ids, params, priority=priority, matcher=matcher)
+            submit(
+                self._model,
+                request,
+                ids,
+                params,
+                priority=priority,
+                tenant=tenant,
+                deadline=deadline,
+                matcher=matcher,
+            )
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
                 output = await box.get()

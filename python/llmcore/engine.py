@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +19,10 @@ from llmcore.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
+
+
+# More are seldom right, and each is a row of the step.
+_MAX_GUESSES = 32
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -47,6 +52,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    system_fingerprint: str
+    """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -63,10 +70,20 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Requests."""
     failed: int
     """Requests."""
+    expired: int
+    """Requests that missed their deadline; among the failed ones too."""
     preemptions: int
     """Sequences that gave their KV blocks to older ones and started over."""
     prompt_tokens: int
+    cached_prompt_tokens: int
+    """Of those: found in the cache."""
     generated_tokens: int
+    guessed_tokens: int
+    """Run on a guess of prompt lookup."""
+    accepted_tokens: int
+    """Of those: right."""
+    wasted_tokens: int
+    """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
     """Time spent in steps."""
 
@@ -92,11 +109,16 @@ def load_model(
     quantization: str | None = None,
     max_queue: int | None = None,
     kv_budget: int | None = None,
+    max_itl_ms: float | None = None,
+    prefix_cache: bool = True,
+    prompt_lookup: int = 0,
+    deterministic: bool = False,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
     quantization: the type ("q4_0", "Q4_K_M") that wider weights are converted to as they are loaded.
     kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available.
+    The others: see `LLM` and `AsyncEngine`.
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
@@ -112,10 +134,18 @@ def load_model(
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
     if kv_budget is not None and not 1 <= kv_budget < 1 << 62:
         raise InvalidArgumentError(f"[engine] kv_budget; got {kv_budget}; expected bytes, 1 or more, or None")
+    if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
+        raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
+    if not 0 <= prompt_lookup <= _MAX_GUESSES:
+        raise InvalidArgumentError(
+            f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
+        )
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
-    given = {name: value for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if max_itl_ms is not None:
+        given["max_itl_seconds"] = max_itl_ms / 1000
     guide = GrammarGuide(tokenizer.tokenizer)
     if kv_budget is not None:
         given["kv_budget"] = kv_budget
@@ -125,13 +155,24 @@ def load_model(
         kv_cache_type=kv_cache_type,
         tensor_formats=_tensor_formats(path, quantization),
         guide=guide,
+        prefix_cache=prefix_cache,
+        prompt_lookup=prompt_lookup,
+        deterministic=deterministic,
         **given,
     )
     guide.attach(core.info.n_vocab)
     loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
     # The engine's threads must have ended before the interpreter does.
-    weakref.finalize(loaded, core.close)
+    weakref.finalize(loaded, _end, core, guide)
     return loaded
+
+
+def _end(core: _core.Engine, guide: GrammarGuide) -> None:
+    if guide.is_called_here:
+        # The engine waits for this very call.
+        threading.Thread(target=core.close).start()
+    else:
+        core.close()
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
@@ -166,6 +207,8 @@ def submit(
     params: SamplingParams,
     *,
     priority: int = 0,
+    tenant: str | None = None,
+    deadline: float | None = None,
     matcher: LLMatcher | None = None,
 ) -> None:
     """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
@@ -178,14 +221,16 @@ def submit(
         matcher = matcher or model.guide.compile(params.structured)
         model.guide.open(request, matcher, params.n_sequences)
     try:
-        _submit_to_core(model, request, prompt, params, priority)
+        _submit_to_core(
+            model, request, prompt, params, priority=priority, tenant=tenant or "", deadline=deadline
+        )
     except BaseException:
         model.guide.close(request, params.n_sequences)
         raise
 
 
 def _submit_to_core(
-    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, priority: int
+    model: LoadedModel, request: int, prompt: Sequence[int], params: SamplingParams, **scheduling: Any
 ) -> None:
     model.core.submit(
         request,
@@ -208,8 +253,9 @@ def _submit_to_core(
         stop=list(params.stop),
         stop_token_ids=list(params.stop_token_ids),
         score=params.n_sequences > params.n,
-        priority=priority,
         guided=params.structured is not None,
+        filters=params.filters,
+        **scheduling,
     )
 
 
@@ -245,12 +291,16 @@ def delta_of(output: _core.Output, params: SamplingParams) -> Delta:
         token_ids=tuple(output.tokens),
         logprobs=None if params.logprobs is None else _logprobs(output.logprobs),
         finish_reason=finish,
-        usage=None if finish is None else Usage(output.prompt_tokens, output.completion_tokens),
+        usage=None if finish is None else _usage(output),
         timings=None
         if finish is None
         else Timings(output.queue_seconds, output.first_token_seconds, output.total_seconds),
         prompt_logprobs=None if prompt_logprobs is None else (None, *_logprobs(prompt_logprobs)),
     )
+
+
+def _usage(output: _core.Output) -> Usage:
+    return Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
 
 
 def _logprobs(entries: list[tuple[int, float, list[tuple[int, float]]]]) -> tuple[TokenLogprob, ...]:

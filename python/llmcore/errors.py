@@ -25,5 +25,9 @@ class QueueFullError(LLMCoreError):
     """The engine's queue is full; try again later."""
 
 
+class DeadlineExceededError(LLMCoreError):
+    """A request was not finished when its deadline passed."""
+
+
 class GrammarError(LLMCoreError):
     """A grammar or JSON schema cannot be used; the message names the construct."""

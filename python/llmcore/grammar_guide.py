@@ -39,6 +39,7 @@ class GrammarGuide:
         self._building = threading.Lock()
         self._vocabulary: LLTokenizer | None = None
         self._matchers: dict[tuple[int, int], LLMatcher] = {}
+        self._caller: int | None = None
 
     def attach(self, n_vocab: int) -> None:
         """Before the first grammar: the model scores that many tokens."""
@@ -83,12 +84,19 @@ class GrammarGuide:
         self, queries: list[Query], ended: list[tuple[int, int]], address: int, n_bytes: int
     ) -> list[str]:
         """Writes one mask a query to memory, in order; an error each, "" where there is none."""
-        for key in ended:
-            self._matchers.pop(key, None)
-        if not queries:
-            return []
-        size = n_bytes // len(queries)
-        return [self._advance(query, address + place * size, size) for place, query in enumerate(queries)]
+        self._caller = threading.get_ident()
+        try:
+            for key in ended:
+                self._matchers.pop(key, None)
+            size = n_bytes // max(1, len(queries))
+            return [self._advance(query, address + place * size, size) for place, query in enumerate(queries)]
+        finally:
+            self._caller = None
+
+    @property
+    def is_called_here(self) -> bool:
+        """Whether this thread is the engine's, in a call of the guide: garbage collection may run there."""
+        return self._caller == threading.get_ident()
 
     def _advance(self, query: Query, address: int, size: int) -> str:
         request, index, token = query

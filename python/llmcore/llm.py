@@ -53,13 +53,21 @@ class LLM:
         max_batch: int | None = None,
         lora: Sequence[str] = (),
         quantization: str | None = None,
+        prefix_cache: bool = True,
+        prompt_lookup: int = 0,
+        deterministic: bool = False,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
         sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
-        as they are loaded; None leaves them as the file has them. Raises GGUFError, ModelError or
+        as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
+        earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
+        what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
+        same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
+        slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
+        rounding. Raises GGUFError, ModelError or
         InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
@@ -73,8 +81,11 @@ class LLM:
             quantization=quantization,
             # The caller waits for its own requests: nothing is gained by refusing them.
             max_queue=(1 << 31) - 1,
+            prefix_cache=prefix_cache,
+            prompt_lookup=prompt_lookup,
+            deterministic=deterministic,
         )
-        self._post: _Mail | None = _Mail(self._model.core)
+        self._post: _Mail | None = _Mail(self._model)
 
     def __enter__(self) -> LLM:
         return self
@@ -236,8 +247,9 @@ class LLM:
 class _Mail:
     """Sorts the engine's outputs by request. Whichever thread waits sorts for all."""
 
-    def __init__(self, core: _core.Engine) -> None:
-        self._core = core
+    def __init__(self, model: LoadedModel) -> None:
+        # All of it: the engine lives while a stream is read, whatever becomes of the LLM.
+        self._model = model
         self._ids = itertools.count(1)
         self._boxes: dict[int, deque[_core.Output]] = {}
         self._sorting = threading.Lock()
@@ -251,7 +263,7 @@ class _Mail:
     def drop(self, request: int) -> None:
         """No more of this request is wanted: ends it if it still runs."""
         if self._boxes.pop(request, None) is not None:
-            self._core.abort(request)
+            self._model.core.abort(request)
 
     def read(self, request: int) -> Iterator[_core.Output]:
         """The request's outputs as they arrive, to its last."""
@@ -269,7 +281,7 @@ class _Mail:
                 return
 
     def _sort(self) -> None:
-        for output in self._core.wait(_WAIT):
+        for output in self._model.core.wait(_WAIT):
             box = self._boxes.get(output.request)
             if box is not None:
                 box.append(output)

@@ -13,6 +13,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    """Prompt tokens whose keys and values were in the cache already; among `prompt_tokens`."""
 
     @property
     def total_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmcore.errors import InvalidArgumentError
 from llmcore.structured_output import StructuredOutput
@@ -17,10 +18,11 @@ class SamplingParams:
     """Sampling and stopping of one request; immutable. Raises InvalidArgumentError that names a value out of
     range.
 
-    Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature, `top_k`,
-    `top_p`, `min_p` and one draw. The draws depend on the seed and the token's place alone; other requests in
-    the same steps change the logits by rounding at most, so a seed gives the same tokens again unless two are
-    as good as equal.
+    Logits are changed in this order: `logit_bias`, penalties, then greedy choice, or temperature,
+    `top_n_sigma`, `top_k`, `typical_p`, `top_p`, `min_p`, `xtc_probability` and one draw. The draws depend on
+    the seed and the token's place alone; other requests in the same steps change the logits by rounding at
+    most (not at all in deterministic mode), so a seed gives the same tokens again unless two are as good as
+    equal.
     """
 
     max_tokens: int | None = 128
@@ -59,6 +61,31 @@ class SamplingParams:
     """Subtracted once from the logit of a token that is in the output."""
     logit_bias: Mapping[int, float] | None = None
     """Added to the logits of these token ids."""
+    typical_p: float = 1.0
+    """Only the tokens whose information is nearest to what is expected, until their probabilities reach this
+    sum (Meister et al. 2022); 1 is off."""
+    top_n_sigma: float = 0.0
+    """Only tokens whose logit is within so many standard deviations of the largest (Tang et al. 2024); 0 is
+    off."""
+    xtc_probability: float = 0.0
+    """How often the top choices are excluded (XTC): of the tokens with at least `xtc_threshold`, all but the
+    least likely; 0 is off."""
+    xtc_threshold: float = 0.1
+    mirostat: int = 0
+    """1 or 2: that version of Mirostat (Basu et al. 2021) instead of the other filters; 0 is off."""
+    mirostat_tau: float = 5.0
+    """The surprise to hold, in bits a token."""
+    mirostat_eta: float = 0.1
+    """How fast it is corrected."""
+    dry_multiplier: float = 0.0
+    """Penalty of tokens that would lengthen a repetition (DRY): so much, times `dry_base` to the power of the
+    repetition's length beyond `dry_allowed_length`; 0 is off."""
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_range: int = 0
+    """How many of the last tokens it looks at; 0: all."""
+    dry_sequence_breakers: Sequence[str] = ("\n", ":", '"', "*")
+    """Repetitions do not reach over tokens with one of these."""
     structured: StructuredOutput | None = None
     """The form the text must have; it has the last word over penalties, `min_tokens` and `ignore_eos`: a text
     that is complete ends."""
@@ -83,6 +110,8 @@ class SamplingParams:
         _check_float("repetition_penalty", self.repetition_penalty, 0.0, 100.0, above=True)
         _check_float("frequency_penalty", self.frequency_penalty, -100.0, 100.0)
         _check_float("presence_penalty", self.presence_penalty, -100.0, 100.0)
+        _check_filters(self)
+        object.__setattr__(self, "dry_sequence_breakers", _stop_texts(self.dry_sequence_breakers))
         object.__setattr__(self, "stop", _stop_texts(self.stop))
         object.__setattr__(self, "stop_token_ids", _token_ids(self.stop_token_ids))
         if self.logit_bias is not None:
@@ -91,9 +120,55 @@ class SamplingParams:
             raise _refuse("structured", self.structured, "a StructuredOutput")
 
     @property
+    def filters(self) -> dict[str, Any]:
+        """Those of the rarer sampling parameters that are on, by name."""
+        on = {
+            "typical_p": self.typical_p < 1,
+            "top_n_sigma": self.top_n_sigma > 0,
+            "xtc": self.xtc_probability > 0,
+            "mirostat": self.mirostat > 0,
+            "dry": self.dry_multiplier > 0,
+        }
+        return {
+            name: getattr(self, name)
+            for name in _FILTERS
+            if any(active and name.startswith(group) for group, active in on.items())
+        }
+
+    @property
     def n_sequences(self) -> int:
         """Completions to generate: `best_of` if given, else `n`."""
         return self.n if self.best_of is None else self.best_of
+
+
+_FILTERS = (
+    "typical_p",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_range",
+    "dry_sequence_breakers",
+)
+
+
+def _check_filters(params: SamplingParams) -> None:
+    _check_float("typical_p", params.typical_p, 0.0, 1.0, above=True)
+    _check_float("top_n_sigma", params.top_n_sigma, 0.0, 100.0)
+    _check_float("xtc_probability", params.xtc_probability, 0.0, 1.0)
+    _check_float("xtc_threshold", params.xtc_threshold, 0.0, 1.0)
+    _check_int("mirostat", params.mirostat, 0, 2)
+    _check_float("mirostat_tau", params.mirostat_tau, 0.0, 100.0)
+    _check_float("mirostat_eta", params.mirostat_eta, 0.0, 1.0)
+    _check_float("dry_multiplier", params.dry_multiplier, 0.0, 100.0)
+    _check_float("dry_base", params.dry_base, 1.0, 100.0)
+    _check_int("dry_allowed_length", params.dry_allowed_length, 1, 1 << 40)
+    _check_int("dry_range", params.dry_range, 0, 1 << 40)
 
 
 def _refuse(name: str, got: object, expected: str) -> InvalidArgumentError:

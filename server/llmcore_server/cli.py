@@ -52,6 +52,15 @@ def _parse_aliases(
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
 @click.option(
+    "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
+)
+@click.option(
+    "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."
+)
+@click.option(
+    "--deterministic", is_flag=True, help="The same bits for a request whatever runs beside it; slower."
+)
+@click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory whose *.gguf files are listed.",
@@ -85,6 +94,9 @@ def serve(  # noqa: PLR0917 - click passes them by name
     n_ctx: int | None,
     quantization: str | None,
     max_batch: int | None,
+    max_itl_ms: float | None,
+    prompt_lookup: int,
+    deterministic: bool,
     models_dir: Path | None,
     aliases: dict[str, str],
     memory_limit: int | None,
@@ -111,7 +123,14 @@ def serve(  # noqa: PLR0917 - click passes them by name
         cors_origins=allowed_origins(origins),
     )
     options = EngineOptions(
-        device=device, threads=threads, n_ctx=n_ctx, quantization=quantization, max_batch=max_batch
+        device=device,
+        threads=threads,
+        n_ctx=n_ctx,
+        quantization=quantization,
+        max_batch=max_batch,
+        max_itl_ms=max_itl_ms,
+        prompt_lookup=prompt_lookup,
+        deterministic=deterministic,
     )
     socket = listen(host, port)
     raise SystemExit(

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ class EngineOptions:
     n_ctx: int | None
     quantization: str | None
     max_batch: int | None
+    _: KW_ONLY
+    max_itl_ms: float | None = None
+    prompt_lookup: int = 0
+    deterministic: bool = False
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
@@ -48,6 +52,9 @@ class EngineOptions:
             quantization=plan.quantization,
             max_batch=self.max_batch,
             kv_budget=plan.kv_budget,
+            max_itl_ms=self.max_itl_ms,
+            prompt_lookup=self.prompt_lookup,
+            deterministic=self.deterministic,
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)

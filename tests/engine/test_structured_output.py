@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from llmcore import LLM, AsyncEngine, GrammarError, InvalidArgumentError, SamplingParams, StructuredOutput
+from llmcore.engine import submit
 
 SCHEMA = {
     "type": "object",
@@ -20,6 +24,8 @@ SCHEMA = {
     },
     "required": ["name", "age", "tags"],
     "additionalProperties": False,
+    # So that the longest text fits max_tokens, whatever the machine rounds to.
+    "x-guidance": {"whitespace_flexible": False, "whitespace_pattern": ""},
 }
 PERSON = StructuredOutput("json_schema", SCHEMA)
 DATE = StructuredOutput("regex", r"[0-9]{4}-[01][0-9]-[0-3][0-9]")
@@ -94,7 +100,7 @@ def test_length_and_stop_strings_end_it_before(llm: LLM) -> None:
 def test_the_others_in_its_steps_are_not_touched(llm: LLM) -> None:
     free = SamplingParams(max_tokens=30, temperature=0)
     (alone,) = llm.generate("What is llmcore?", free)
-    bound = SamplingParams(max_tokens=100, seed=2, structured=PERSON)
+    bound = SamplingParams(max_tokens=200, seed=2, structured=PERSON)
     together = llm.generate(["What is llmcore?", "Who?", "What is llmcore?"], [free, bound, free])
     assert together[0].token_ids == together[2].token_ids == alone.token_ids
     check_person(together[1].text)
@@ -169,7 +175,7 @@ def test_the_border_is_crossed_once_a_step_and_only_for_these(monkeypatch: pytes
         llm.generate("Hello", SamplingParams(max_tokens=5))
         assert not calls
         before = llm.stats().steps
-        llm.generate("Who?", SamplingParams(max_tokens=100, n=3, structured=PERSON))
+        llm.generate("Who?", SamplingParams(max_tokens=200, n=3, structured=PERSON))
         # One more tells of the sequences that ended.
         assert 3 <= len(calls) <= llm.stats().steps - before + 1
         assert max(calls) == 3
@@ -198,3 +204,36 @@ def test_async_requests_and_cancellation() -> None:
     finally:
         engine.close()
     assert not engine._model.guide._matchers
+
+
+def test_a_stream_outlives_its_llm_and_a_dropped_engine_ends() -> None:
+    params = SamplingParams(max_tokens=200, seed=1, structured=PERSON)
+    stream = LLM(threads=1, max_batch=2, n_ctx=256).stream("Who?", params)
+    gc.collect()
+    check_person("".join(delta.text for delta in stream))
+
+
+def test_an_engine_collected_in_the_guides_own_call_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = [LLM(threads=1, max_batch=2, n_ctx=256)]
+    core = holder[0]._loaded().core
+    collected_in: list[int] = []
+    weakref.finalize(holder[0]._loaded(), lambda: collected_in.append(threading.get_ident()))
+    submitted = threading.Event()
+    guide = type(holder[0]._loaded().guide)
+    inner = guide._advance
+
+    def dropping(self: object, *rest: object) -> str:
+        assert submitted.wait(20)
+        holder.clear()
+        return inner(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(guide, "_advance", dropping)
+    submit(holder[0]._loaded(), 1, [5, 6], SamplingParams(max_tokens=50, structured=PERSON))
+    submitted.set()
+    for _ in range(200):
+        if any(output.finish == "cancelled" for output in core.wait(0.1)):
+            break
+    else:
+        pytest.fail("the engine did not end")
+    assert len(collected_in) == 1
+    assert collected_in[0] != threading.get_ident()

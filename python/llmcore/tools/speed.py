@@ -124,7 +124,14 @@ def measure(
     """
     step_gigabytes = decode_weight_bytes(model) / 1e9
     report(f"loading {model.name}")
-    engine = _core.Engine(model, device=device, threads=threads, n_ctx=options.n_ctx, max_batch=options.batch)
+    engine = _core.Engine(
+        model,
+        device=device,
+        threads=threads,
+        n_ctx=options.n_ctx,
+        max_batch=options.batch,
+        prefix_cache=False,
+    )
     try:
         bench = _Bench(engine)
         report("warming up")

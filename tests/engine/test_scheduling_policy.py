@@ -1,0 +1,196 @@
+"""Who runs when, and with whose blocks: the scheduler without a model."""
+
+from __future__ import annotations
+
+from llmcore import _core
+
+N_CTX = 48
+BLOCK = 4
+STEP_TOKENS = 16
+LOGIT_ROWS = 6
+MIXED = 8
+
+
+def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) -> _core.Scheduler:
+    return _core.Scheduler(
+        n_ctx=N_CTX,
+        block_tokens=BLOCK,
+        n_blocks=n_blocks,
+        max_batch=max_batch,
+        max_step_tokens=STEP_TOKENS,
+        max_logit_rows=LOGIT_ROWS,
+        mixed_prompt_tokens=MIXED,
+        room_to_grow=room_to_grow,
+    )
+
+
+def test_a_long_prompt_does_not_stall_decoding() -> None:
+    plan = scheduler()
+    plan.add(1, 3, 20)
+    assert plan.schedule() == [(1, 3)]
+    plan.advance(1, 3)
+    plan.append_token(1)
+    plan.add(2, 40, 5)
+    for _ in range(4):
+        step = plan.schedule()
+        assert step == [(1, 1), (2, MIXED)]
+        for number, n_tokens in step:
+            plan.advance(number, n_tokens)
+        plan.append_token(1)
+
+
+def test_mixed_steps_can_be_narrowed() -> None:
+    plan = scheduler()
+    plan.add(1, 3, 20)
+    plan.schedule()
+    plan.advance(1, 3)
+    plan.append_token(1)
+    plan.add(2, 40, 5)
+    for limit, chunk in [(5, 5), (0, 1), (1000, MIXED)]:
+        plan.limit_mixed_prompt(limit)
+        assert plan.schedule() == [(1, 1), (2, chunk)]
+
+
+def test_first_come_first_served_with_priorities() -> None:
+    plan = scheduler(max_batch=1)
+    for number, priority in [(1, 0), (2, 5), (3, 0), (4, -1), (5, 5)]:
+        plan.add(number, 2, 2, priority=priority)
+    order = []
+    while plan.has_work:
+        ((number, n_tokens),) = plan.schedule()
+        plan.advance(number, n_tokens)
+        plan.finish(number)
+        order.append(number)
+    assert order == [4, 1, 3, 2, 5]
+
+
+def test_admission_waits_for_blocks_in_order() -> None:
+    plan = scheduler(n_blocks=N_CTX // BLOCK)  # one full context
+    plan.add(1, 20, 20)  # 10 of 12 blocks, once it is long
+    plan.add(2, 8, 8)  # 4: has to wait
+    plan.add(3, 1, 1)  # would fit, but came later
+    plan.schedule()
+    assert (plan.running, plan.waiting) == (1, 2)
+    plan.finish(1)
+    plan.schedule()
+    assert (plan.running, plan.waiting) == (2, 0)
+
+
+def test_the_youngest_gives_way_and_starts_over() -> None:
+    plan = scheduler(n_blocks=12, room_to_grow=1)
+    for number in (1, 2):
+        plan.add(number, 15, 30)
+    sampled = dict.fromkeys((1, 2), 0)
+    ended = []
+    while plan.has_work:
+        for number, n_tokens in plan.schedule():
+            plan.advance(number, n_tokens)
+            if plan.cached_tokens(number) < 15 + sampled[number]:
+                continue
+            sampled[number] += 1
+            if sampled[number] == 30:
+                plan.finish(number)
+                ended.append((number, plan.preemptions))
+            else:
+                plan.append_token(number)
+    # Two times 44 tokens do not fit 48: the second waits for the first to end.
+    assert ended == [(1, 1), (2, 1)]
+    assert plan.used_blocks == 0
+
+
+def test_a_prefix_is_reused_from_live_and_ended_sequences() -> None:
+    plan = scheduler()
+    keys = [11, 12, 13]
+    plan.add(1, 14, 10, keys=keys)
+    assert plan.schedule() == [(1, 14)]
+    plan.add(2, 13, 10, keys=keys)
+    plan.add(3, 12, 10, keys=keys)
+    plan.advance(1, 14)
+    plan.append_token(1)
+    # 13 tokens: three blocks, and one of its own. 12: the last block is run, since its last row is wanted.
+    assert plan.schedule() == [(1, 1), (2, 1), (3, 4)]
+    assert plan.blocks(2)[:3] == plan.blocks(1)[:3]
+    assert plan.blocks(3)[:2] == plan.blocks(1)[:2]
+    assert plan.blocks(3)[2] != plan.blocks(1)[2]
+    assert [plan.reused_tokens(number) for number in (1, 2, 3)] == [0, 12, 8]
+    for number in (1, 2, 3):
+        plan.finish(number)
+    assert plan.used_blocks == 0
+    plan.add(4, 16, 1, keys=[*keys, 99])
+    assert plan.schedule() == [(4, 4)]
+    plan.finish(4)
+
+
+def test_a_sequence_waits_for_the_blocks_another_is_computing() -> None:
+    plan = scheduler()
+    plan.add(1, 40, 1, keys=list(range(10)))
+    plan.add(2, 30, 1, keys=[*range(5), 50, 51])
+    plan.add(3, 3, 1)
+    assert plan.schedule() == [(1, STEP_TOKENS)]
+    plan.advance(1, STEP_TOKENS)
+    assert dict(plan.schedule()) == {1: STEP_TOKENS}
+    plan.advance(1, STEP_TOKENS)
+    # The five blocks they share are there: it goes its own way.
+    step = dict(plan.schedule())
+    assert set(step) == {1, 2, 3}
+    assert plan.reused_tokens(2) == 20
+    plan.finish(1)
+    plan.finish(2)
+    plan.finish(3)
+
+
+def test_a_donor_that_leaves_is_not_waited_for() -> None:
+    plan = scheduler()
+    plan.add(1, 40, 1, keys=list(range(10)))
+    plan.add(2, 40, 1, keys=list(range(10)))
+    plan.schedule()
+    plan.finish(1)
+    assert plan.schedule() == [(2, STEP_TOKENS)]
+
+
+def test_tenants_take_turns() -> None:
+    plan = scheduler(max_batch=1)
+    for number in range(10):
+        plan.add(number, 4, 1, tenant=1)
+    plan.add(100, 4, 1, tenant=2)
+    plan.add(101, 4, 1, tenant=2)
+    plan.add(102, 4, 1, tenant=2, priority=-1)
+    order = []
+    while plan.has_work:
+        ((number, n_tokens),) = plan.schedule()
+        plan.advance(number, n_tokens)
+        plan.finish(number)
+        order.append(number)
+    # The urgent one first; then tenant 1, which had nothing yet, and turns from there on.
+    assert order[:5] == [102, 0, 1, 100, 2] or order[:5] == [102, 0, 100, 1, 101]
+    assert max(order.index(100), order.index(101)) <= 6
+
+
+def test_a_tenant_that_comes_late_has_saved_up_nothing() -> None:
+    plan = scheduler(max_batch=1)
+    for number in range(20):
+        plan.add(number, 4, 1, tenant=1)
+    order = []
+    while plan.has_work:
+        ((number, n_tokens),) = plan.schedule()
+        plan.advance(number, n_tokens)
+        plan.finish(number)
+        order.append(number)
+        if len(order) == 10:
+            for late in range(100, 110):
+                plan.add(late, 4, 1, tenant=2)
+    # From then on both are served alike, not the late one first.
+    assert 4 <= sum(number >= 100 for number in order[10:20]) <= 6
+
+
+def test_guesses_run_beside_prompts_and_decoding() -> None:
+    plan = scheduler()
+    plan.add(1, 3, 20)
+    plan.schedule()
+    plan.advance(1, 3)
+    plan.append_token(1)
+    plan.propose(1, 5)
+    assert plan.schedule() == [(1, 3)]  # half of the rows whose logits may be asked for
+    plan.advance(1, 1)
+    plan.append_token(1)
+    assert plan.schedule() == [(1, 1)]  # proposals are for one step
