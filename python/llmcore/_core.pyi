@@ -8,8 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind']
-__all__: list[str] = ['BlockPool', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
 class Output:
     """
     What one step brought for one sequence.
@@ -183,8 +182,7 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None) -> None:
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
@@ -559,7 +557,6 @@ def tokenizer_kind(file: GGUFFile) -> str:
     """
     How a file's vocabulary writes text: tokenizer.ggml.model, but for a few names.
     """
-__version__: str = ''
 def uniform_draw(seed: typing.SupportsInt | typing.SupportsIndex, place: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     The number in [0, 1) that a sequence's token at `place` is drawn with.
