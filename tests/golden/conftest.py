@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +97,7 @@ def run_all(
     prompts: Iterable[int],
     **environment: str,
 ) -> None:
-    """Runs all models in one process, which leaves what it computed in the folder `out`."""
+    """Runs all models, a process a processor, which leave what they computed in the folder `out`."""
     out.mkdir()
     jobs = [
         {
@@ -110,7 +112,13 @@ def run_all(
         }
         for model in MODELS
     ]
-    job_file = out / "jobs.json"
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as pool:
+        shares = [(out / f"jobs-{first}.json", jobs[first::workers]) for first in range(workers)]
+        list(pool.map(lambda share: run_jobs(*share, environment), shares))
+
+
+def run_jobs(job_file: Path, jobs: list[dict[str, Any]], environment: dict[str, str]) -> None:
     job_file.write_text(json.dumps(jobs), encoding="utf-8")
     command = [sys.executable, str(WORKER), str(job_file)]
     result = subprocess.run(
@@ -129,7 +137,7 @@ def run_of(name: str, out: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def golden_runs(golden_models: Path) -> Runs:
-    """Runs of a model by name, instruction set and cache type; each process handles all models."""
+    """Runs of a model by name, instruction set and cache type."""
 
     @lru_cache(None)
     def folder_of(isa: str, kv_cache_type: str) -> Path:
