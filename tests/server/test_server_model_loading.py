@@ -129,7 +129,8 @@ def test_two_loads_of_one_model_are_one_and_wait_false_answers_at_once():
     run(scenario())
 
 
-def test_loads_that_wait_are_bounded():
+def test_loads_that_wait_are_bounded(monkeypatch):
+    monkeypatch.setattr("llmcore_server.registry._MOST_PENDING_LOADS", 6)
     may_finish = threading.Event()
 
     def load(_plan):
@@ -140,12 +141,12 @@ def test_loads_that_wait_are_bounded():
         async with serving(registry_of(load, "a")) as http:
             answers = [
                 await http.post(f"{MODELS}/a/load", json={"wait": False, "quantization": name})
-                for name in ["Q4_0", "Q8_0"] * 33
+                for name in ["Q4_0", "Q8_0"] * 4
             ]
             may_finish.set()
             # The last one joins a load that waits.
-            assert [answer.status_code for answer in answers] == [202] * 64 + [429, 202]
-            assert answers[64].headers["retry-after"] == "5"
+            assert [answer.status_code for answer in answers] == [202] * 6 + [429, 202]
+            assert answers[6].headers["retry-after"] == "5"
             joined = await http.post(f"{MODELS}/a/load", json={"quantization": "Q8_0"})
             assert joined.json()["quantization"] == "Q8_0"
 
