@@ -61,15 +61,8 @@ class WrongResultError(Exception):
 
 def weights(format_name: str, n: int, k: int) -> NDArray[np.uint8]:
     """n rows in a format, the same few again and again."""
-    random = np.random.default_rng(1)
-    info = next(entry for entry in _core.formats() if entry["name"] == format_name)
     rows = min(n, _CHECKED)
-    if info["can_quantize"]:
-        few = kernels.quantize(random.standard_normal((rows, k), np.float32), format_name)
-    else:
-        # Scales are some two bytes of a block: without the upper bits they are small and finite.
-        row_bytes = k // info["block_elements"] * info["block_bytes"]
-        few = random.integers(0, 64, (rows, row_bytes), np.uint8)
+    few = kernels.random_weight(format_name, rows, k)
     return np.tile(few, (math.ceil(n / rows), 1))[:n]
 
 

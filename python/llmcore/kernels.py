@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from llmcore import _core
 from llmcore.errors import InvalidArgumentError
 
-__all__ = ["Kernel", "Timing", "list", "quantize", "run", "time"]
+__all__ = ["Kernel", "Timing", "list", "quantize", "random_weight", "run", "time"]
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -75,6 +75,17 @@ def list(op: str | None = None, format: str | None = None, usable: bool = True) 
 def quantize(weight: NDArray[np.float32], format: str) -> NDArray[np.uint8]:
     """A float32 matrix (n, k) in a tensor format, uint8 (n, bytes of a row)."""
     return _core.quantize(format, np.ascontiguousarray(weight, np.float32))
+
+
+def random_weight(format: str, n: int, k: int, seed: int = 1) -> NDArray[np.uint8]:
+    """Weights (n, k) in a format, uint8 (n, bytes of a row): N(0, 1) quantized, or random codes where `quantize`
+    cannot write the format. Those are of such different sizes that few of a row count."""
+    random = np.random.default_rng(seed)
+    info = next(entry for entry in _core.formats() if entry["name"] == format)
+    if info["can_quantize"]:
+        return quantize(random.standard_normal((n, k), np.float32), format)
+    # Scales are some two bytes of a block: without the upper bits they are small and finite.
+    return random.integers(0, 64, (n, k // info["block_elements"] * info["block_bytes"]), np.uint8)
 
 
 def run(name: str, *, threads: int = 1, **arguments: Any) -> NDArray[Any]:

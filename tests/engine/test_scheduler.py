@@ -7,27 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_scheduler import BLOCK, LOGIT_ROWS, MIXED, N_CTX, STEP_TOKENS, scheduler
 
-from llmcore import ContextLengthError, InvalidArgumentError, LLMCoreError, _core
-
-N_CTX = 48
-BLOCK = 4
-STEP_TOKENS = 16
-LOGIT_ROWS = 6
-MIXED = 8
-
-
-def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) -> _core.Scheduler:
-    return _core.Scheduler(
-        n_ctx=N_CTX,
-        block_tokens=BLOCK,
-        n_blocks=n_blocks,
-        max_batch=max_batch,
-        max_step_tokens=STEP_TOKENS,
-        max_logit_rows=LOGIT_ROWS,
-        mixed_prompt_tokens=MIXED,
-        room_to_grow=room_to_grow,
-    )
+from llmcore import ContextLengthError, InvalidArgumentError, LLMCoreError
 
 
 @dataclass

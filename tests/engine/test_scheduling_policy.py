@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from llmcore import _core
-
-N_CTX = 48
-BLOCK = 4
-STEP_TOKENS = 16
-LOGIT_ROWS = 6
-MIXED = 8
-
-
-def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) -> _core.Scheduler:
-    return _core.Scheduler(
-        n_ctx=N_CTX,
-        block_tokens=BLOCK,
-        n_blocks=n_blocks,
-        max_batch=max_batch,
-        max_step_tokens=STEP_TOKENS,
-        max_logit_rows=LOGIT_ROWS,
-        mixed_prompt_tokens=MIXED,
-        room_to_grow=room_to_grow,
-    )
+from small_scheduler import BLOCK, MIXED, N_CTX, STEP_TOKENS, decoding, scheduler
 
 
 def test_a_long_prompt_does_not_stall_decoding() -> None:
     plan = scheduler()
-    plan.add(1, 3, 20)
-    assert plan.schedule() == [(1, 3)]
-    plan.advance(1, 3)
-    plan.append_token(1)
+    decoding(plan)
     plan.add(2, 40, 5)
     for _ in range(4):
         step = plan.schedule()
@@ -41,10 +19,7 @@ def test_a_long_prompt_does_not_stall_decoding() -> None:
 
 def test_mixed_steps_can_be_narrowed() -> None:
     plan = scheduler()
-    plan.add(1, 3, 20)
-    plan.schedule()
-    plan.advance(1, 3)
-    plan.append_token(1)
+    decoding(plan)
     plan.add(2, 40, 5)
     for limit, chunk in [(5, 5), (0, 1), (1000, MIXED)]:
         plan.limit_mixed_prompt(limit)
@@ -185,10 +160,7 @@ def test_a_tenant_that_comes_late_has_saved_up_nothing() -> None:
 
 def test_guesses_run_beside_prompts_and_decoding() -> None:
     plan = scheduler()
-    plan.add(1, 3, 20)
-    plan.schedule()
-    plan.advance(1, 3)
-    plan.append_token(1)
+    decoding(plan)
     plan.propose(1, 5)
     assert plan.schedule() == [(1, 3)]  # half of the rows whose logits may be asked for
     plan.advance(1, 1)

@@ -29,18 +29,6 @@ def error(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def blocks(kernel: kernels.Kernel, n: int, k: int) -> np.ndarray:
-    """Weights in a kernel's format: quantized where that can be done, random codes otherwise."""
-    info = next(entry for entry in _core.formats() if entry["name"] == kernel.format)
-    if info["can_quantize"]:
-        return kernels.quantize(normal(n, k), info["name"])
-    row = k // info["block_elements"] * info["block_bytes"]
-    codes = random.integers(0, 256, (n, row), np.uint8)
-    # Scales are two bytes somewhere in a block: small exponents everywhere keep them finite.
-    codes &= 0x3F
-    return codes
-
-
 def allowed(kernel: kernels.Kernel) -> float:
     # Random codes are of such different sizes that few of a row count.
     info = next(entry for entry in _core.formats() if entry["name"] == kernel.format)
@@ -52,7 +40,7 @@ def allowed(kernel: kernels.Kernel) -> float:
 def test_linear(name: str, m: int) -> None:
     kernel = next(kernel for kernel in kernels.list("linear") if kernel.name == name)
     n, k = 70, 512
-    weight, x = blocks(kernel, n, k), normal(m, k)
+    weight, x = kernels.random_weight(kernel.format, n, k), normal(m, k)
     exact = _core.dequantize(kernel.format, weight.reshape(-1), n * k).reshape(n, k).astype(np.float64)
     expected = x.astype(np.float64) @ exact.T
     got = kernels.run(name, weight=weight, x=x, threads=2)

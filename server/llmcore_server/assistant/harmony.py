@@ -16,6 +16,7 @@ from llmcore_server.assistant.events import (
     Words,
     overlap,
 )
+from llmcore_server.assistant.held_text import HeldTextParser
 
 START, CHANNEL, MESSAGE, END = "<|start|>", "<|channel|>", "<|message|>", "<|end|>"
 CONSTRAIN = "<|constrain|>"
@@ -27,12 +28,12 @@ _RECIPIENT = re.compile(r"to=functions\.([A-Za-z0-9_.-]+)")
 _NAME = re.compile(re.escape(CHANNEL) + r"\s*(\w+)")
 
 
-class Harmony:
+class Harmony(HeldTextParser):
     """Splits an answer's messages by their headers; begins behind the prompt's ``<|start|>assistant``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls = 0
-        self._held = ""
         self._first = True
         self._in_header = True
         self._channel = "final"
@@ -43,14 +44,8 @@ class Harmony:
     def thinking(self) -> bool:
         return not self._in_header and self._channel == "analysis"
 
-    def push(self, text: str) -> list[Event]:
-        events: list[Event] = []
-        self._held += text
-        before: object = None
-        while self._held and self._state() != before:
-            before = self._state()
-            events += self._read_header() if self._in_header else self._read_body()
-        return events
+    def _read(self) -> list[Event]:
+        return self._read_header() if self._in_header else self._read_body()
 
     def finish(self) -> list[Event]:
         events: list[Event] = []
@@ -64,7 +59,6 @@ class Harmony:
         return events
 
     def _state(self) -> object:
-        """What a pass over the held text changes if it gets on."""
         return len(self._held), self._in_header
 
     def _read_header(self) -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from llmcore_server.assistant.events import Event, Parser, Plain, Words
+from llmcore_server.assistant.held_text import HeldTextParser
 from llmcore_server.assistant.json_scan import CallObject
 
 PYTHON_TAG = "<|python_tag|>"
@@ -13,36 +14,31 @@ CALL_TAG, CALL_END = "<|tool_call|>", "<|/tool_call|>"
 _BETWEEN = "],; \t\r\n"
 
 
-class JsonCalls:
+class JsonCalls(HeldTextParser):
     """A call object, a list of them, or several with ``;`` or white space between; anything else is words."""
 
     thinking = False
 
     def __init__(self, names: Collection[str]) -> None:
         """``names``: the functions there are; an object that names another is words."""
+        super().__init__()
         self._names = names
         self._calls = 0
         self._call: CallObject | None = None
-        self._held = ""
         self._before = ""
         self._words: Parser | None = None
 
     def push(self, text: str) -> list[Event]:
+        return self._words.push(text) if self._words is not None else super().push(text)
+
+    def _read(self) -> list[Event]:
         if self._words is not None:
-            return self._words.push(text)
-        events: list[Event] = []
-        self._held += text
-        before: object = None
-        while self._held and self._state() != before:
-            before = self._state()
-            if self._words is not None:
-                events += self._words.push(self._held)
-                self._held = ""
-            elif self._call is not None:
-                events += self._read_call(self._call)
-            else:
-                self._begin()
-        return events
+            words, self._held = self._held, ""
+            return self._words.push(words)
+        if self._call is not None:
+            return self._read_call(self._call)
+        self._begin()
+        return []
 
     def finish(self) -> list[Event]:
         left = self._held
@@ -54,7 +50,6 @@ class JsonCalls:
         return [Words(left)] if left else []
 
     def _state(self) -> object:
-        """What a pass over the held text changes if it gets on."""
         return len(self._held), self._call, self._words
 
     def _begin(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Words, overlap
+from llmcore_server.assistant.held_text import HeldTextParser
 from llmcore_server.assistant.json_scan import CallObject, JsonValue
 
 MARK, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
@@ -34,33 +35,26 @@ def _short(call_id: str) -> str:
     return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_LENGTH]
 
 
-class MistralCalls:
+class MistralCalls(HeldTextParser):
     """Words up to the mark, calls behind it."""
 
     thinking = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls = 0
         self._marked = False
         self._call: CallObject | None = None
         self._arguments: JsonValue | None = None
-        self._held = ""
 
-    def push(self, text: str) -> list[Event]:
-        events: list[Event] = []
-        self._held += text
-        before: object = None
-        while self._held and self._state() != before:
-            before = self._state()
-            if not self._marked:
-                events += self._read_words()
-            elif self._call is not None:
-                events += self._read_object(self._call)
-            elif self._arguments is not None:
-                events += self._read_arguments(self._arguments)
-            else:
-                events += self._begin()
-        return events
+    def _read(self) -> list[Event]:
+        if not self._marked:
+            return self._read_words()
+        if self._call is not None:
+            return self._read_object(self._call)
+        if self._arguments is not None:
+            return self._read_arguments(self._arguments)
+        return self._begin()
 
     def finish(self) -> list[Event]:
         left = self._held
@@ -74,7 +68,6 @@ class MistralCalls:
         return [Words(left)] if left else []
 
     def _state(self) -> object:
-        """What a pass over the held text changes if it gets on."""
         return len(self._held), self._marked, self._call, self._arguments
 
     def _read_words(self) -> list[Event]:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from llmcore_server.assistant.events import Event, Words, overlap
+from llmcore_server.assistant.held_text import HeldTextParser
 from llmcore_server.assistant.json_scan import CallObject
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
-class TaggedCalls:
+class TaggedCalls(HeldTextParser):
     """Words, and calls among them. White space beside a call belongs to its format."""
 
     thinking = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls = 0
         self._call: CallObject | None = None
-        self._held = ""
         self._closing = False
 
-    def push(self, text: str) -> list[Event]:
-        events: list[Event] = []
-        self._held += text
-        before: object = None
-        while self._held and self._state() != before:
-            before = self._state()
-            if self._call is not None:
-                events += self._read_call(self._call)
-            elif self._closing:
-                self._close()
-            else:
-                events += self._read_words()
-        return events
+    def _read(self) -> list[Event]:
+        if self._call is not None:
+            return self._read_call(self._call)
+        if self._closing:
+            self._close()
+            return []
+        return self._read_words()
 
     def finish(self) -> list[Event]:
         left = self._held
@@ -43,7 +38,6 @@ class TaggedCalls:
         return [Words(left)] if left else []
 
     def _state(self) -> object:
-        """What a pass over the held text changes if it gets on."""
         return len(self._held), self._call, self._closing
 
     def _read_words(self) -> list[Event]:
