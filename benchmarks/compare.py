@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.bandwidth import read_bandwidth
+from benchmarks.peak import read_bandwidth
 from llmcore import LLM, SamplingParams, _core
 from llmcore.tools.weight_bytes import decode_weight_bytes
 

@@ -102,9 +102,12 @@ def bench(kernel: kernels.Kernel, shape: tuple[int, int, int], limits: Limits, t
 def measured_limits(threads: int) -> Limits:
     """The machine's limits, now."""
     peaks = {kind: measure(kernel, threads).per_second for kind, kernel in best_kernels().items()}
+    read = peaks.pop("read")
     if not peaks:
-        raise SystemExit("no peak kernel may run here: LLMCORE_ISA allows none, or this build has none")
-    return Limits(peaks.pop("read"), peaks)
+        raise SystemExit(
+            "nothing here measures multiplications: LLMCORE_ISA, or this build, has no such kernel"
+        )
+    return Limits(read, peaks)
 
 
 def plot(results: list[Result], limits: Limits, path: Path) -> None:

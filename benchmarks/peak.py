@@ -55,6 +55,12 @@ def best_kernels() -> dict[str, str]:
     return chosen
 
 
+def read_bandwidth(threads: int) -> float:
+    """GB/s (1e9 bytes) that `threads` read from memory: the ceiling of decoding, where every weight is read
+    once a token. Take the best of several, made between the runs they judge."""
+    return measure(best_kernels()["read"], threads).per_second
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -318,13 +318,11 @@ void KernelCall::run(ThreadPool& pool) {
     const Args* args = args_[next_].get();
     next_ = (next_ + 1) % args_.size();
     const std::size_t workspace = kernel_->workspace_bytes != nullptr ? kernel_->workspace_bytes(&shape_) : 0;
-    std::vector<PageBuffer> workspaces;
-    for (int i = 0; i < pool.size() && workspace > 0; ++i) workspaces.emplace_back(workspace);
+    while (workspaces_.size() < static_cast<std::size_t>(pool.size())) workspaces_.emplace_back(workspace);
     // A few chunks a thread, whole groups of rows.
     const std::int64_t share = rows_ / (8 * pool.size()) / chunk_ * chunk_;
     pool.parallel_for(rows_, std::max(share, chunk_), [&](std::int64_t begin, std::int64_t end, int worker) {
-        void* memory = workspace > 0 ? workspaces[static_cast<std::size_t>(worker)].data() : nullptr;
-        kernel_->run(args, begin, end, memory);
+        kernel_->run(args, begin, end, workspaces_[static_cast<std::size_t>(worker)].data());
     });
 }
 

@@ -93,6 +93,7 @@ private:
     std::vector<std::shared_ptr<const Args>> args_;  // one after another
     std::size_t next_ = 0;
     std::vector<PageBuffer> memory_;
+    std::vector<PageBuffer> workspaces_;  // the kernel's, one a thread
     std::byte* output_ = nullptr;
     std::size_t output_bytes_ = 0;
 };

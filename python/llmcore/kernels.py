@@ -78,8 +78,8 @@ def quantize(weight: NDArray[np.float32], format: str) -> NDArray[np.uint8]:
 
 
 def random_weight(format: str, n: int, k: int, seed: int = 1) -> NDArray[np.uint8]:
-    """Weights (n, k) in a format, uint8 (n, bytes of a row): N(0, 1) quantized, or random codes where `quantize`
-    cannot write the format. Those are of such different sizes that few of a row count."""
+    """Weights (n, k) in a format, uint8 (n, bytes of a row): N(0, 1) quantized, or random codes where
+    `quantize` cannot write the format. Those are of such different sizes that few of a row count."""
     random = np.random.default_rng(seed)
     info = next(entry for entry in _core.formats() if entry["name"] == format)
     if info["can_quantize"]:

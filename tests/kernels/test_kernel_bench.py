@@ -15,8 +15,8 @@ from llmcore import kernels
 @pytest.fixture
 def usable(repository: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(repository))
-    if not kernels.list("peak"):
-        pytest.skip("this machine has no kernel that measures its limits")
+    if "peak_int8_avx2" not in [kernel.name for kernel in kernels.list("peak")]:
+        pytest.skip("this machine has no kernel that measures its multiplications")
     return "linear_q4_0_avx2"
 
 

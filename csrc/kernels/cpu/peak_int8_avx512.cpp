@@ -1,30 +1,19 @@
 // Products of bytes with AVX-512 VNNI.
+#include "kernels/cpu/peak_rounds.h"
 #include "kernels/cpu/simd_avx512.h"
-#include "kernels/peak.h"
 
 namespace llmcore {
 namespace {
 
-// Independent accumulators: two multipliers with a latency of up to six cycles.
-constexpr int kChains = 16;
-
-void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
-    const PeakArgs& args = *static_cast<const PeakArgs*>(base);
-    for (int64_t row = row_begin; row < row_end; ++row) {
-        __m512i sums[kChains] = {};
-        __m512i one = _mm512_set1_epi8(1);
-        for (int64_t round = 0; round < kPeakRounds; ++round) {
-            asm volatile("" : "+v"(one));  // not a constant: each round multiplies anew
-            for (int i = 0; i < kChains; ++i) {
-                sums[i] = _mm512_dpbusd_epi32(sums[i], one, one);
-                asm("" : "+v"(sums[i]));
-            }
-        }
-        float result = 0;
-        for (int i = 0; i < kChains; ++i) result += static_cast<float>(_mm512_reduce_add_epi32(sums[i]));
-        args.out[row] = result;
+struct Unit {
+    using Vector = __m512i;
+    static constexpr int kChains = 16;
+    static LLMCORE_INLINE Vector one() { return _mm512_set1_epi8(1); }
+    static LLMCORE_INLINE Vector add_product(Vector one, Vector sum) {
+        return _mm512_dpbusd_epi32(sum, one, one);
     }
-}
+    static LLMCORE_INLINE float total(Vector sum) { return static_cast<float>(_mm512_reduce_add_epi32(sum)); }
+};
 
 }  // namespace
 
@@ -39,7 +28,7 @@ extern constinit const Kernel peak_int8_avx512 = {
     .supports = peak_supports,
     .cost = peak_cost,
     .workspace_bytes = nullptr,
-    .run = run,
+    .run = peak_rounds_run<Unit>,
 };
 
 }  // namespace llmcore

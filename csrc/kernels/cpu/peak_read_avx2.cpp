@@ -5,13 +5,6 @@
 namespace llmcore {
 namespace {
 
-// Of all lanes.
-int32_t total(__m256i x) {
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
-}
-
 void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
     const PeakArgs& args = *static_cast<const PeakArgs*>(base);
     for (int64_t row = row_begin; row < row_end; ++row) {
@@ -24,7 +17,7 @@ void run(const Args* base, int64_t row_begin, int64_t row_end, void*) {
         }
         const __m256i sum =
             _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
-        args.out[row] = static_cast<float>(total(sum));
+        args.out[row] = static_cast<float>(sum_of(sum));
     }
 }
 

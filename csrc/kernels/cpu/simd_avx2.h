@@ -34,6 +34,12 @@ LLMCORE_INLINE float sum_of(__m256 x) {
     return sum_of(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
 }
 
+LLMCORE_INLINE int32_t sum_of(__m256i int32) {
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(int32), _mm256_extracti128_si256(int32, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
+}
+
 LLMCORE_INLINE float half_to_float(uint16_t half) { return _cvtsh_ss(half); }
 
 // The half in all eight lanes.
