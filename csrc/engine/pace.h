@@ -7,7 +7,7 @@ namespace llmcore {
 
 class Pace {
 public:
-    // step_seconds: what a step that decodes should take at most.
+    // step_seconds: what a step that decodes should take at most, as far as decoding alone leaves time in it.
     explicit Pace(double step_seconds) : step_seconds_(step_seconds) {}
 
     // A step took that long for so many rows of prompts and of decoding sequences.
@@ -16,6 +16,8 @@ public:
     std::int64_t prompt_rows() const;
 
 private:
+    double prompt_seconds() const;  // of a step that decodes, for prompts
+
     double step_seconds_;
     double decode_seconds_ = 0.0;  // of a step that only decodes, lately
     double row_seconds_ = 0.0;     // of a prompt row, lately
