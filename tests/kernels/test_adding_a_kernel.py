@@ -62,11 +62,16 @@ class Tree:
         return re.findall(r"Building CXX object \S+/(\S+\.cpp)\.o", output)
 
     def program(self, *sources: str) -> Path:
-        """A program of these sources and the library."""
+        """A program of these sources, each compiled once, and the library as it is now."""
         made = self.root / Path(sources[0]).stem
-        command = ["c++", "-std=c++20", "-O1", f"-I{self.root}/csrc", f"-I{self.root}/tests/cpp"]
-        library = str(self.root / "build" / "csrc" / "libllmcore_core.a")
-        run([*command, *(str(self.root / name) for name in sources), library, "-lpthread", "-o", str(made)])
+        objects = [self.root / f"{Path(source).stem}.o" for source in sources]
+        for source, compiled in zip(sources, objects, strict=True):
+            if not compiled.exists():
+                includes = [f"-I{self.root}/csrc", f"-I{self.root}/tests/cpp"]
+                file = str(self.root / source)
+                run(["c++", "-std=c++20", "-O1", *includes, "-c", file, "-o", str(compiled)])
+        library = self.root / "build" / "csrc" / "libllmcore_core.a"
+        run(["c++", *map(str, objects), str(library), "-lpthread", "-o", str(made)])
         return made
 
 
@@ -103,7 +108,9 @@ def test_the_walk(tree: Tree, repository: Path) -> None:
     assert run([str(probe)], LLMCORE_KERNEL=kernel).splitlines()[-1] == f"forced {kernel}"
 
     sweep = ["tests/cpp/test_linear_kernels.cpp", "tests/cpp/harness.cpp", "tests/cpp/random_weights.cpp"]
-    assert ", 0 failed," in run([str(tree.program(*sweep))])
+    swept = run([str(tree.program(*sweep)), "linear_kernels"])
+    assert "ok   linear_kernels_match_float64" in swept
+    assert ", 0 failed," in swept
 
     # The sweep is no formality: it names the kernel once that is a little wrong.
     wrong = code.replace("static_cast<float>(sum);", "static_cast<float>(sum) * 1.001F;")
@@ -111,7 +118,11 @@ def test_the_walk(tree: Tree, repository: Path) -> None:
     file.write_text(wrong, encoding="utf-8")
     assert [Path(path).name for path in tree.build()] == [name]
     result = subprocess.run(
-        [tree.program(*sweep)], capture_output=True, text=True, check=False, env=os.environ.copy()
+        [tree.program(*sweep), "linear_kernels"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ.copy(),
     )
     assert result.returncode != 0
     assert kernel in result.stdout
