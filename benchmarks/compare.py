@@ -155,8 +155,9 @@ def plot(title: str, rows: list[Row], path: Path) -> None:
         )
     axes.set_xticks([index + 0.4 - width / 2 for index in range(len(rows))], [row.test.name for row in rows])
     axes.tick_params(axis="x", labelrotation=20)
+    axes.margins(y=0.1)
     axes.set(ylabel="speed, of llmcore's (figures: tokens/s)", title=title)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     plots.save(figure, path)
 
 

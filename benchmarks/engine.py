@@ -100,6 +100,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
             axes.axhline(result["tps"], color="gray", lw=1, label=f"prefill of {result['n_prompt']}")
     axes.set(xscale="log", yscale="log", xlabel="sequences at once", ylabel="tokens/s", title=report["model"])
     axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.set_xticks([], minor=True)
     axes.legend()
     plots.save(figure, path)
 
