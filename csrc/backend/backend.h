@@ -5,9 +5,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "backend/batch.h"
-#include "kernels/kernel.h"
+#include "kernels/kernel_choice.h"
 #include "quant/formats.h"
 
 namespace llmcore {
@@ -32,6 +33,9 @@ struct WeightView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
+    // Where the same bytes begin in a file that is open for reading; -1: nowhere.
+    int fd = -1;
+    std::int64_t file_offset = 0;
 };
 
 struct BackendInfo {
@@ -125,6 +129,15 @@ struct AttentionOp {
     bool causal = true;
 };
 
+// Which kernel an operation of a model gets, for steps of some numbers of rows.
+struct KernelUse {
+    KernelChoice choice;
+    Shape shape;                  // linear: n, k; pack: k; norm, glu: n; the others: head_dim and heads
+    std::int64_t first_rows = 1;  // of the step, or of those that go to one expert
+    std::int64_t last_rows = 0;   // 0: any number
+    bool ran = false;             // otherwise no step of so many rows has come yet
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -153,6 +166,9 @@ public:
     virtual void gather_logit_rows(Buffer in, Buffer out) = 0;
     // Rows of `result` in host memory, [logit_rows][cols], valid until the next begin.
     virtual std::span<const float> end(Buffer result) = 0;
+
+    // The operations that have run so far. From any thread. Empty where kernels are not chosen.
+    virtual std::vector<KernelUse> kernel_uses() const { return {}; }
 };
 
 }  // namespace llmcore

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/file_bytes.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
 
@@ -13,13 +14,15 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kBlockTokens = 32;
-constexpr std::int64_t kCopyChunk = std::int64_t{4} << 20;
+constexpr std::int64_t kLeastCopyChunk = std::int64_t{1} << 18;
+constexpr std::int64_t kMostCopyChunk = std::int64_t{4} << 20;
 constexpr std::int64_t kConvertRows = 8;
 
 }  // namespace
 
-CpuBackend::CpuBackend(KernelSelector selector, int threads)
+CpuBackend::CpuBackend(KernelSelector selector, int threads, bool weights_in_place)
     : selector_(std::move(selector)),
+      weights_in_place_(weights_in_place),
       pool_(threads),
       workspaces_(static_cast<std::size_t>(threads)),
       scratches_(static_cast<std::size_t>(threads)) {}
@@ -36,9 +39,16 @@ Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
     return {static_cast<std::int32_t>(buffers_.size()) - 1};
 }
 
-void CpuBackend::copy_bytes(const std::byte* source, std::byte* target, std::int64_t bytes) {
-    pool_.parallel_for(bytes, kCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
-        std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
+// From the file where there is one: its pages are not mapped then, and huge ones are filled as they are made.
+void CpuBackend::copy_rows(const WeightView& view, std::byte* target, std::int64_t bytes) {
+    const std::int64_t chunk =
+        std::clamp(bytes / (4 * pool_.size()), kLeastCopyChunk, kMostCopyChunk) & -kLeastCopyChunk;
+    pool_.parallel_for(bytes, chunk, [&](std::int64_t begin, std::int64_t end, int) {
+        const auto size = static_cast<std::size_t>(end - begin);
+        if (view.fd >= 0)
+            read_file_bytes(view.fd, view.file_offset + begin, {target + begin, size});
+        else
+            std::memcpy(target + begin, static_cast<const std::byte*>(view.data) + begin, size);
     });
 }
 
@@ -64,11 +74,19 @@ Weight CpuBackend::upload(const WeightView& view) {
     state.cols = view.cols;
     state.row_bytes = row_bytes(view.stored, view.cols);
     const std::int64_t bytes = state.row_bytes * view.rows;
-    state.memory = PageBuffer(static_cast<std::size_t>(bytes));
-    if (view.stored == view.format)
-        copy_bytes(static_cast<const std::byte*>(view.data), state.memory.data(), bytes);
-    else
-        convert_rows(view, state.memory.data());
+    if (weights_in_place_ && view.stored == view.format && view.rows > 1) {
+        state.bytes = static_cast<const std::byte*>(view.data);
+        pool_.parallel_for(bytes, kMostCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
+            map_file_pages(state.bytes + begin, static_cast<std::size_t>(end - begin));
+        });
+    } else {
+        state.memory = PageBuffer(static_cast<std::size_t>(bytes));
+        state.bytes = state.memory.data();
+        if (view.stored == view.format)
+            copy_rows(view, state.memory.data(), bytes);
+        else
+            convert_rows(view, state.memory.data());
+    }
     weights_.push_back(std::move(state));
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
@@ -116,7 +134,7 @@ void CpuBackend::embed(const EmbedOp& op) {
         for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t token = batch_.tokens[static_cast<std::size_t>(row)];
             float* values = out.data() + row * out.cols;
-            dequantize(table.format, table.memory.data() + token * table.row_bytes, values, table.cols);
+            dequantize(table.format, table.bytes + token * table.row_bytes, values, table.cols);
             if (op.scale != 1.0F)
                 for (std::int64_t i = 0; i < table.cols; ++i) values[i] *= op.scale;
         }
@@ -126,7 +144,10 @@ void CpuBackend::embed(const EmbedOp& op) {
 
 const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape, Layout out) {
     const Kernel*& kernel = small_kernels_[{op, format, out, shape.n, shape.k, shape.head_dim}];
-    if (kernel == nullptr) kernel = &selector_.select(op, format, Layout::none, out, shape);
+    if (kernel == nullptr) {
+        kernel = &selector_.select(op, format, Layout::none, out, shape);
+        ledger_.note(op, format, out, shape);
+    }
     return *kernel;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/kernel_ledger.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "kernels/registry.h"
@@ -16,7 +17,8 @@ namespace llmcore {
 
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(KernelSelector selector, int threads);
+    // weights_in_place: matrices stay where their views' data is, which outlives the backend.
+    CpuBackend(KernelSelector selector, int threads, bool weights_in_place = false);
 
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
@@ -31,6 +33,7 @@ public:
     void attention(const AttentionOp& op) override;
     void gather_logit_rows(Buffer in, Buffer out) override;
     std::span<const float> end(Buffer result) override;
+    std::vector<KernelUse> kernel_uses() const override { return ledger_.uses(selector_); }
 
 private:
     // An input converted for the kernels that read it: made once, shared until the buffer is written again.
@@ -56,14 +59,15 @@ private:
     };
 
     struct WeightState {
-        PageBuffer memory;
+        PageBuffer memory;                 // empty if the weight stays in place
+        const std::byte* bytes = nullptr;  // its rows, wherever they are
         Format format = Format::none;
         std::int64_t rows = 0;
         std::int64_t cols = 0;
         std::int64_t row_bytes = 0;
-        std::vector<const Kernel*> kernels;  // by rows of the batch, see kernel_index()
+        std::vector<const Kernel*> kernels;  // by rows of the batch, see row_class()
 
-        const float* floats() const { return reinterpret_cast<const float*>(memory.data()); }
+        const float* floats() const { return reinterpret_cast<const float*>(bytes); }
     };
 
     // One product with its epilogue, resolved: which kernels, where the operands are, how its rows are cut.
@@ -109,7 +113,7 @@ private:
 
     BufferState& buffer(Buffer handle) { return buffers_[static_cast<std::size_t>(handle.id)]; }
     WeightState& weight(Weight handle) { return weights_[static_cast<std::size_t>(handle.id)]; }
-    void copy_bytes(const std::byte* source, std::byte* target, std::int64_t bytes);
+    void copy_rows(const WeightView& view, std::byte* target, std::int64_t bytes);
     void convert_rows(const WeightView& view, std::byte* target);
     const Kernel& linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n);
     const Kernel& small_kernel(Op op, Format format, const Shape& shape, Layout out = Layout::f32);
@@ -128,6 +132,8 @@ private:
     KvView kv_view(std::int64_t layer) const;
 
     KernelSelector selector_;
+    KernelLedger ledger_;
+    const bool weights_in_place_;
     ThreadPool pool_;
     std::vector<BufferState> buffers_;
     std::vector<WeightState> weights_;

@@ -17,13 +17,6 @@ namespace {
 constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::int64_t kMostChunkRows = 256;
 
-// Kernels are remembered by the number of activation rows: one by one up to 64, then by powers of two.
-std::size_t kernel_index(std::int64_t m) {
-    std::size_t index = static_cast<std::size_t>(std::min<std::int64_t>(m, 64));
-    for (std::int64_t above = m; above > 64; above /= 2) ++index;
-    return index;
-}
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void add_vector(float* rows, std::int64_t m, std::int64_t width, const float* values) {
@@ -52,12 +45,13 @@ GluArgs glu_args(float* gate, const float* up, std::int64_t width, Activation ac
 }  // namespace
 
 const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n) {
-    const std::size_t index = kernel_index(m);
+    const std::size_t index = row_class(m);
     if (weight.kernels.size() <= index) weight.kernels.resize(index + 1, nullptr);
     const Kernel*& kernel = weight.kernels[index];
     if (kernel == nullptr) {
-        const Shape shape = {.m = m, .n = n, .k = weight.cols};
+        const Shape shape = {.m = class_rows(index), .n = n, .k = weight.cols};
         kernel = &selector_.select(Op::linear, weight.format, Layout::gguf, Layout::f32, shape);
+        ledger_.note(Op::linear, weight.format, Layout::f32, shape);
     }
     return *kernel;
 }
@@ -115,7 +109,7 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
         WeightState& matrix = weight(handle);
         kernel = &linear_kernel(matrix, m, matrix.rows);
         const PackedForm& act = packed_form(in, kernel->act_layout);
-        args.weight = matrix.memory.data();
+        args.weight = matrix.bytes;
         args.weight_row_bytes = matrix.row_bytes;
         args.act = packed_rows(in, act);
         args.act_row_bytes = act.row_bytes;

@@ -99,7 +99,7 @@ void CpuBackend::moe(const MoeOp& op) {
         const PackedForm& form = packed_form(input, kernel->act_layout);
         const std::byte*& source = sources[&input][form.layout];
         if (source == nullptr) source = gather ? gathered_rows(input, form) : packed_rows(input, form);
-        args.weight = stack.memory.data() + expert * n * stack.row_bytes;
+        args.weight = stack.bytes + expert * n * stack.row_bytes;
         args.weight_row_bytes = stack.row_bytes;
         args.act = source + first * form.row_bytes;
         args.act_row_bytes = form.row_bytes;

@@ -31,6 +31,17 @@ void unpoison(const void*, std::size_t) {}
 
 }  // namespace
 
+void map_file_pages(const std::byte* data, std::size_t bytes) {
+    constexpr std::uintptr_t kPage = 4096;
+    const auto first = reinterpret_cast<std::uintptr_t>(data) & ~(kPage - 1);
+    const std::size_t size = reinterpret_cast<std::uintptr_t>(data) + bytes - first;
+    auto* pages = reinterpret_cast<void*>(first);
+#ifdef MADV_POPULATE_READ
+    if (madvise(pages, size, MADV_POPULATE_READ) == 0) return;
+#endif
+    madvise(pages, size, MADV_WILLNEED);
+}
+
 PageBuffer::PageBuffer(std::size_t bytes) {
     if (bytes == 0) return;
     const bool huge = bytes >= kHugePage;

@@ -7,6 +7,10 @@
 
 namespace llmcore {
 
+// Has the system read and map the pages of a mapped file before they are touched, which costs a fault for
+// every few of them. A hint: what cannot be read is passed over.
+void map_file_pages(const std::byte* data, std::size_t bytes);
+
 // Zeroed pages of their own, aligned to at least 64 bytes (2 MB for 2 MB and more). Pages cost memory when
 // first touched.
 class PageBuffer {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bindings/kernel_choices.h"
 #include "bindings/sampling_filters.h"
 #include "engine/decoder_runner.h"
 #include "quant/format_table.h"
@@ -24,6 +25,7 @@ namespace py = pybind11;
 
 namespace {
 
+using llmcore::Backend;
 using llmcore::Engine;
 using llmcore::EngineConfig;
 using llmcore::EngineStats;
@@ -45,9 +47,10 @@ using llmcore::TokenLogprobs;
 struct PyEngine {
     std::unique_ptr<Engine> engine;
     ModelInfo info;
+    std::shared_ptr<const Backend> backend;
 
-    PyEngine(std::unique_ptr<Engine> started, ModelInfo told)
-        : engine(std::move(started)), info(std::move(told)) {}
+    PyEngine(std::unique_ptr<Engine> started, ModelInfo told, std::shared_ptr<const Backend> device)
+        : engine(std::move(started)), info(std::move(told)), backend(std::move(device)) {}
     PyEngine(const PyEngine&) = delete;
     PyEngine& operator=(const PyEngine&) = delete;
     ~PyEngine() {
@@ -96,7 +99,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                std::int64_t max_queue, std::int64_t kv_budget,
                                const std::map<std::string, std::string>& tensor_formats,
                                const py::object& guide, bool prefix_cache, double max_itl_seconds,
-                               std::int64_t prompt_lookup, bool deterministic) {
+                               std::int64_t prompt_lookup, bool deterministic, bool mmap,
+                               const std::vector<llmcore::bindings::TunedTuple>& tuned) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -116,7 +120,9 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                                       .kv_budget_bytes = kv_budget,
                                                       .deterministic = deterministic,
                                                       .build = LLMCORE_VERSION,
-                                                      .tensor_formats = std::move(formats)});
+                                                      .tensor_formats = std::move(formats),
+                                                      .mmap = mmap,
+                                                      .tuned = llmcore::bindings::read_tuned(tuned)});
     const EngineConfig config{.max_batch = max_batch,
                               .max_queue = max_queue,
                               .prefix_cache = prefix_cache,
@@ -124,7 +130,7 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                               .prompt_lookup = prompt_lookup};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
                                            std::move(guided));
-    return std::make_unique<PyEngine>(std::move(engine), std::move(model.info));
+    return std::make_unique<PyEngine>(std::move(engine), std::move(model.info), std::move(model.backend));
 }
 
 RequestKind parse_kind(const std::string& kind) {
@@ -316,7 +322,9 @@ void bind_engine(py::module_& m) {
              py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
              py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
-             py::arg("deterministic") = false)
+             py::arg("deterministic") = false, py::arg("mmap") = false,
+             py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
+             "tuned: (kernel, m, n, k): the fastest that was measured for such products.")
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -345,6 +353,10 @@ void bind_engine(py::module_& m) {
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
         .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
         .def_readonly("info", &PyEngine::info)
+        .def(
+            "kernel_uses", [](const PyEngine& self) { return llmcore::bindings::kernel_uses(*self.backend); },
+            "What has run so far, with the kernel it gets for each number of rows: dicts of op, format, n, "
+            "k, head_dim, rows (first, last; last 0: any), kernel, reason and ran.")
         .def(
             "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),
             "Ends every request as cancelled and joins the thread; queued outputs stay.");

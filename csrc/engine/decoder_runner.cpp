@@ -82,6 +82,15 @@ void check_vocabulary(const Vocabulary& vocabulary, const ModelSpec& spec) {
     }
 }
 
+std::string describe(const TunedKernels& tuned) {
+    std::string text;
+    for (const TunedChoice& choice : tuned.choices())
+        for (const std::string& part : {std::string(choice.kernel->name), std::to_string(choice.m),
+                                        std::to_string(choice.n), std::to_string(choice.k)})
+            text += ' ' + part;
+    return text;
+}
+
 std::string display_name(const ModelSpec& spec, const std::filesystem::path& path) {
     const std::string name = spec.name.empty() ? path.stem().string() : spec.name;
     return gguf::is_utf8(name) ? name : gguf::printable(name);
@@ -116,13 +125,19 @@ std::unique_ptr<ModelRunner> fixed_rows(std::unique_ptr<ModelRunner> runner, con
 
 struct PlacedModel {
     std::unique_ptr<DecoderRunner> runner;
+    std::shared_ptr<const Backend> device;
     BackendInfo backend;
     KvPlan plan;
     std::int64_t weight_bytes = 0;
 };
 
-PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
-                        std::shared_ptr<Backend> backend) {
+BackendOptions backend_options(const LoadOptions& options) {
+    return {.threads = options.threads, .weights_in_place = options.mmap, .tuned = options.tuned};
+}
+
+PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, const ModelSpec& spec,
+                        const LoadOptions& options, std::shared_ptr<Backend> backend) {
+    const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
     const std::int64_t suitable = backend->info().step_tokens;
     const DecoderLimits limits{
@@ -142,15 +157,16 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
                                      .kv_blocks = n_blocks,
                                      .max_step_tokens = limits.max_step_tokens,
                                      .max_logit_rows = limits.max_logit_rows};
-    auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
-    return {std::move(runner), info, plan, weight_bytes};
+    auto runner = std::make_unique<DecoderRunner>(backend, std::move(decoder), runner_limits,
+                                                  options.mmap ? shared_file : nullptr);
+    return {std::move(runner), std::move(backend), info, plan, weight_bytes};
 }
 
 // As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
 // is the model's comes again there.
-PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
-                            std::string& note) {
-    LoadedBackend loaded = load_backend(options.device, options.threads);
+PlacedModel place_somewhere(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
+                            const LoadOptions& options, std::string& note) {
+    LoadedBackend loaded = load_backend(options.device, backend_options(options));
     note = std::move(loaded.note);
     const bool may_move = options.device == "auto" && loaded.backend->info().memory_bytes > 0;
     if (!may_move) return place_model(file, spec, options, std::move(loaded.backend));
@@ -159,14 +175,14 @@ PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const
     } catch (const Error& error) {
         note = std::string("using the CPU: ") + error.what();
     }
-    return place_model(file, spec, options, load_backend("cpu", options.threads).backend);
+    return place_model(file, spec, options, load_backend("cpu", backend_options(options)).backend);
 }
 
 }  // namespace
 
 DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
-                             const RunnerLimits& limits)
-    : backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
+                             const RunnerLimits& limits, std::shared_ptr<const gguf::File> file)
+    : file_(std::move(file)), backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
 
 LoadedModel load_model(const LoadOptions& options) {
     if (options.max_batch < 1 || options.max_batch > kLeastStepTokens) {
@@ -182,14 +198,15 @@ LoadedModel load_model(const LoadOptions& options) {
              "bytes, or 0 for a quarter of the memory available");
     }
     kv_format(options.kv_cache_type);
-    const gguf::File file = gguf::File::open(options.path);
+    const auto shared_file = std::make_shared<const gguf::File>(gguf::File::open(options.path));
+    const gguf::File& file = *shared_file;
     const ModelSpec spec = read_model_spec(file, options.n_ctx);
     Vocabulary vocabulary = Vocabulary::from_gguf(file);
     check_vocabulary(vocabulary, spec);
     std::string note;
-    PlacedModel placed = place_somewhere(file, spec, options, note);
+    PlacedModel placed = place_somewhere(shared_file, spec, options, note);
     const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
-                                 (options.deterministic ? " deterministic" : "");
+                                 (options.deterministic ? " deterministic" : "") + describe(options.tuned);
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
 
@@ -210,7 +227,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(runner), std::move(vocabulary), std::move(info)};
+    return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device)};
 }
 
 }  // namespace llmcore

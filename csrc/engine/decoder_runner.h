@@ -9,6 +9,8 @@
 #include "backend/backend.h"
 #include "cache/kv_sizing.h"
 #include "engine/model_runner.h"
+#include "gguf/reader.h"
+#include "kernels/tuned_kernels.h"
 #include "model/decoder.h"
 #include "tokenizer/vocabulary.h"
 
@@ -25,6 +27,8 @@ struct LoadOptions {
     bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
     std::string build;             // of this program, for the fingerprint
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
+    bool mmap = false;             // matrices stay in the file's pages, which processes share
+    TunedKernels tuned = {};
 };
 
 struct ModelInfo {
@@ -49,16 +53,27 @@ struct ModelInfo {
 
 class DecoderRunner final : public ModelRunner {
 public:
+    // file: that the weights are in, where they stay there; otherwise null.
     DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
-                  const RunnerLimits& limits);
+                  const RunnerLimits& limits, std::shared_ptr<const gguf::File> file = nullptr);
 
     RunnerLimits limits() const override { return limits_; }
-    std::span<const float> forward(const Batch& batch) override { return decoder_->forward(batch); }
+    std::span<const float> forward(const Batch& batch) override {
+        check_file();
+        return decoder_->forward(batch);
+    }
     std::span<const float> hidden_states(const Batch& batch) override {
+        check_file();
         return decoder_->hidden_states(batch);
     }
 
 private:
+    // An error instead of a SIGBUS, unless the file is shortened in the very step.
+    void check_file() const {
+        if (file_ != nullptr) file_->check_whole();
+    }
+
+    std::shared_ptr<const gguf::File> file_;  // outlives the backend
     std::shared_ptr<Backend> backend_;
     std::unique_ptr<Decoder> decoder_;
     RunnerLimits limits_;
@@ -68,6 +83,7 @@ struct LoadedModel {
     std::unique_ptr<ModelRunner> runner;
     Vocabulary vocabulary;
     ModelInfo info;
+    std::shared_ptr<const Backend> backend;  // of the runner, to be asked for its kernels
 };
 
 // Opens, checks and uploads a model; with device "auto", to the CPU if it does not fit the device. Throws

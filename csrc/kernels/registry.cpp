@@ -1,6 +1,7 @@
 #include "kernels/registry.h"
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/cpu_features.h"
 #include "base/error.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu", "peak"};
 constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
+constexpr const char* kReasonNames[] = {"built-in", "tuned", "forced"};
 
 bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
           const Shape& shape) {
@@ -35,13 +37,16 @@ const char* op_name(Op op) { return kOpNames[static_cast<std::size_t>(op)]; }
 
 const char* layout_name(Layout layout) { return kLayoutNames[static_cast<std::size_t>(layout)]; }
 
+const char* reason_name(ChoiceReason reason) { return kReasonNames[static_cast<std::size_t>(reason)]; }
+
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
     if (layout == Layout::f32) return k * static_cast<std::int64_t>(sizeof(float));
     if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
     fail(ErrorCode::internal, "kernels", std::string("no packed form ") + layout_name(layout));
 }
 
-KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
+KernelSelector::KernelSelector(Isa ceiling, std::string_view forced, TunedKernels tuned)
+    : ceiling_(ceiling), tuned_(std::move(tuned)) {
     for (const Kernel* kernel : all_kernels())
         if (kernel->isa <= ceiling) usable_.push_back(kernel);
 
@@ -62,15 +67,20 @@ KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
     }
 }
 
-KernelSelector KernelSelector::from_environment() {
+KernelSelector KernelSelector::from_environment(TunedKernels tuned) {
     const char* forced = std::getenv("LLMCORE_KERNEL");
-    return KernelSelector(isa_ceiling(), forced != nullptr ? forced : "");
+    return KernelSelector(isa_ceiling(), forced != nullptr ? forced : "", std::move(tuned));
 }
 
-const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, Layout out_layout,
-                                   const Shape& shape) const {
+KernelChoice KernelSelector::choose(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                    const Shape& shape) const {
     for (const Kernel* kernel : forced_)
-        if (fits(*kernel, op, format, weight_layout, out_layout, shape)) return kernel;
+        if (fits(*kernel, op, format, weight_layout, out_layout, shape))
+            return {kernel, ChoiceReason::forced};
+    const Kernel* measured = op == Op::linear ? tuned_.find(format, shape) : nullptr;
+    if (measured != nullptr && measured->isa <= ceiling_ &&
+        fits(*measured, op, format, weight_layout, out_layout, shape))
+        return {measured, ChoiceReason::tuned};
     const Kernel* best = nullptr;
     double best_cost = 0.0;
     for (const Kernel* kernel : usable_) {
@@ -81,7 +91,12 @@ const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, L
             best_cost = cost;
         }
     }
-    return best;
+    return {best, ChoiceReason::built_in};
+}
+
+const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                   const Shape& shape) const {
+    return choose(op, format, weight_layout, out_layout, shape).kernel;
 }
 
 const Kernel& KernelSelector::select(Op op, Format format, Layout weight_layout, Layout out_layout,

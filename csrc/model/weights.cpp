@@ -60,11 +60,14 @@ public:
 
     // `count` rows of a tensor, from row `first` on.
     Weight slice(const gguf::TensorInfo& tensor, std::int64_t first, std::int64_t count) {
+        const std::int64_t offset = first * row_bytes(tensor.format, tensor.cols());
         WeightView view{.format = tensor.format,
                         .stored = tensor.format,
                         .rows = count,
                         .cols = tensor.cols(),
-                        .data = tensor.data + first * row_bytes(tensor.format, tensor.cols())};
+                        .data = tensor.data + offset,
+                        .fd = file_.fd(tensor.part),
+                        .file_offset = static_cast<std::int64_t>(tensor.file_offset) + offset};
         if (const auto wanted = formats_.find(tensor.name); wanted != formats_.end()) {
             if (tensor.cols() % format_info(wanted->second).block_elements != 0)
                 fail(

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'linear_kernel', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
 class Output:
     """
     What one step brought for one sequence.
@@ -182,8 +182,10 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
-        ...
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, mmap: bool = False, tuned: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]] = []) -> None:
+        """
+        tuned: (kernel, m, n, k): the fastest that was measured for such products.
+        """
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def close(self) -> None:
@@ -193,6 +195,10 @@ class Engine:
     def drain(self) -> list[Output]:
         """
         All queued outputs; never waits.
+        """
+    def kernel_uses(self) -> list:
+        """
+        What has run so far, with the kernel it gets for each number of rows: dicts of op, format, n, k, head_dim, rows (first, last; last 0: any), kernel, reason and ran.
         """
     def stats(self) -> EngineStats:
         ...
@@ -544,6 +550,10 @@ def formats() -> list:
 def kernels() -> list:
     """
     Every kernel of this build: name, op, isa, format, act_layout, usable (on this machine).
+    """
+def linear_kernel(format: str, m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex) -> str:
+    """
+    The kernel for m activation rows times an n x k matrix, without measured choices.
     """
 def machine() -> dict:
     """

@@ -52,6 +52,7 @@ class AsyncEngine:
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        mmap: bool = False,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -73,6 +74,7 @@ class AsyncEngine:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            mmap=mmap,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
@@ -91,6 +93,10 @@ class AsyncEngine:
     def stats(self) -> EngineStats:
         """Counters for metrics; from any thread."""
         return read_stats(self._model.core)
+
+    def explain(self) -> str:
+        """The kernels that what has run so far gets, as a text; from any thread."""
+        return self._model.explain()
 
     async def generate(
         self,

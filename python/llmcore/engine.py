@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmcore import _core, errors
+from llmcore import _core, errors, explain, tuning
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.grammar_guide import GrammarGuide
 from llmcore.model_tokenizer import ModelTokenizer
@@ -95,6 +96,13 @@ class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
     tokenizer: ModelTokenizer
     info: ModelInfo
     guide: GrammarGuide
+    tuning: str
+    """Where measured choices of kernels came from, in words."""
+    mmap: bool
+
+    def explain(self) -> str:
+        """The kernels that what has run so far gets, as a text."""
+        return explain.report(self.core, self.tuning, self.mmap)
 
 
 def load_model(
@@ -113,6 +121,7 @@ def load_model(
     prefix_cache: bool = True,
     prompt_lookup: int = 0,
     deterministic: bool = False,
+    mmap: bool = False,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -141,30 +150,47 @@ def load_model(
             f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
         )
     path = _embedded_model() if model is None else Path(model)
-    tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if max_itl_ms is not None:
         given["max_itl_seconds"] = max_itl_ms / 1000
-    guide = GrammarGuide(tokenizer.tokenizer)
+    guide = GrammarGuide()
     if kv_budget is not None:
         given["kv_budget"] = kv_budget
-    core = _core.Engine(
-        path,
-        device=device,
-        kv_cache_type=kv_cache_type,
-        tensor_formats=_tensor_formats(path, quantization),
-        guide=guide,
-        prefix_cache=prefix_cache,
-        prompt_lookup=prompt_lookup,
-        deterministic=deterministic,
-        **given,
-    )
-    guide.attach(core.info.n_vocab)
-    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
+    tuned = tuning.load()
+    given |= {
+        "device": device,
+        "kv_cache_type": kv_cache_type,
+        "tensor_formats": _tensor_formats(path, quantization),
+        "guide": guide,
+        "prefix_cache": prefix_cache,
+        "prompt_lookup": prompt_lookup,
+        "deterministic": deterministic,
+        "mmap": mmap,
+        "tuned": list(tuned.choices),
+    }
+    core, tokenizer = _load_both(path, given)
+    guide.attach(tokenizer.tokenizer, core.info.n_vocab)
+    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide, tuned.description, mmap)
     # The engine's threads must have ended before the interpreter does.
     weakref.finalize(loaded, _end, core, guide)
     return loaded
+
+
+def _load_both(path: Path, options: dict[str, Any]) -> tuple[_core.Engine, ModelTokenizer]:
+    """The weights and, on another thread meanwhile, the tokenizer; its errors come first."""
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(ModelTokenizer.from_gguf, path)
+        try:
+            core = _core.Engine(path, **options)
+        except BaseException:
+            reading.result()
+            raise
+        try:
+            return core, reading.result()
+        except BaseException:
+            core.close()
+            raise
 
 
 def _end(core: _core.Engine, guide: GrammarGuide) -> None:

@@ -22,7 +22,7 @@ operation, and shapes that do not fit or that the kernel does not support.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from llmcore import _core
 from llmcore.errors import InvalidArgumentError
 
-__all__ = ["Kernel", "Timing", "list", "quantize", "random_weight", "run", "time"]
+__all__ = ["Kernel", "Timing", "compare", "list", "quantize", "random_weight", "run", "time"]
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -101,6 +101,20 @@ def time(
     """Times a kernel: `repeats` samples of at least `least_seconds` each."""
     call, _ = _call(name, arguments)
     return Timing(tuple(call.time(_core.ThreadPool(threads), repeats, least_seconds)))
+
+
+def compare(
+    names: Sequence[str], *, threads: int = 1, repeats: int = 5, least_seconds: float = 0.05, **arguments: Any
+) -> dict[str, Timing]:
+    """Times several kernels on the same arguments, as `time`, by name. They take turns, so that what else
+    the machine does falls on all of them."""
+    calls = {name: _call(name, arguments)[0] for name in names}
+    samples: dict[str, builtins.list[float]] = {name: [] for name in names}
+    pool = _core.ThreadPool(threads)
+    for _ in range(repeats):
+        for name, call in calls.items():
+            samples[name] += call.time(pool, 1, least_seconds)
+    return {name: Timing(tuple(values)) for name, values in samples.items()}
 
 
 Shaped = Callable[[NDArray[np.uint8]], NDArray[Any]]

@@ -27,6 +27,7 @@ from llmcore.engine import (
     submit,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.explain import KernelUse, kernel_uses
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
 from llmcore.sampling_params import SamplingParams
@@ -56,6 +57,7 @@ class LLM:
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        mmap: bool = False,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
@@ -67,8 +69,10 @@ class LLM:
         what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
         same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
         slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
-        rounding. Raises GGUFError, ModelError or
-        InvalidArgumentError.
+        rounding. mmap: matrices stay in the file's pages, which processes share, instead of being copied to
+        huge pages of this process: less memory and a faster start, slower steps; the file must not change
+        meanwhile (shortened, it ends requests with an error, or the process with SIGBUS if that happens in
+        the middle of a step). Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -84,6 +88,7 @@ class LLM:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            mmap=mmap,
         )
         self._post: _Mail | None = _Mail(self._model)
 
@@ -111,6 +116,14 @@ class LLM:
 
     def stats(self) -> EngineStats:
         return read_stats(self._loaded().core)
+
+    def kernel_uses(self) -> list[KernelUse]:
+        """The kernels that what has run so far gets, for every number of rows; empty on a GPU."""
+        return kernel_uses(self._loaded().core)
+
+    def explain(self) -> str:
+        """`kernel_uses` as a table, with threads, huge pages and the cache's type."""
+        return self._loaded().explain()
 
     def generate(
         self,

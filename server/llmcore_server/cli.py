@@ -60,6 +60,8 @@ def _parse_aliases(
 @click.option(
     "--deterministic", is_flag=True, help="The same bits for a request whatever runs beside it; slower."
 )
+@click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
+@click.option("--explain", is_flag=True, help="Print the kernels of each model as it is loaded.")
 @click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -97,6 +99,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     max_itl_ms: float | None,
     prompt_lookup: int,
     deterministic: bool,
+    mmap: bool,
+    explain: bool,
     models_dir: Path | None,
     aliases: dict[str, str],
     memory_limit: int | None,
@@ -131,6 +135,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
         max_itl_ms=max_itl_ms,
         prompt_lookup=prompt_lookup,
         deterministic=deterministic,
+        mmap=mmap,
+        explain=explain,
     )
     socket = listen(host, port)
     raise SystemExit(

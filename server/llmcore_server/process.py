@@ -38,6 +38,8 @@ class EngineOptions:
     max_itl_ms: float | None = None
     prompt_lookup: int = 0
     deterministic: bool = False
+    mmap: bool = False
+    explain: bool = False
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
@@ -55,6 +57,7 @@ class EngineOptions:
             max_itl_ms=self.max_itl_ms,
             prompt_lookup=self.prompt_lookup,
             deterministic=self.deterministic,
+            mmap=self.mmap,
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
@@ -62,10 +65,12 @@ class EngineOptions:
 
     async def warm_up(self, engine: Engine) -> None:
         """Make the engine's first step, which touches every weight."""
-        from llmcore import SamplingParams  # noqa: PLC0415 - as above
+        from llmcore import AsyncEngine, SamplingParams  # noqa: PLC0415 - as above
 
         async for _ in engine.generate("Hello", SamplingParams(max_tokens=1)):
             pass
+        if self.explain and isinstance(engine, AsyncEngine):
+            click.echo(engine.explain(), err=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -226,20 +226,22 @@ public:
 LLMCORE_TEST(loader_says_why_there_is_no_device) {
     {
         const NamedLibrary library("/nowhere/libllmcore_cuda.so");
-        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", 1); }), "/nowhere/"));
-        const LoadedBackend chosen = load_backend("auto", 1);
+        CHECK(
+            contains(error_of(ErrorCode::model, [] { load_backend("cuda", {.threads = 1}); }), "/nowhere/"));
+        const LoadedBackend chosen = load_backend("auto", {.threads = 1});
         CHECK(chosen.backend->info().name == "cpu");
         CHECK(contains(chosen.note, "/nowhere/") && !contains(chosen.note, "\n"));
-        CHECK(load_backend("cpu", 1).note.empty());
+        CHECK(load_backend("cpu", {.threads = 1}).note.empty());
         const CudaStatus status = cuda_status();
         CHECK(status.library == "/nowhere/libllmcore_cuda.so" && contains(status.reason, "/nowhere/"));
     }
     {
         const NamedLibrary library("libm.so.6");
-        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", 1); }), "does not export"));
+        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", {.threads = 1}); }),
+                       "does not export"));
     }
-    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("gpu", 1));
-    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("auto", -1));
+    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("gpu", {.threads = 1}));
+    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("auto", {.threads = -1}));
 }
 
 LLMCORE_TEST(kv_budget_of_a_device) {

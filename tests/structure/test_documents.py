@@ -26,7 +26,7 @@ def is_there(repository: Path, name: str) -> bool:
 def test_paths_and_links_exist(repository: Path, document: str) -> None:
     text = (repository / document).read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    named = [name for name in PATH.findall(prose) if not name.startswith("linear_q4_0_wide")]
+    named = [name for name in PATH.findall(prose) if not name.startswith("linear_q4_0_plain")]
     missing = [name for name in named + LINK.findall(prose) if not is_there(repository, name)]
     assert not missing
 

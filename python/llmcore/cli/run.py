@@ -125,6 +125,8 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
+@click.option("--explain", is_flag=True, help="Print the kernels that ran, and why these.")
 @click.option("-q", "--quiet", is_flag=True, help="No statistics.")
 def command(
     *,
@@ -136,6 +138,8 @@ def command(
     quantization: str | None,
     threads: int | None,
     device: str,
+    mmap: bool,
+    explain: bool,
     quiet: bool,
     **sampling: Any,
 ) -> None:
@@ -151,16 +155,25 @@ def command(
     params = SamplingParams(**sampling)
     messages = [{"role": "system", "content": system}] if system else []
     with LLM(
-        model, device=device, threads=threads, n_ctx=n_ctx, max_batch=1, quantization=quantization
+        model,
+        device=device,
+        threads=threads,
+        n_ctx=n_ctx,
+        max_batch=1,
+        quantization=quantization,
+        mmap=mmap,
     ) as llm:
         if llm.model_info.device_note:
             click.echo(llm.model_info.device_note, err=True)
         session = _Session(llm, params, raw=raw, quiet=quiet)
-        if interactive:
-            _converse(session, messages, prompt)
-            return
-        assert prompt is not None
         try:
-            session.answer([*messages, {"role": "user", "content": prompt}])
+            if interactive:
+                _converse(session, messages, prompt)
+            else:
+                assert prompt is not None
+                session.answer([*messages, {"role": "user", "content": prompt}])
         except KeyboardInterrupt:
             sys.exit(_INTERRUPTED)
+        finally:
+            if explain:
+                click.echo(llm.explain(), err=True)
