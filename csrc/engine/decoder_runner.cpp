@@ -119,6 +119,7 @@ struct PlacedModel {
     BackendInfo backend;
     KvPlan plan;
     std::int64_t weight_bytes = 0;
+    std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
 };
 
 PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
@@ -129,6 +130,11 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
         .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
         .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
+    std::vector<std::shared_ptr<ServedAdapter>> adapters;
+    for (const LoraSource& source : options.lora)
+        adapters.push_back(open_adapter(source, [&](const gguf::File& adapter, float scale) {
+            return decoder->make_adapter(adapter, scale);
+        }));
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
     // Deterministic mode keeps one for itself.
@@ -143,7 +149,7 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
                                      .max_step_tokens = limits.max_step_tokens,
                                      .max_logit_rows = limits.max_logit_rows};
     auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
-    return {std::move(runner), info, plan, weight_bytes};
+    return {std::move(runner), info, plan, weight_bytes, std::move(adapters)};
 }
 
 // As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
@@ -210,7 +216,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(runner), std::move(vocabulary), std::move(info)};
+    return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.adapters)};
 }
 
 }  // namespace llmcore

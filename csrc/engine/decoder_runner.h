@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "cache/kv_sizing.h"
+#include "engine/lora_shelf.h"
 #include "engine/model_runner.h"
 #include "model/decoder.h"
 #include "tokenizer/vocabulary.h"
@@ -25,6 +27,7 @@ struct LoadOptions {
     bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
     std::string build;             // of this program, for the fingerprint
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
+    std::vector<LoraSource> lora;  // adapters that are to be there from the start
 };
 
 struct ModelInfo {
@@ -53,6 +56,9 @@ public:
                   const RunnerLimits& limits);
 
     RunnerLimits limits() const override { return limits_; }
+    LoraAdapter make_adapter(const gguf::File& file, float scale) const override {
+        return decoder_->make_adapter(file, scale);
+    }
     std::span<const float> forward(const Batch& batch) override { return decoder_->forward(batch); }
     std::span<const float> hidden_states(const Batch& batch) override {
         return decoder_->hidden_states(batch);
@@ -68,6 +74,7 @@ struct LoadedModel {
     std::unique_ptr<ModelRunner> runner;
     Vocabulary vocabulary;
     ModelInfo info;
+    std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
 };
 
 // Opens, checks and uploads a model; with device "auto", to the CPU if it does not fit the device. Throws

@@ -182,10 +182,14 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, lora: collections.abc.Sequence[tuple[str, os.PathLike | str | bytes, typing.SupportsFloat | typing.SupportsIndex]] = []) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def adapters(self) -> list[tuple[str, pathlib.Path, float, int, int, int]]:
+        """
+        Name, path, scale, largest rank, matrices and bytes of each.
+        """
     def close(self) -> None:
         """
         Ends every request as cancelled and joins the thread; queued outputs stay.
@@ -194,11 +198,17 @@ class Engine:
         """
         All queued outputs; never waits.
         """
+    def load_adapter(self, name: str, path: os.PathLike | str | bytes, scale: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> None:
+        ...
     def stats(self) -> EngineStats:
         ...
-    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None, filters: dict = {}) -> None:
+    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None, filters: dict = {}, lora: str = '') -> None:
         """
-        filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.
+        lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.
+        """
+    def unload_adapter(self, name: str) -> None:
+        """
+        Requests that run keep it to their end.
         """
     def wait(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[Output]:
         """
