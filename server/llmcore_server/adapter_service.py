@@ -42,6 +42,7 @@ class AdapterService:
         file = model.adapters.pop(name.lower(), None)
         if file is None:
             raise unknown_adapter(name)
+        model.error = None  # its load may have failed for this file
         if model.resident is not None:
             model.resident.engine.unload_adapter(file.name)
             model.resident.grow(-file.size)
