@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -138,6 +139,23 @@ struct KernelUse {
     bool ran = false;             // otherwise no step of so many rows has come yet
 };
 
+// A low-rank change of a matrix (LoRA, Hu et al. 2021): for the rows that have it, in W^T becomes
+// in W^T + scale * (in A^T) B^T.
+struct LowRankChange {
+    Weight weight;  // W
+    WeightView a;   // [rank][columns of W]; F32, F16 or BF16
+    WeightView b;   // [rows of W][rank]; likewise
+    float scale = 1.0F;
+};
+
+// Changes of a model's weights, for the sequences that Batch says have them. Immutable; threads may share it,
+// and it may outlive its backend.
+class Adapter {
+public:
+    virtual ~Adapter() = default;
+    virtual std::int64_t bytes() const = 0;
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -151,6 +169,10 @@ public:
     virtual Weight upload(const WeightView& view) = 0;
 
     virtual void alloc_kv(const KvSpec& spec) = 0;
+
+    // Copies changes of matrices this backend has, at most one of each; views as in upload. From any thread,
+    // beside steps. Throws Error(model) if there is no memory, or where the device knows no adapters.
+    virtual std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const = 0;
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;

@@ -124,6 +124,7 @@ void CpuBackend::begin(const Batch& batch) {
             row_sequences_[row] = static_cast<std::int32_t>(s);
         }
     }
+    note_adapters(batch);
 }
 
 void CpuBackend::embed(const EmbedOp& op) {
@@ -176,6 +177,7 @@ void CpuBackend::norm(const NormOp& op) {
         run(kernel, shape, args, begin, end, worker);
     });
     out.written(in.live_rows);
+    out.of_logit_rows = in.of_logit_rows;
 }
 
 void CpuBackend::rope_store(const RopeStoreOp& op) {
@@ -288,6 +290,7 @@ void CpuBackend::gather_logit_rows(Buffer in, Buffer out) {
                     source.data() + batch_.logit_rows[i] * source.cols,
                     static_cast<std::size_t>(source.cols) * sizeof(float));
     target.written(static_cast<std::int64_t>(batch_.logit_rows.size()));
+    target.of_logit_rows = true;
 }
 
 std::span<const float> CpuBackend::end(Buffer result) {

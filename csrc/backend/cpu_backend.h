@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/cpu_adapter.h"
 #include "backend/kernel_ledger.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
@@ -24,6 +25,7 @@ public:
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
     void alloc_kv(const KvSpec& spec) override;
+    std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
     void begin(const Batch& batch) override;
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;
@@ -49,6 +51,7 @@ private:
         std::int64_t rows = 0;  // capacity
         std::int64_t cols = 0;
         std::int64_t live_rows = 0;  // written in this step
+        bool of_logit_rows = false;  // its rows are the batch's logit_rows, not the batch's
         std::vector<PackedForm> packed;
 
         float* data() const { return reinterpret_cast<float*>(memory.data()); }
@@ -70,6 +73,31 @@ private:
         const float* floats() const { return reinterpret_cast<const float*>(bytes); }
     };
 
+    // Rows of the step that have the same adapter.
+    struct AdaptedRows {
+        const CpuAdapter* adapter = nullptr;
+        std::vector<std::int32_t> rows;
+        std::vector<std::int32_t> logit_rows;  // places in the batch's logit_rows
+    };
+
+    // scale * in A^T of the rows that have a change, [m][rank]: the first half of it, made before the
+    // products.
+    struct LowProduct {
+        const CpuAdapter::Part* part = nullptr;
+        const Kernel* kernel = nullptr;
+        LinearArgs args;
+        std::size_t offset = 0;  // of the result in low_rows_
+        std::int64_t first_chunk = 0;
+    };
+
+    // The second half: the product of those and B, added to the rows it belongs to.
+    struct RowChange {
+        const Kernel* kernel = nullptr;
+        LinearArgs args;
+        std::span<const std::int32_t> rows;
+        std::size_t low_product = 0;
+    };
+
     // One product with its epilogue, resolved: which kernels, where the operands are, how its rows are cut.
     struct LinearJob {
         const Kernel* kernel = nullptr;
@@ -81,6 +109,8 @@ private:
         const float* up_bias = nullptr;
         const float* residual = nullptr;
         const float* gate = nullptr;
+        std::vector<RowChange> changes;
+        std::vector<RowChange> up_changes;
         Activation activation = Activation::none;
         float softcap = 0.0F;
         std::int64_t chunk_rows = 0;
@@ -88,8 +118,10 @@ private:
         std::int64_t first_chunk = 0;
 
         bool has_epilogue() const {
-            return bias != nullptr || residual != nullptr || gate != nullptr || glu != nullptr;
+            return bias != nullptr || residual != nullptr || gate != nullptr || glu != nullptr ||
+                   is_changed();
         }
+        bool is_changed() const { return !changes.empty() || !up_changes.empty(); }
         Shape shape() const { return {.m = args.m, .n = args.n, .k = args.k}; }
     };
 
@@ -123,6 +155,15 @@ private:
     LinearJob plan_linear(const LinearOp& op);
     void run_jobs(std::vector<LinearJob>& jobs);
     void run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker);
+    void add_change(const RowChange& change, std::int64_t begin, std::int64_t end, float* values,
+                    float* added, int worker);
+    void note_adapters(const Batch& batch);
+    void plan_changes(std::span<const LinearOp> ops, std::vector<LinearJob>& jobs);
+    std::size_t low_product(const CpuAdapter::Part& part, const float* rows, std::int64_t m,
+                            std::int64_t cols);
+    void run_low_products();
+    const float* rows_of(const BufferState& input, std::span<const std::int32_t> rows, PageBuffer& room);
+    const Kernel& float_kernel(Format format, const Shape& shape);
     void route(const MoeOp& op);
     const std::byte* gathered_rows(BufferState& input, const PackedForm& form);
     void combine(const MoeOp& op);
@@ -144,6 +185,12 @@ private:
 
     Routing routing_;
     std::map<Layout, PageBuffer> gathered_;  // packed rows in the order of slots
+
+    std::vector<AdaptedRows> adapted_;  // of this step
+    std::vector<LowProduct> low_products_;
+    std::vector<float> low_rows_;
+    std::vector<PageBuffer> gathered_inputs_;
+    std::map<std::tuple<Format, std::int64_t, std::int64_t, std::int64_t>, const Kernel*> float_kernels_;
 
     KvSpec kv_spec_;
     std::vector<PageBuffer> kv_layers_;

@@ -141,18 +141,21 @@ void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::
     const std::int64_t width = end - begin;
     const std::int64_t m = job.args.m;
     const std::int64_t count = m * width;
-    auto* values = reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)],
-                                                  2 * static_cast<std::size_t>(count) * sizeof(float)));
+    const std::size_t floats = (job.is_changed() ? 3 : 2) * static_cast<std::size_t>(count);
+    auto* values =
+        reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)], floats * sizeof(float)));
     float* ups = values + count;
-    const auto product = [&](const Kernel& kernel, LinearArgs args, const float* bias, float* out) {
+    const auto product = [&](const Kernel& kernel, LinearArgs args, const std::vector<RowChange>& changes,
+                             const float* bias, float* out) {
         args.out = out;
         args.out_stride = width;
         args.out_offset = begin;
         run(kernel, job.shape(), args, begin, end, worker);
+        for (const RowChange& change : changes) add_change(change, begin, end, out, ups + count, worker);
         add_vector(out, m, width, bias == nullptr ? nullptr : bias + begin);
     };
-    product(*job.kernel, job.args, job.bias, values);
-    if (job.up_kernel != nullptr) product(*job.up_kernel, job.up_args, job.up_bias, ups);
+    product(*job.kernel, job.args, job.changes, job.bias, values);
+    if (job.up_kernel != nullptr) product(*job.up_kernel, job.up_args, job.up_changes, job.up_bias, ups);
     if (job.activation != Activation::none || job.up_kernel != nullptr) {
         if (job.softcap > 0.0F) scale(values, count, 1.0F / job.softcap);
         const Kernel& kernel = *job.glu;
@@ -202,6 +205,7 @@ void CpuBackend::linear(std::span<const LinearOp> ops) {
     jobs.reserve(ops.size());
     for (const LinearOp& op : ops)
         if (buffer(op.in).live_rows > 0) jobs.push_back(plan_linear(op));  // no logits wanted: no head
+    if (!adapted_.empty() && !jobs.empty()) plan_changes(ops, jobs);
     run_jobs(jobs);
     for (const LinearOp& op : ops) buffer(op.out).written(buffer(op.in).live_rows);
 }

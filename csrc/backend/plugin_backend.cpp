@@ -86,6 +86,10 @@ Weight PluginBackend::upload(const WeightView& view) {
 
 void PluginBackend::alloc_kv(const KvSpec& spec) { call(table_.alloc_kv, backend_, &spec); }
 
+std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {
+    fail(ErrorCode::model, "backend", "LoRA adapters are not supported on this device", "cuda", "cpu");
+}
+
 void PluginBackend::begin(const Batch& batch) {
     const AbiBatch passed = {
         .tokens = batch.tokens.data(),

@@ -34,6 +34,7 @@ using llmcore::fail;
 using llmcore::FinishReason;
 using llmcore::GuidedSequence;
 using llmcore::GuideQuery;
+using llmcore::LoraSource;
 using llmcore::ModelInfo;
 using llmcore::Output;
 using llmcore::RequestKind;
@@ -94,13 +95,16 @@ private:
     py::object callback_;
 };
 
+using LoraTuple = std::tuple<std::string, std::filesystem::path, float>;  // name, file, scale
+
 std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
                                std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
                                std::int64_t max_queue, std::int64_t kv_budget,
                                const std::map<std::string, std::string>& tensor_formats,
                                const py::object& guide, bool prefix_cache, double max_itl_seconds,
                                std::int64_t prompt_lookup, bool deterministic, bool mmap,
-                               const std::vector<llmcore::bindings::TunedTuple>& tuned) {
+                               const std::vector<llmcore::bindings::TunedTuple>& tuned,
+                               const std::vector<LoraTuple>& lora) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -111,6 +115,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
             fail(ErrorCode::invalid_argument, "engine", "unknown format", name, "a format of GGUF tensors");
         formats.emplace(tensor, format->format);
     }
+    std::vector<LoraSource> adapters;
+    for (const auto& [name, file, scale] : lora) adapters.push_back({name, file, scale});
     llmcore::LoadedModel model = llmcore::load_model({.path = path,
                                                       .device = device,
                                                       .threads = threads,
@@ -122,7 +128,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                                       .build = LLMCORE_VERSION,
                                                       .tensor_formats = std::move(formats),
                                                       .mmap = mmap,
-                                                      .tuned = llmcore::bindings::read_tuned(tuned)});
+                                                      .tuned = llmcore::bindings::read_tuned(tuned),
+                                                      .lora = std::move(adapters)});
     const EngineConfig config{.max_batch = max_batch,
                               .max_queue = max_queue,
                               .prefix_cache = prefix_cache,
@@ -130,6 +137,7 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                               .prompt_lookup = prompt_lookup};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
                                            std::move(guided));
+    for (auto& adapter : model.adapters) engine->adapters().add(std::move(adapter));
     return std::make_unique<PyEngine>(std::move(engine), std::move(model.info), std::move(model.backend));
 }
 
@@ -248,6 +256,18 @@ void bind_model_info(py::module_& m) {
         .def_readonly("kv_bytes", &ModelInfo::kv_bytes);
 }
 
+// (name, path, scale, largest rank, matrices it changes, bytes)
+using AdapterTuple =
+    std::tuple<std::string, std::filesystem::path, float, std::int64_t, std::int64_t, std::int64_t>;
+
+std::vector<AdapterTuple> adapters(const PyEngine& self) {
+    std::vector<AdapterTuple> told;
+    for (const auto& adapter : self.engine->adapters().all())
+        told.emplace_back(adapter->source.name, adapter->source.path, adapter->source.scale,
+                          adapter->lora.largest_rank, adapter->lora.n_matrices, adapter->bytes());
+    return told;
+}
+
 void bind_stats(py::module_& m) {
     py::class_<EngineStats>(m, "EngineStats", "The state after the last step, and totals.")
         .def_readonly("running", &EngineStats::running)
@@ -276,7 +296,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
             std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
             std::optional<int> prompt_logprobs, std::vector<std::string> stop,
             std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided,
-            std::string tenant, std::optional<double> deadline, const py::dict& filters) {
+            std::string tenant, std::optional<double> deadline, const py::dict& filters, std::string lora) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
@@ -292,6 +312,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
     spec.guided = guided;
     spec.tenant = std::move(tenant);
     spec.deadline_seconds = deadline;
+    spec.lora = std::move(lora);
     spec.sampling = {.temperature = temperature,
                      .top_k = top_k,
                      .top_p = top_p,
@@ -324,7 +345,9 @@ void bind_engine(py::module_& m) {
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
              py::arg("deterministic") = false, py::arg("mmap") = false,
              py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
-             "tuned: (kernel, m, n, k): the fastest that was measured for such products.")
+             py::arg("lora") = std::vector<LoraTuple>(),
+             "tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, "
+             "scale) of the adapters that are there from the start.")
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -334,10 +357,24 @@ void bind_engine(py::module_& m) {
              py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
              py::arg("priority") = 0, py::arg("guided") = false, py::arg("tenant") = "",
-             py::arg("deadline") = py::none(), py::arg("filters") = py::dict(),
-             "filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.")
+             py::arg("deadline") = py::none(), py::arg("filters") = py::dict(), py::arg("lora") = "",
+             "lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, "
+             "dry_*, those that are on.")
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
+        .def(
+            "load_adapter",
+            [](PyEngine& self, const std::string& name, const std::filesystem::path& path, float scale) {
+                self.engine->load_adapter({name, path, scale});
+            },
+            py::arg("name"), py::arg("path"), py::arg("scale") = 1.0F,
+            py::call_guard<py::gil_scoped_release>())
+        .def(
+            "unload_adapter",
+            [](PyEngine& self, const std::string& name) { self.engine->adapters().remove(name); },
+            py::arg("name"), py::call_guard<py::gil_scoped_release>(),
+            "Requests that run keep it to their end.")
+        .def("adapters", &adapters, "Name, path, scale, largest rank, matrices and bytes of each.")
         .def_property_readonly(
             "fd", [](PyEngine& self) { return self.engine->outputs().fd(); },
             "Readable while outputs are queued.")

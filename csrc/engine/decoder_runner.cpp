@@ -129,6 +129,7 @@ struct PlacedModel {
     BackendInfo backend;
     KvPlan plan;
     std::int64_t weight_bytes = 0;
+    std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
@@ -144,6 +145,11 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
         .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
         .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
+    std::vector<std::shared_ptr<ServedAdapter>> adapters;
+    for (const LoraSource& source : options.lora)
+        adapters.push_back(open_adapter(source, [&](const gguf::File& adapter, float scale) {
+            return decoder->make_adapter(adapter, scale);
+        }));
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
     // Deterministic mode keeps one for itself.
@@ -159,7 +165,7 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
                                      .max_logit_rows = limits.max_logit_rows};
     auto runner = std::make_unique<DecoderRunner>(backend, std::move(decoder), runner_limits,
                                                   options.mmap ? shared_file : nullptr);
-    return {std::move(runner), std::move(backend), info, plan, weight_bytes};
+    return {std::move(runner), std::move(backend), info, plan, weight_bytes, std::move(adapters)};
 }
 
 // As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
@@ -227,7 +233,8 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device)};
+    return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
+            std::move(placed.adapters)};
 }
 
 }  // namespace llmcore

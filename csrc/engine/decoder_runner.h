@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "cache/kv_sizing.h"
+#include "engine/lora_shelf.h"
 #include "engine/model_runner.h"
 #include "gguf/reader.h"
 #include "kernels/tuned_kernels.h"
@@ -29,6 +31,7 @@ struct LoadOptions {
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
     bool mmap = false;             // matrices stay in the file's pages, which processes share
     TunedKernels tuned = {};
+    std::vector<LoraSource> lora = {};  // adapters that are to be there from the start
 };
 
 struct ModelInfo {
@@ -62,6 +65,9 @@ public:
         check_file();
         return decoder_->forward(batch);
     }
+    LoraAdapter make_adapter(const gguf::File& file, float scale) const override {
+        return decoder_->make_adapter(file, scale);
+    }
     std::span<const float> hidden_states(const Batch& batch) override {
         check_file();
         return decoder_->hidden_states(batch);
@@ -84,6 +90,7 @@ struct LoadedModel {
     Vocabulary vocabulary;
     ModelInfo info;
     std::shared_ptr<const Backend> backend;  // of the runner, to be asked for its kernels
+    std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
 };
 
 // Opens, checks and uploads a model; with device "auto", to the CPU if it does not fit the device. Throws

@@ -50,11 +50,18 @@ void Engine::stop() {
     if (thread_.joinable()) thread_.join();
 }
 
+void Engine::load_adapter(const LoraSource& source) {
+    adapters_.check_new(source.name);
+    adapters_.add(open_adapter(
+        source, [this](const gguf::File& file, float scale) { return runner_->make_adapter(file, scale); }));
+}
+
 void Engine::submit(RequestSpec spec) {
     check_request(spec, scheduler_config_, limits_.n_vocab);
     if (spec.guided && (!guides_ || spec.kind != RequestKind::generate)) {
         fail(ErrorCode::invalid_argument, "engine", "no grammars here");
     }
+    if (!spec.lora.empty()) spec.adapter = adapters_.find(spec.lora);
     const auto now = Stepper::Clock::now();
     {
         const std::lock_guard lock(mutex_);

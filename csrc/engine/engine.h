@@ -43,6 +43,12 @@ public:
     // Ends a request between steps, wherever it is. From any thread; unknown and ended ids are passed over.
     void abort(std::uint64_t request);
 
+    // The adapters that requests may name. Loads one from a file; from any thread, beside steps. Throws as
+    // open_adapter and LoraShelf::add.
+    void load_adapter(const LoraSource& source);
+    LoraShelf& adapters() { return adapters_; }
+    const LoraShelf& adapters() const { return adapters_; }
+
     OutputQueue& outputs() { return outputs_; }
     EngineStats stats() const;
     const Vocabulary& vocabulary() const { return vocabulary_; }
@@ -72,6 +78,7 @@ private:
     const EngineConfig config_;
     const SchedulerConfig scheduler_config_;
     const bool guides_;
+    LoraShelf adapters_;
     OutputQueue outputs_;
     Stepper stepper_;  // the thread's own, once it runs
 

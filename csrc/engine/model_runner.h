@@ -5,6 +5,9 @@
 #include <span>
 
 #include "backend/batch.h"
+#include "base/error.h"
+#include "gguf/reader.h"
+#include "model/lora.h"
 
 namespace llmcore {
 
@@ -22,6 +25,10 @@ class ModelRunner {
 public:
     virtual ~ModelRunner() = default;
     virtual RunnerLimits limits() const = 0;
+    // An adapter that batches of this runner may name; throws as read_lora. From any thread, beside steps.
+    virtual LoraAdapter make_adapter(const gguf::File&, float) const {
+        fail(ErrorCode::model, "engine", "this model takes no LoRA adapters");
+    }
     // [batch.logit_rows][n_vocab], valid until the next call.
     virtual std::span<const float> forward(const Batch& batch) = 0;
     // [batch.logit_rows][d_model], valid until the next call.

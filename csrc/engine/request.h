@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/lora_shelf.h"
 #include "engine/scheduler.h"
 #include "sampling/params.h"
 #include "tokenizer/vocabulary.h"
@@ -32,8 +34,10 @@ struct RequestSpec {
     std::optional<int> prompt_logprobs;
     bool score = false;         // sum up the log-probabilities of the sampled tokens
     std::int64_t priority = 0;  // lower runs earlier
+    std::string lora;           // the name of an adapter; empty: none
     std::string tenant;         // whose it is: cached prefixes are shared, and steps divided, by tenant
     std::optional<double> deadline_seconds;  // from submission; then the request ends with an error
+    std::shared_ptr<const ServedAdapter> adapter = {};  // of the name in `lora`; the engine fills it in
 };
 
 // Refuses what can never run: Error(context_length) or Error(invalid_argument).

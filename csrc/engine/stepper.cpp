@@ -59,6 +59,11 @@ void Stepper::add_sequences(LiveRequest& request) {
     BlockKey chain;
     if (spec.kind != RequestKind::embed) {
         chain = hasher_.root(spec.tenant);
+        if (spec.adapter) {
+            // No block of tokens begins so: adapters share nothing with each other nor with the bare model.
+            const std::int32_t mark[] = {-1, static_cast<std::int32_t>(spec.adapter->serial)};
+            chain = hasher_.next(chain, mark);
+        }
         keys = hasher_.chain(chain, spec.prompt, limits_.kv_block_tokens);
         if (!keys.empty()) chain = keys.back();
     }
@@ -248,7 +253,9 @@ std::span<const float> Stepper::run(const std::vector<StepEntry>& entries) {
             tokens = guessed;
         }
         tokens = tokens.first(static_cast<std::size_t>(entry.n_tokens));
-        rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens));
+        const ServedAdapter* adapter = active.request.spec.adapter.get();
+        rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens),
+                  adapter == nullptr ? nullptr : adapter->lora.weights.get());
     }
     ask_guide(entries);
     const bool pooling = sequence(entries.front().id).request.spec.kind == RequestKind::embed;

@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "backend/batch.h"
 #include "gguf/reader.h"
+#include "model/lora.h"
 #include "model/spec.h"
 #include "model/weights.h"
 
@@ -34,6 +35,11 @@ public:
 
     // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model].
     std::span<const float> hidden_states(const Batch& batch);
+
+    // As read_lora, of this model.
+    LoraAdapter make_adapter(const gguf::File& file, float scale) const {
+        return read_lora(file, spec_, weights_, scale, *backend_);
+    }
 
     const ModelSpec& spec() const { return spec_; }
     const DecoderLimits& limits() const { return limits_; }

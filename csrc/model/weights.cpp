@@ -2,6 +2,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "gguf/printable.h"
@@ -78,7 +79,9 @@ public:
         }
         bytes_ += count * row_bytes(view.stored, view.cols);
         try {
-            return backend_.upload(view);
+            const Weight weight = backend_.upload(view);
+            note_matrix(tensor, {weight, first, count});
+            return weight;
         } catch (const Error& error) {
             fail(error.code(), kComponent, "tensor " + std::string(tensor.name) + ": " + error.what());
         }
@@ -123,6 +126,8 @@ public:
         return slice(found, 0, count);
     }
 
+    std::map<std::string, PlacedMatrix, std::less<>> take_matrices() { return std::move(matrices_); }
+
     // A tensor nobody reads would be a model half understood.
     void refuse_unused() const {
         for (const gguf::TensorInfo& tensor : file_.tensors())
@@ -133,10 +138,19 @@ public:
     }
 
 private:
+    void note_matrix(const gguf::TensorInfo& tensor, const PlacedMatrix::Part& part) {
+        if (tensor.shape.size() != 2 || !tensor.name.ends_with(".weight")) return;
+        PlacedMatrix& matrix = matrices_[std::string(tensor.name)];
+        matrix.rows = tensor.rows();
+        matrix.cols = tensor.cols();
+        matrix.parts.push_back(part);
+    }
+
     const gguf::File& file_;
     const TensorFormats& formats_;
     Backend& backend_;
     std::set<std::string> bound_;
+    std::map<std::string, PlacedMatrix, std::less<>> matrices_;
     std::int64_t bytes_ = 0;
 };
 
@@ -269,6 +283,7 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const
     for (const char* name : {kRopeFactors, kRopeFactorsLong, kRopeFactorsShort}) binder.mark_used(name);
     binder.refuse_unused();
     weights.bytes = binder.bytes();
+    weights.matrices = binder.take_matrices();
     return weights;
 }
 

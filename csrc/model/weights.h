@@ -39,6 +39,18 @@ struct LayerWeights {
     Weight post_ffn_norm;                              // optional
 };
 
+// A matrix of the file as it lies on the backend: whole, or taken apart by rows.
+struct PlacedMatrix {
+    struct Part {
+        Weight weight;
+        std::int64_t first = 0;  // row of the file's matrix
+        std::int64_t rows = 0;
+    };
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    std::vector<Part> parts;
+};
+
 struct ModelWeights {
     Weight embedding;
     Weight output_norm;
@@ -47,7 +59,8 @@ struct ModelWeights {
     Weight inv_freq;
     Weight window_inv_freq;  // as inv_freq where layers do not differ
     std::vector<LayerWeights> layers;
-    std::int64_t bytes = 0;  // of all tensors
+    std::map<std::string, PlacedMatrix, std::less<>> matrices;  // by the tensor's name; none of experts
+    std::int64_t bytes = 0;                                     // of all tensors
 };
 
 // Formats that tensors are converted to as they are uploaded, by their names.

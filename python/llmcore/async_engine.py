@@ -14,13 +14,15 @@ from llmcore.engine import (
     EngineStats,
     ModelInfo,
     check_output,
+    current_info,
     delta_of,
     load_model,
     read_stats,
     submit,
-    submit_embedding,
+    submit_values,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.lora import LoraSources
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
 from llmcore.sampling_params import SamplingParams
@@ -44,7 +46,7 @@ class AsyncEngine:
         n_ctx: int | None = None,
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
-        lora: Sequence[str] = (),
+        lora: LoraSources = (),
         quantization: str | None = None,
         max_queue: int | None = None,
         kv_budget: int | None = None,
@@ -88,7 +90,7 @@ class AsyncEngine:
 
     @property
     def model_info(self) -> ModelInfo:
-        return self._model.info
+        return current_info(self._model)
 
     def stats(self) -> EngineStats:
         """Counters for metrics; from any thread."""
@@ -97,6 +99,22 @@ class AsyncEngine:
     def explain(self) -> str:
         """The kernels that what has run so far gets, as a text; from any thread."""
         return self._model.explain()
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter that requests may then name. Blocks while the file is read; from any thread,
+        beside requests.
+
+        Raises GGUFError or ModelError for a file that is no adapter of this model, InvalidArgumentError for a
+        name in use.
+        """
+        self._model.core.load_adapter(name, Path(path), scale)
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away: no new request may name it, those that run keep it to their end.
+
+        Raises InvalidArgumentError if there is none of that name.
+        """
+        self._model.core.unload_adapter(name)
 
     async def generate(
         self,
@@ -114,12 +132,11 @@ class AsyncEngine:
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
         ones are admitted first. tenant: whose request it is; equal priorities are served fairly between
-        tenants, and none starts from another's cached prefixes. deadline: seconds from now; then it ends with
-        DeadlineExceededError. Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError
-        at the first item, and whatever went wrong in the engine where it did.
+        tenants, and none starts from another's cached prefixes. lora: the name of an adapter; None: the model
+        as it is. deadline: seconds from now; then it ends with DeadlineExceededError. Raises
+        ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError at the first item, and
+        whatever went wrong in the engine where it did.
         """
-        if lora is not None:
-            raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
         if request_id is not None and request_id in self._named:
             raise InvalidArgumentError(f"[engine] request_id in use; got {request_id!r}; expected a new one")
         request = next(self._ids)
@@ -144,6 +161,7 @@ class AsyncEngine:
                 tenant=tenant,
                 deadline=deadline,
                 matcher=matcher,
+                lora=lora,
             )
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
@@ -165,7 +183,7 @@ class AsyncEngine:
                 self._model.core.abort(request)
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
     ) -> list[Embedding]:
         """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
 
@@ -176,18 +194,20 @@ class AsyncEngine:
         for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
             some = prompts[start : start + _EMBEDDED_AT_ONCE]
             found += await self._embed_some(
-                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize
+                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize, lora
             )
         return found
 
-    async def _embed_some(self, encoded: Sequence[Sequence[int]], normalize: bool) -> list[Embedding]:
+    async def _embed_some(
+        self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None
+    ) -> list[Embedding]:
         self._attach()
         boxes: dict[int, asyncio.Queue[_core.Output]] = {}
         try:
             for ids in encoded:
                 request = next(self._ids)
                 boxes[request] = self._boxes[request] = asyncio.Queue()
-                submit_embedding(self._model, request, ids)
+                submit_values(self._model, request, ids, "embed", lora)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
                 for request, ids in zip(list(boxes), encoded, strict=True)

@@ -14,6 +14,7 @@ import msgspec
 from llmcore import _core, errors, explain, tuning
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.grammar_guide import GrammarGuide
+from llmcore.lora import LoraInfo, LoraSources, lora_sources, read_adapters
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
 from llmcore.sampling_params import SamplingParams
@@ -55,6 +56,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """How the cache was sized, in words."""
     system_fingerprint: str
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
+    adapters: tuple[LoraInfo, ...] = ()
+    """LoRA adapters that requests may name, by name."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -113,7 +116,7 @@ def load_model(
     n_ctx: int | None,
     kv_cache_type: str,
     max_batch: int | None,
-    lora: Sequence[str],
+    lora: LoraSources,
     quantization: str | None = None,
     max_queue: int | None = None,
     kv_budget: int | None = None,
@@ -131,8 +134,6 @@ def load_model(
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
-    if lora:
-        raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
     for name, value in (
         ("threads", threads),
         ("n_ctx", n_ctx),
@@ -168,6 +169,7 @@ def load_model(
         "deterministic": deterministic,
         "mmap": mmap,
         "tuned": list(tuned.choices),
+        "lora": [(one.name, Path(one.path), one.scale) for one in lora_sources(lora)],
     }
     core, tokenizer = _load_both(path, given)
     guide.attach(tokenizer.tokenizer, core.info.n_vocab)
@@ -210,8 +212,14 @@ def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
 
 
 def _model_info(info: _core.ModelInfo, path: Path) -> ModelInfo:
-    told = {name: getattr(info, name) for name in ModelInfo.__struct_fields__ if name != "path"}
+    own = ("path", "adapters")
+    told = {name: getattr(info, name) for name in ModelInfo.__struct_fields__ if name not in own}
     return ModelInfo(path=str(path), **told)
+
+
+def current_info(model: LoadedModel) -> ModelInfo:
+    """What was loaded, with the adapters there are now."""
+    return msgspec.structs.replace(model.info, adapters=read_adapters(model.core))
 
 
 def _embedded_model() -> Path:
@@ -236,20 +244,21 @@ def submit(
     tenant: str | None = None,
     deadline: float | None = None,
     matcher: LLMatcher | None = None,
+    lora: str | None = None,
 ) -> None:
     """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
+    lora: the name of one of the model's adapters; None: the model as it is.
 
     Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError; then nothing was
     submitted.
     """
     _check_length(model, prompt)
+    scheduling = {"priority": priority, "tenant": tenant or "", "deadline": deadline}
     if params.structured is not None:
         matcher = matcher or model.guide.compile(params.structured)
         model.guide.open(request, matcher, params.n_sequences)
     try:
-        _submit_to_core(
-            model, request, prompt, params, priority=priority, tenant=tenant or "", deadline=deadline
-        )
+        _submit_to_core(model, request, prompt, params, lora=_adapter_name(lora), **scheduling)
     except BaseException:
         model.guide.close(request, params.n_sequences)
         raise
@@ -285,10 +294,19 @@ def _submit_to_core(
     )
 
 
-def submit_embedding(model: LoadedModel, request: int, prompt: Sequence[int]) -> None:
-    """Hands a request for an embedding to the engine's thread; raises as `submit`."""
-    _check_length(model, prompt)
-    model.core.submit(request, list(prompt), kind="embed")
+def submit_values(
+    model: LoadedModel, request: int, prompt: Sequence[int], kind: str, lora: str | None = None
+) -> None:
+    """Hands a request for an embedding ("embed") or for logits to the engine's thread; raises as `submit`."""
+    if kind == "embed":
+        _check_length(model, prompt)
+    model.core.submit(request, list(prompt), kind=kind, lora=_adapter_name(lora))
+
+
+def _adapter_name(lora: str | None) -> str:
+    if lora == "":
+        raise InvalidArgumentError("[lora] no such adapter; got ''; expected a name, or None")
+    return lora or ""
 
 
 def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:

@@ -21,13 +21,16 @@ from llmcore.engine import (
     LoadedModel,
     ModelInfo,
     check_output,
+    current_info,
     delta_of,
     load_model,
     read_stats,
     submit,
+    submit_values,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 from llmcore.explain import KernelUse, kernel_uses
+from llmcore.lora import LoraSources
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
 from llmcore.sampling_params import SamplingParams
@@ -52,7 +55,7 @@ class LLM:
         n_ctx: int | None = None,
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
-        lora: Sequence[str] = (),
+        lora: LoraSources = (),
         quantization: str | None = None,
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
@@ -63,16 +66,18 @@ class LLM:
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
-        sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
-        as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
-        earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
-        what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
-        same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
-        slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
-        rounding. mmap: matrices stay in the file's pages, which processes share, instead of being copied to
-        huge pages of this process: less memory and a faster start, slower steps; the file must not change
-        meanwhile (shortened, it ends requests with an error, or the process with SIGBUS if that happens in
-        the middle of a step). Raises GGUFError, ModelError or InvalidArgumentError.
+        sequences that run at once. lora: adapters that requests may name, as {name: path} or
+        {name: (path, scale)}, or a list of "[NAME=]PATH[:SCALE]". quantization: a type such as "q4_0" or
+        "Q4_K_M" that wider weights become as they are loaded; None leaves them as the file has them.
+        prefix_cache: prompts that begin like an earlier one start behind what was computed for it.
+        prompt_lookup: tokens to guess in each step from what came before, 0 for none; what is sampled does
+        not depend on it. deterministic: a request gets the same bits whatever runs beside it, however its
+        prompt is cut and whatever is cached, at the price of slower prompts and batches (mixtures of experts:
+        much slower); without it, all these change logits by rounding. mmap: matrices stay in the file's
+        pages, which processes share, instead of being copied to huge pages of this process: less memory and a
+        faster start, slower steps; the file must not change meanwhile (shortened, it ends requests with an
+        error, or the process with SIGBUS if that happens in the middle of a step). Raises GGUFError,
+        ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -112,7 +117,7 @@ class LLM:
 
     @property
     def model_info(self) -> ModelInfo:
-        return self._loaded().info
+        return current_info(self._loaded())
 
     def stats(self) -> EngineStats:
         return read_stats(self._loaded().core)
@@ -125,24 +130,36 @@ class LLM:
         """`kernel_uses` as a table, with threads, huge pages and the cache's type."""
         return self._loaded().explain()
 
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter that requests may then name; as `AsyncEngine.load_adapter`."""
+        self._loaded().core.load_adapter(name, Path(path), scale)
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away; requests that run keep it. Raises InvalidArgumentError if there is none."""
+        self._loaded().core.unload_adapter(name)
+
     def generate(
         self,
         prompts: str | Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        lora: str | Sequence[str | None] | None = None,
     ) -> list[Completion]:
         """Continues one or more prompts, texts or lists of token ids, as they are: no chat template.
 
-        One `params` for all prompts or one each. Returns `n` completions a prompt, those of the first prompt
+        One `params` for all prompts or one each; likewise `lora`, the name of an adapter, None for the model
+        as it is. Returns `n` completions a prompt, those of the first prompt
         first. Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an
         impossible request.
         """
         encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
         settings = _params_list(params, len(encoded))
+        adapters = _adapter_list(lora, len(encoded))
         mail = self._mail
         requests: list[int] = []
         try:
-            for ids, one in zip(encoded, settings, strict=True):
-                requests.append(self._submit(mail, ids, one))
+            for ids, one, adapter in zip(encoded, settings, adapters, strict=True):
+                requests.append(self._submit(mail, ids, one, adapter))
             completions: list[Completion] = []
             for request, one in zip(requests, settings, strict=True):
                 collector = Collector(one)
@@ -154,7 +171,9 @@ class LLM:
             for request in requests:
                 mail.drop(request)
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
+    def stream(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, lora: str | None = None
+    ) -> Iterator[Delta]:
         """Continues a prompt and yields what each step adds; closing the iterator cancels the request.
 
         The request starts at once. Raises as `generate` does; `best_of` cannot be streamed.
@@ -163,7 +182,7 @@ class LLM:
         if params.n_sequences > params.n:
             raise InvalidArgumentError("[llm] best_of cannot be streamed; use generate")
         mail = self._mail
-        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params), params)
+        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params, lora), params)
         # Only a generator that has begun ends its request when it is closed.
         next(deltas)
         return cast("Iterator[Delta]", deltas)
@@ -173,6 +192,8 @@ class LLM:
         messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        lora: str | None = None,
     ) -> Completion:
         """The model's answer to a conversation, a list of {"role": …, "content": …}, in its own chat format.
 
@@ -183,7 +204,7 @@ class LLM:
         if params.n != 1:
             raise InvalidArgumentError(f"[llm] n of a chat; got {params.n}; expected 1")
         ids = self._loaded().tokenizer.encode_chat(messages, tools=tools)
-        return self.generate([ids], params)[0]
+        return self.generate([ids], params, lora=lora)[0]
 
     def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text; see `Tokenizer.encode`."""
@@ -193,15 +214,17 @@ class LLM:
         """The text of token ids, control tokens left out."""
         return self._loaded().tokenizer.decode(ids)
 
-    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def logits(self, ids: Sequence[int], *, lora: str | None = None) -> npt.NDArray[np.float32]:
         """Logits after each token: float32 (n_tokens, n_vocab). At most `model_info.n_ctx` tokens.
 
         Raises ContextLengthError or InvalidArgumentError.
         """
-        values = self._values([list(ids)], "logits")[0]
+        values = self._values([list(ids)], "logits", lora)[0]
         return values.reshape(len(ids), self._loaded().info.n_vocab)
 
-    def embed(self, texts: str | Sequence[str], *, normalize: bool = True) -> npt.NDArray[np.float32]:
+    def embed(
+        self, texts: str | Sequence[str], *, normalize: bool = True, lora: str | None = None
+    ) -> npt.NDArray[np.float32]:
         """Embeddings: float32 (n_texts, d_model).
 
         Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to
@@ -211,7 +234,7 @@ class LLM:
         encoded = [tokenizer.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         if not encoded:
             return np.zeros((0, self._loaded().info.d_model), np.float32)
-        vectors = np.stack(self._values(encoded, "embed"))
+        vectors = np.stack(self._values(encoded, "embed", lora))
         return scaled_to_unit(vectors) if normalize else vectors
 
     def _loaded(self) -> LoadedModel:
@@ -228,22 +251,24 @@ class LLM:
             raise LLMCoreError("[llm] the model is closed")
         return self._post
 
-    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams) -> int:
+    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams, lora: str | None) -> int:
         request = mail.open()
         try:
-            submit(self._loaded(), request, ids, params)
+            submit(self._loaded(), request, ids, params, lora=lora)
         except BaseException:
             mail.drop(request)
             raise
         return request
 
-    def _values(self, prompts: Sequence[Sequence[int]], kind: str) -> list[npt.NDArray[np.float32]]:
-        core, mail = self._loaded().core, self._mail
+    def _values(
+        self, prompts: Sequence[Sequence[int]], kind: str, lora: str | None
+    ) -> list[npt.NDArray[np.float32]]:
+        model, mail = self._loaded(), self._mail
         requests: list[int] = []
         try:
             for prompt in prompts:
                 requests.append(mail.open())
-                core.submit(requests[-1], list(prompt), kind=kind)
+                submit_values(model, requests[-1], prompt, kind, lora)
             values = []
             for request in requests:
                 for output in mail.read(request):
@@ -329,3 +354,13 @@ def _params_list(
             f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts"
         )
     return list(params)
+
+
+def _adapter_list(lora: str | Sequence[str | None] | None, count: int) -> list[str | None]:
+    if lora is None or isinstance(lora, str):
+        return [lora] * count
+    if len(lora) != count:
+        raise InvalidArgumentError(
+            f"[llm] lora; got {len(lora)}; expected one, or one for each of {count} prompts"
+        )
+    return list(lora)

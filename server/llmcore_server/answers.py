@@ -93,6 +93,14 @@ class ModelList(Struct, frozen=True):
     models: list[ModelSummary]
 
 
+class AdapterSummary(Struct, frozen=True, kw_only=True):
+    """A LoRA adapter that requests may name; ``size`` is its file's."""
+
+    name: str
+    scale: float
+    size: str
+
+
 class ModelDetail(ModelSummary, frozen=True, kw_only=True):
     """A model and its state. ``progress``: the share of its weights in memory; ``quantizations``: of its
     files; ``device``: where it runs, null while it is not loaded."""
@@ -102,6 +110,7 @@ class ModelDetail(ModelSummary, frozen=True, kw_only=True):
     quantizations: list[str]
     aliases: list[str]
     device: str | None
+    adapters: list[AdapterSummary] = []
     error: str | None = None
 
 

@@ -91,7 +91,7 @@ class ChatRunner:
         choices: int = 1,
     ) -> ChatRun:
         """Render the conversation and submit it; the run ends with the request, however that ends."""
-        model = self._registry.resolve(model_name)
+        model = self._registry.choose(model_name)
         engine = await self._registry.engine(model)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         chosen = _with_form(params(), turn.form)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from llmcore_server.access_options import (
 )
 from llmcore_server.keys_cli import keys
 from llmcore_server.option_types import byte_size
+
+if TYPE_CHECKING:
+    from llmcore_server.adapters import AdapterFile
 
 __all__ = ["keys", "serve"]
 
@@ -32,6 +35,29 @@ def _parse_aliases(
             raise click.BadParameter(f"'{value}' is not NAME=TARGET")
         aliases[name] = target
     return aliases
+
+
+def _parse_adapters(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[AdapterFile, ...]:
+    if not values:
+        return ()
+    from llmcore import LLMCoreError  # noqa: PLC0415 - not needed for --help
+    from llmcore.lora import parse_lora  # noqa: PLC0415
+    from llmcore_server.adapters import adapter_file  # noqa: PLC0415
+
+    found = []
+    for value in values:
+        try:
+            source = parse_lora(value)
+            found.append(adapter_file(source.name, Path(source.path), source.scale))
+        except (LLMCoreError, ValueError) as error:
+            raise click.BadParameter(str(error)) from None
+        except OSError as error:
+            raise click.BadParameter(f"cannot read '{value}': {error.strerror}") from None
+    if len({file.key for file in found}) < len(found):
+        raise click.BadParameter("two adapters have the same name")
+    return tuple(found)
 
 
 @click.command()
@@ -76,6 +102,14 @@ def _parse_aliases(
     help="Another name for a model; may be repeated.",
 )
 @click.option(
+    "--lora",
+    "adapters",
+    multiple=True,
+    metavar="NAME=PATH[:SCALE]",
+    callback=_parse_adapters,
+    help="A LoRA adapter of the first model that requests may name; may be repeated.",
+)
+@click.option(
     "--memory-limit",
     type=byte_size,
     metavar="SIZE",
@@ -103,6 +137,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     explain: bool,
     models_dir: Path | None,
     aliases: dict[str, str],
+    adapters: tuple[AdapterFile, ...],
     memory_limit: int | None,
     autoload: bool | None,
     **access: Any,
@@ -122,6 +157,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     config = ServerConfig(
         memory_limit=memory_limit,
         autoload=models_dir is not None if autoload is None else autoload,
+        adapters_dir=models_dir,
         authenticator=who,
         limits=limits,
         cors_origins=allowed_origins(origins),
@@ -145,6 +181,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
             named=models,
             directory=models_dir,
             aliases=aliases,
+            adapters=adapters,
             options=options,
             config=config,
             tls=tls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llmcore_server.authentication import Authenticator
 from llmcore_server.rate_limits import LimitSettings
@@ -28,6 +29,7 @@ class ServerConfig:
     memory_limit: bytes that all models together may take; None for the machine's memory, beyond which
         idle models leave but nothing is refused.
     autoload: whether a request loads the model it names.
+    adapters_dir: where the files of adapters lie that requests may load; None: they may load none.
     max_batch_items: most requests of one ``/api/v1/batch/generate``.
     max_prompt_chars: longest prompt under ``/api/v1`` that is handed to a tokenizer, in characters.
     max_head_bytes, head_timeout: bounds of a request's line and headers.
@@ -50,6 +52,7 @@ class ServerConfig:
     drain_timeout: float = 30.0
     memory_limit: int | None = None
     autoload: bool = False
+    adapters_dir: Path | None = None
     max_batch_items: int = 128
     max_prompt_chars: int = 2_000_000
     max_head_bytes: int = 64 * 1024

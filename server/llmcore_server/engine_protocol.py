@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -169,8 +170,13 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]: ...
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
     ) -> Sequence[Embedding]: ...
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Blocks; from any thread, beside requests."""
+
+    def unload_adapter(self, name: str) -> None: ...
 
     def abort(self, request_id: str) -> None: ...
 

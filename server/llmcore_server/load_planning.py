@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmcore_server.adapters import AdapterFile
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.model_file import ModelFile
 
@@ -36,13 +37,14 @@ class MemoryNeed:
 @dataclass(frozen=True)
 class LoadPlan:
     """A file to load. ``quantization``: what its weights become on the way; None leaves them as they are.
-    ``kv_budget``: most bytes of its KV cache; None leaves that to the engine."""
+    ``kv_budget``: most bytes of its KV cache; None leaves that to the engine. ``adapters``: loaded too."""
 
     file: ModelFile
     quantization: str | None = None
     prefer_gpu: bool | None = None
     kv_budget: int | None = None
     need: MemoryNeed = field(default_factory=MemoryNeed, compare=False)
+    adapters: tuple[AdapterFile, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

@@ -71,7 +71,8 @@ def model_file(path: Path) -> ModelFile:
 
 
 def scan_directory(directory: Path) -> list[ModelFile]:
-    """Describe the GGUF files of a directory, by name; what only bears the suffix is left out."""
+    """Describe the GGUF files of a directory, by name; what only bears the suffix is left out, and so are
+    adapters."""
     found = []
     for path in sorted(directory.glob("*.gguf")):
         if is_later_part(path):
@@ -104,6 +105,8 @@ def _described(file: ModelFile, path: Path) -> ModelFile:
     except GGUFError as error:
         logger.warning("%s: %s", path, error)
         return replace(file, name=model_name(stem, None), quantization=named_quantization(stem))
+    if header.get("general.type") == "adapter":
+        raise ModelSelectionError(f"'{path}' is a LoRA adapter, no model; name it with --lora")
     architecture = _text(header.get("general.architecture"))
     context = header.get(f"{architecture}.context_length") if architecture else None
     return replace(

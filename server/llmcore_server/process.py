@@ -17,6 +17,7 @@ import click
 from llmcore_server.config import ServerConfig
 
 if TYPE_CHECKING:
+    from llmcore_server.adapters import AdapterFile
     from llmcore_server.engine_protocol import Engine
     from llmcore_server.load_planning import LoadPlan
     from llmcore_server.model_file import ModelFile
@@ -58,6 +59,7 @@ class EngineOptions:
             prompt_lookup=self.prompt_lookup,
             deterministic=self.deterministic,
             mmap=self.mmap,
+            lora={adapter.name: (adapter.path, adapter.scale) for adapter in plan.adapters},
         )
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
@@ -90,15 +92,18 @@ def run_server(
     aliases: Mapping[str, str],
     options: EngineOptions,
     config: ServerConfig,
+    adapters: Sequence[AdapterFile] = (),
     tls: tuple[str, str] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code.
 
-    A model of ``named`` that cannot be loaded ends the process with 1. tls: files of certificate and key.
+    A model of ``named`` that cannot be loaded ends the process with 1. adapters: of the first model.
+    tls: files of certificate and key.
     """
     import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
 
     from llmcore_server.app import create_app  # noqa: PLC0415
+    from llmcore_server.errors import ApiError  # noqa: PLC0415
     from llmcore_server.http_protocol import bounded_protocol  # noqa: PLC0415
     from llmcore_server.load_planning import LoadPlanner  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
@@ -121,23 +126,27 @@ def run_server(
         failed.append(file)
         server.should_exit = True
 
-    registry = EngineRegistry(
-        models=selection.models,
-        load=options.build,
-        preload=selection.preload,
-        aliases=aliases,
-        load_timeout=config.load_timeout,
-        autoload=config.autoload,
-        plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
-        warm_up=options.warm_up,
-        residents=ResidentModels(
-            limit=config.memory_limit or limit_bytes(),
-            strict=config.memory_limit is not None,
-            drain_timeout=config.drain_timeout,
-        ),
-        resident_bytes=resident_bytes,
-        on_load_failed=stop_on_failure,
-    )
+    try:
+        registry = EngineRegistry(
+            models=selection.models,
+            load=options.build,
+            preload=selection.preload,
+            aliases=aliases,
+            load_timeout=config.load_timeout,
+            autoload=config.autoload,
+            plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
+            warm_up=options.warm_up,
+            residents=ResidentModels(
+                limit=config.memory_limit or limit_bytes(),
+                strict=config.memory_limit is not None,
+                drain_timeout=config.drain_timeout,
+            ),
+            resident_bytes=resident_bytes,
+            on_load_failed=stop_on_failure,
+            adapters=adapters,
+        )
+    except ApiError as error:
+        raise click.ClickException(str(error)) from None
 
     class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

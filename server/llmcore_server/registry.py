@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from llmcore_server.adapters import AdaptedEngine, AdapterFile, unknown_adapter
 from llmcore_server.engine_protocol import Engine
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.load_planning import NO_OPTIONS, LoadOptions, LoadPlan, plan_from_name
@@ -37,6 +38,7 @@ class KnownModel:
     options: LoadOptions = NO_OPTIONS
     error: Exception | None = None
     progress: Callable[[], float] | None = None
+    adapters: dict[str, AdapterFile] = field(default_factory=dict)  # by their keys
 
     @property
     def file(self) -> ModelFile:
@@ -80,6 +82,18 @@ class KnownModel:
         return ApiError("MODEL_LOAD_FAILED", Text(f"模型加载失败：{said}", said), param="model")
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """What a request runs on: a model, perhaps with one of its adapters."""
+
+    model: KnownModel
+    adapter: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.model.name if self.adapter is None else f"{self.model.name}:{self.adapter}"
+
+
 @dataclass(eq=False)
 class EngineRegistry:
     """Resolves names to models and models to engines.
@@ -88,7 +102,8 @@ class EngineRegistry:
     engine, blocking; runs on a thread, one at a time. preload: names loaded at start, in this order.
     aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file
     and memory of a load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model
-    named in ``preload`` cannot be loaded.
+    named in ``preload`` cannot be loaded. adapters: of the default model. Raises `ApiError` for
+    adapters whose names are taken.
     """
 
     models: Sequence[ModelFile]
@@ -103,6 +118,7 @@ class EngineRegistry:
     resident_bytes: Callable[[], int] = lambda: 0
     on_load_failed: Callable[[ModelFile, Exception], None] | None = None
     load_observers: list[LoadObserver] = field(default_factory=list)
+    adapters: Sequence[AdapterFile] = ()
 
     def __post_init__(self) -> None:
         self._known: dict[str, KnownModel] = {}
@@ -116,6 +132,10 @@ class EngineRegistry:
         self._loads_pending = 0
         self._one_load = asyncio.Lock()
         self._starting: set[str] = set(self.preload)
+        for adapter in self.adapters:
+            self.check_new_adapter(adapter.name)
+            assert self.default is not None
+            self.default.adapters[adapter.key] = adapter
 
     @property
     def default(self) -> KnownModel | None:
@@ -138,11 +158,7 @@ class EngineRegistry:
 
     def resolve(self, name: str | None) -> KnownModel:
         """Return the model of that name or alias; absent, empty and ``default`` mean the default model."""
-        model = (
-            self.default
-            if name in (None, "", "default")
-            else self._names.get(self.aliases.get(str(name), str(name)).lower())
-        )
+        model = self._find(name)
         if model is None:
             shown = str(name)[:100]
             raise ApiError(
@@ -152,9 +168,57 @@ class EngineRegistry:
             )
         return model
 
-    async def engine(self, model: KnownModel) -> Engine:
-        """Return the model's engine for the request that the current task serves, waiting for a load under
-        way; the load outlives its waiters, and the engine stays until the task ends."""
+    def choose(self, name: str | None, lora: str | None = None) -> ModelChoice:
+        """Return what a request means that names a model, an adapter, or both as ``model:adapter``; lora: the
+        adapter that it names apart. Raises `ApiError`."""
+        model = self._find(name)
+        adapter: str | None = None
+        if model is None:
+            model, adapter = self._adapted(str(name)) or (self.resolve(name), None)
+        if lora is not None:
+            named = _adapter_of(model, lora, "lora")
+            if adapter not in (None, named):
+                details = Text(
+                    "model 与 lora 指定了不同的适配器", "'model' and 'lora' name different adapters"
+                )
+                raise ApiError("INVALID_REQUEST", details, param="lora")
+            adapter = named
+        return ModelChoice(model, adapter)
+
+    def check_new_adapter(self, name: str) -> None:
+        """Raise `ApiError` for a name that a model, an alias or an adapter has."""
+        key = name.lower()
+        others = [*map(str.lower, self.aliases), *(other for model in self.known for other in model.adapters)]
+        if key == "default" or self._find(name) is not None or key in others:
+            details = Text(f"名称 {name} 已被使用", f"the name '{name}' is taken")
+            raise ApiError("INVALID_REQUEST", details, param="name")
+
+    def _find(self, name: str | None) -> KnownModel | None:
+        if name in (None, "", "default"):
+            return self.default
+        return self._names.get(self.aliases.get(str(name), str(name)).lower())
+
+    def _adapted(self, name: str) -> tuple[KnownModel, str] | None:
+        base, separator, adapter = name.rpartition(":")
+        model = self._find(base) if separator and base else None
+        if model is not None:
+            return model, _adapter_of(model, adapter, "model")
+        found = (model for model in self.known if name.lower() in model.adapters)
+        model = next(found, None)
+        return None if model is None else (model, _adapter_of(model, name, "model"))
+
+    async def make_room(self, need: int) -> None:
+        """Have idle models leave until ``need`` more bytes fit. Raises `ApiError` if they cannot."""
+        await self.residents.make_room(need, self._retire)
+
+    async def engine(self, chosen: KnownModel | ModelChoice) -> Engine:
+        """Return the engine for the request that the current task serves, waiting for a load under way; the
+        load outlives its waiters, and the engine stays until the task ends. Where an adapter was chosen, all
+        requests to the engine returned have it."""
+        if isinstance(chosen, ModelChoice):
+            engine = await self.engine(chosen.model)
+            return engine if chosen.adapter is None else AdaptedEngine(engine, chosen.adapter)
+        model = chosen
         # What was refused for the moment is tried again; a file that is broken is not.
         may_load = self.autoload and (model.error is None or isinstance(model.error, ApiError))
         if model.resident is None and not model.is_loading and may_load:
@@ -240,7 +304,9 @@ class EngineRegistry:
             if model.resident.plan == plan or options == NO_OPTIONS:
                 return
             await self._retire(model.resident)
-        await self.residents.make_room(plan.need.total, self._retire)
+        plan = replace(plan, adapters=tuple(model.adapters.values()))
+        added = sum(adapter.size for adapter in plan.adapters)
+        await self.make_room(plan.need.total + added)
         before = self.resident_bytes()
         model.progress = lambda: min(0.99, (self.resident_bytes() - before) / max(plan.need.weights, 1))
         if self._loader is None:
@@ -255,10 +321,13 @@ class EngineRegistry:
             raise
         measured = max(0, self.resident_bytes() - before)
         # The estimate is of the host's memory; on a device of its own, most of a model is elsewhere.
-        need = plan.need.total if engine.model_info.device == "cpu" else measured
+        need = plan.need.total + added if engine.model_info.device == "cpu" else measured
         resident = ResidentModel(model.name, plan, engine, need, measured)
         self.residents.add(resident)
         model.resident, model.options = resident, options
+        for adapter in plan.adapters:
+            if adapter not in model.adapters.values():  # taken away meanwhile
+                engine.unload_adapter(adapter.name)
         self._starting.discard(model.name)
 
     def _load_blocking(self, plan: LoadPlan) -> Engine:
@@ -274,3 +343,11 @@ class EngineRegistry:
         if model.resident is resident:
             model.resident = None
         await self.residents.close(resident)
+
+
+def _adapter_of(model: KnownModel, name: str, param: str) -> str:
+    """The name of a model's adapter as it is spelled. Raises `ApiError` if there is none."""
+    file = model.adapters.get(name.lower())
+    if file is None:
+        raise unknown_adapter(name, param)
+    return file.name

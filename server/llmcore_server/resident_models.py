@@ -51,6 +51,11 @@ class ResidentModel:
         self.unused.clear()
         task.add_done_callback(self._let_go)
 
+    def grow(self, size: int) -> None:
+        """So many bytes more, or fewer, are in memory with it."""
+        self.need += size
+        self.measured = max(0, self.measured + size)
+
     def _let_go(self, _task: asyncio.Task[object]) -> None:
         self.users -= 1
         if self.users == 0:

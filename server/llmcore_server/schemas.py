@@ -62,6 +62,7 @@ class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
     prompt: str
     stream: bool | None = None
     raw: bool | None = None
+    lora: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
 class BatchRequest(Struct, frozen=True, kw_only=True):
@@ -77,6 +78,14 @@ class LoadRequest(Struct, frozen=True, kw_only=True):
     prefer_gpu: bool | None = None
     dry_run: bool | None = None
     wait: bool | None = None
+
+
+class AdapterRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/adapters``; ``path``: of a file in the models directory."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    scale: Annotated[float, Meta(ge=-1000, le=1000)] | None = None
 
 
 class UnloadRequest(Struct, frozen=True, kw_only=True):

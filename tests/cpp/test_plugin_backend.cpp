@@ -174,6 +174,13 @@ LLMCORE_TEST(plugin_backend_passes_the_batch_on) {
     CHECK(batch.block_table_stride == 2 && batch.n_logit_rows == 1);
 }
 
+LLMCORE_TEST(plugin_backend_refuses_adapters) {
+    device = {};
+    const BackendTable table = fake_table();
+    PluginBackend backend(table);
+    CHECK(contains(error_of(ErrorCode::model, [&] { backend.make_adapter({}); }), "LoRA adapters"));
+}
+
 LLMCORE_TEST(plugin_backend_translates_errors) {
     device = {};
     const BackendTable table = fake_table();

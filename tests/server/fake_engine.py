@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,15 +154,19 @@ class FakeEngine:
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    adapters_used: list[str | None] = field(default_factory=list)
+    adapters: dict[str, float] = field(default_factory=dict)
+    adapter_error: Exception | None = None
     finished: int = 0
     cached_tokens: int = 0
     closed: bool = False
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
     ) -> list[FakeEmbedding]:
         """The vector's elements tell the prompt's length."""
         assert normalize
+        self.adapters_used.append(lora)
         if self.error is not None:
             raise self.error
         return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]
@@ -176,7 +181,8 @@ class FakeEngine:
         tenant: str | None = None,
         lora: str | None = None,
     ) -> AsyncIterator[FakeDelta]:
-        del request_id, priority, tenant, lora
+        del request_id, priority, tenant
+        self.adapters_used.append(lora)
         self.prompts.append(prompt)
         self.params.append(params)
         await asyncio.sleep(self.first_pause)
@@ -204,6 +210,15 @@ class FakeEngine:
                 raise self.error
             await asyncio.sleep(self.pause)
         self.finished += 1
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        del path
+        if self.adapter_error is not None:
+            raise self.adapter_error
+        self.adapters[name] = scale
+
+    def unload_adapter(self, name: str) -> None:
+        del self.adapters[name]
 
     def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)

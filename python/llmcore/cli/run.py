@@ -23,8 +23,9 @@ _QUIT_WORDS = ("/exit", "/quit")
 class _Session:
     """Asks the model, writes its text to standard output as it comes and the statistics to standard error."""
 
-    def __init__(self, llm: LLM, params: SamplingParams, *, raw: bool, quiet: bool) -> None:
+    def __init__(self, llm: LLM, params: SamplingParams, *, lora: str | None, raw: bool, quiet: bool) -> None:
         self._llm = llm
+        self._lora = lora
         self._params = params
         self._raw = raw or llm.tokenizer.chat_template is None
         self._quiet = quiet
@@ -36,7 +37,7 @@ class _Session:
         else:
             prompt = self._llm.tokenizer.encode_chat(messages)
         pieces = []
-        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params))
+        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params, lora=self._lora))
         try:
             with closing(stream):
                 for delta in stream:
@@ -123,6 +124,7 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
+@click.option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter of the model, as a GGUF file.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
@@ -136,6 +138,7 @@ def command(
     system: str | None,
     n_ctx: int | None,
     quantization: str | None,
+    lora: str | None,
     threads: int | None,
     device: str,
     mmap: bool,
@@ -151,7 +154,9 @@ def command(
     model, prompt = _read_arguments(arguments, interactive)
 
     from llmcore import LLM, SamplingParams
+    from llmcore.lora import parse_lora
 
+    adapters = [] if lora is None else [parse_lora(lora)]
     params = SamplingParams(**sampling)
     messages = [{"role": "system", "content": system}] if system else []
     with LLM(
@@ -160,12 +165,13 @@ def command(
         threads=threads,
         n_ctx=n_ctx,
         max_batch=1,
+        lora=adapters,
         quantization=quantization,
         mmap=mmap,
     ) as llm:
         if llm.model_info.device_note:
             click.echo(llm.model_info.device_note, err=True)
-        session = _Session(llm, params, raw=raw, quiet=quiet)
+        session = _Session(llm, params, lora=adapters[0].name if adapters else None, raw=raw, quiet=quiet)
         try:
             if interactive:
                 _converse(session, messages, prompt)

@@ -123,7 +123,7 @@ class CompletionsResource:
     ) -> _Answer:
         given = prompt_list(request.prompt, self._config.max_prompts)
         request.check_total(len(given), self._config.max_prompts)
-        model = self._registry.resolve(model_name)
+        model = self._registry.choose(model_name)
         engine = await self._registry.engine(model)
         # Encoding may take long, and the event loop goes on.
         prompts = await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in given])

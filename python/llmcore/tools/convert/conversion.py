@@ -101,7 +101,7 @@ def _convert(
         add_general_metadata(writer, folder, tensors, config, warn)
         if template is not None:
             writer.add_chat_template(template)
-        written = _write(writer, tensors, progress)
+        written = write_file(writer, tensors, progress)
         os.replace(unfinished, out)
     finally:
         writer.close()
@@ -152,7 +152,8 @@ def _describe(
     vocabulary.write(writer)
 
 
-def _write(writer: GGUFWriter, tensors: list[PlannedTensor], progress: Progress | None) -> int:
+def write_file(writer: GGUFWriter, tensors: list[PlannedTensor], progress: Progress | None) -> int:
+    """Writes a file that has its metadata and no tensors yet; the bytes of the tensors."""
     for tensor in tensors:
         elements, size = gguf.GGML_QUANT_SIZES[tensor.type]
         byte_shape = (*tensor.shape[:-1], tensor.shape[-1] // elements * size)
