@@ -84,6 +84,12 @@ def _parse_aliases(
     default=None,
     help="Load a model when a request names it.  [default: with --models-dir]",
 )
+@click.option(
+    "--request-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Most time a generation may take; a request may ask for less.  [default: no limit]",
+)
 @access_options
 def serve(  # noqa: PLR0917 - click passes them by name
     models: tuple[str, ...],
@@ -101,6 +107,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     aliases: dict[str, str],
     memory_limit: int | None,
     autoload: bool | None,
+    request_timeout: float | None,
     **access: Any,
 ) -> None:
     """Serve models over HTTP.
@@ -118,6 +125,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     config = ServerConfig(
         memory_limit=memory_limit,
         autoload=models_dir is not None if autoload is None else autoload,
+        request_timeout=request_timeout,
         authenticator=who,
         limits=limits,
         cors_origins=allowed_origins(origins),

@@ -14,6 +14,8 @@ class ServerConfig:
 
     max_body_bytes: a larger request body is refused with 413.
     body_timeout: a client that takes longer to send its body is refused with 408.
+    request_timeout: seconds a generation may take, from the request's beginning to its end; None for no
+        limit. A request may ask for less.
     load_timeout: how long a request waits for a model that is loading.
     stall_timeout: a client that accepts no data for so long is dropped and its generation cancelled.
     event_interval: least time between two events of ``/api/v1/generate/stream``; at a third
@@ -38,6 +40,7 @@ class ServerConfig:
 
     max_body_bytes: int = 4 * 1024 * 1024
     body_timeout: float = 30.0
+    request_timeout: float | None = None
     load_timeout: float = 600.0
     stall_timeout: float = 60.0
     event_interval: float = 0.030

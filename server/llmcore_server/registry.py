@@ -15,6 +15,7 @@ from llmcore_server.errors import ApiError, Text
 from llmcore_server.load_planning import NO_OPTIONS, LoadOptions, LoadPlan, plan_from_name
 from llmcore_server.model_file import ModelFile
 from llmcore_server.resident_models import ResidentModel, ResidentModels
+from llmcore_server.scheduling import NO_DEADLINE, Scheduling
 
 logger = logging.getLogger(__name__)
 
@@ -152,19 +153,23 @@ class EngineRegistry:
             )
         return model
 
-    async def engine(self, model: KnownModel) -> Engine:
+    async def engine(self, model: KnownModel, scheduling: Scheduling = NO_DEADLINE) -> Engine:
         """Return the model's engine for the request that the current task serves, waiting for a load under
-        way; the load outlives its waiters, and the engine stays until the task ends."""
+        way, but not beyond the request's deadline; the load outlives its waiters, and the engine stays until
+        the task ends."""
         # What was refused for the moment is tried again; a file that is broken is not.
         may_load = self.autoload and (model.error is None or isinstance(model.error, ApiError))
         if model.resident is None and not model.is_loading and may_load:
             self.begin_load(model, model.options)
         if model.is_loading and model.resident is None:
             assert model.loading is not None
-            await asyncio.wait({model.loading}, timeout=self.load_timeout)
+            left = scheduling.seconds_left()
+            most = self.load_timeout if left is None else min(left, self.load_timeout)
+            await asyncio.wait({model.loading}, timeout=most)
         if model.resident is not None:
             model.resident.hold_for_request()
             return model.resident.engine
+        scheduling.seconds_left()
         raise model.failure() or ApiError("MODEL_NOT_LOADED", param="model")
 
     def start(self) -> None:
