@@ -85,6 +85,13 @@ def _parse_aliases(
     help="Load a model when a request names it.  [default: with --models-dir]",
 )
 @click.option(
+    "--event-interval-ms",
+    type=click.FloatRange(0, 10_000),
+    default=150.0,
+    show_default=True,
+    help="Between two events of /api/v1/generate/stream, at least: browsers merge faster ones.",
+)
+@click.option(
     "--request-timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
@@ -108,6 +115,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     memory_limit: int | None,
     autoload: bool | None,
     request_timeout: float | None,
+    event_interval_ms: float,
     **access: Any,
 ) -> None:
     """Serve models over HTTP.
@@ -129,6 +137,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
         authenticator=who,
         limits=limits,
         cors_origins=allowed_origins(origins),
+        event_interval=event_interval_ms / 1000,
     )
     options = EngineOptions(
         device=device,

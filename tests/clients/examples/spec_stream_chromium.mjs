@@ -12,19 +12,17 @@ try {
   const page = await browser.newPage();
   await page.goto(`${server}/docs`);
   const source = fs.readFileSync(new URL("spec_stream.js", import.meta.url), "utf8");
-  const logged = await page.evaluate(
-    async ([example, prompt, runs]) => {
-      const streamGenerate = new Function(`${example}; return streamGenerate;`)();
-      const logged = [];
-      console.log = (token) => logged.at(-1).push(token);
-      for (let run = 0; run < runs; run++) {
-        logged.push([]);
-        await streamGenerate(prompt);
-      }
-      return logged;
-    },
-    [source, prompt, Number(runs)],
-  );
+  // As an expression of the debugger's, which the page's own policy leaves alone.
+  const logged = await page.evaluate(`(async () => {
+    ${source}
+    const logged = [];
+    console.log = (token) => logged.at(-1).push(token);
+    for (let run = 0; run < ${Number(runs)}; run++) {
+      logged.push([]);
+      await streamGenerate(${JSON.stringify(prompt)});
+    }
+    return logged;
+  })()`);
   console.log(JSON.stringify(logged));
 } finally {
   await browser.close();
