@@ -98,6 +98,7 @@ class AdaptedEngine:
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[Delta]:
         return self.base.generate(
             prompt,
@@ -106,6 +107,7 @@ class AdaptedEngine:
             priority=priority,
             tenant=tenant,
             lora=lora or self.adapter,
+            deadline=deadline,
         )
 
     async def embed(

@@ -21,6 +21,7 @@ from llmcore_server.errors import ApiError, error_from_engine
 from llmcore_server.generation import Generation
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
@@ -88,11 +89,13 @@ class ChatRunner:
         model_name: str | None,
         conversation: Conversation,
         params: Callable[[], SamplingParams],
+        *,
+        scheduling: Scheduling,
         choices: int = 1,
     ) -> ChatRun:
         """Render the conversation and submit it; the run ends with the request, however that ends."""
         model = self._registry.choose(model_name)
-        engine = await self._registry.engine(model)
+        engine = await self._registry.engine(model, scheduling)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         chosen = _with_form(params(), turn.form)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
@@ -102,6 +105,7 @@ class ChatRunner:
             chosen,
             request_id=req.context.request_id,
             choices=choices,
+            scheduling=scheduling,
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)

@@ -120,6 +120,19 @@ def _parse_adapters(
     default=None,
     help="Load a model when a request names it.  [default: with --models-dir]",
 )
+@click.option(
+    "--event-interval-ms",
+    type=click.FloatRange(0, 10_000),
+    default=150.0,
+    show_default=True,
+    help="Between two events of /api/v1/generate/stream, at least: browsers merge faster ones.",
+)
+@click.option(
+    "--request-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Most time a generation may take; a request may ask for less.  [default: no limit]",
+)
 @access_options
 def serve(  # noqa: PLR0917 - click passes them by name
     models: tuple[str, ...],
@@ -140,6 +153,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     adapters: tuple[AdapterFile, ...],
     memory_limit: int | None,
     autoload: bool | None,
+    request_timeout: float | None,
+    event_interval_ms: float,
     **access: Any,
 ) -> None:
     """Serve models over HTTP.
@@ -158,9 +173,11 @@ def serve(  # noqa: PLR0917 - click passes them by name
         memory_limit=memory_limit,
         autoload=models_dir is not None if autoload is None else autoload,
         adapters_dir=models_dir,
+        request_timeout=request_timeout,
         authenticator=who,
         limits=limits,
         cors_origins=allowed_origins(origins),
+        event_interval=event_interval_ms / 1000,
     )
     options = EngineOptions(
         device=device,

@@ -15,10 +15,13 @@ class ServerConfig:
 
     max_body_bytes: a larger request body is refused with 413.
     body_timeout: a client that takes longer to send its body is refused with 408.
+    request_timeout: seconds a generation may take, from the request's beginning to its end; None for no
+        limit. A request may ask for less.
     load_timeout: how long a request waits for a model that is loading.
     stall_timeout: a client that accepts no data for so long is dropped and its generation cancelled.
-    event_interval: least time between two events of ``/api/v1/generate/stream``; at a third
-        of it, events merge in clients on a busy machine.
+    event_interval: least time between two events of ``/api/v1/generate/stream``, which tokens that come
+        sooner join. With 0.15 no events merged in a Chromium that shared two busy cores with the model; with
+        0.1 they did in one stream of ten, with 0.03 in every second.
     admission_wait: how long a stream waits for the engine's refusal before it answers 200.
     default_max_tokens, default_temperature: what ``/api/v1`` uses where a request says nothing.
     max_choices: largest ``n`` of one request.
@@ -40,9 +43,10 @@ class ServerConfig:
 
     max_body_bytes: int = 4 * 1024 * 1024
     body_timeout: float = 30.0
+    request_timeout: float | None = None
     load_timeout: float = 600.0
     stall_timeout: float = 60.0
-    event_interval: float = 0.030
+    event_interval: float = 0.15
     admission_wait: float = 0.2
     default_max_tokens: int = 512
     default_temperature: float = 0.7

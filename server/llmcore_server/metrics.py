@@ -40,6 +40,34 @@ _ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
         "Sequences that gave their blocks to older ones and started over",
         lambda stats: stats.preemptions,
     ),
+    "llmcore_engine_requests_total": ("Requests the engine took", lambda stats: stats.requests),
+    "llmcore_engine_cancelled_requests_total": (
+        "Requests ended in the engine before they were finished",
+        lambda stats: stats.cancelled,
+    ),
+    "llmcore_engine_failed_requests_total": (
+        "Requests that failed in the engine, missed deadlines included",
+        lambda stats: stats.failed,
+    ),
+    "llmcore_deadline_misses_total": (
+        "Requests that were not finished when their time was over",
+        lambda stats: stats.expired,
+    ),
+    "llmcore_engine_prompt_tokens_total": (
+        "Prompt tokens of admitted requests, cached ones included: what the prefix cache is asked for",
+        lambda stats: stats.prompt_tokens,
+    ),
+    "llmcore_prefix_cache_tokens_total": (
+        "Prompt tokens found in the prefix cache",
+        lambda stats: stats.cached_prompt_tokens,
+    ),
+    "llmcore_engine_generated_tokens_total": ("Tokens sampled", lambda stats: stats.generated_tokens),
+    "llmcore_guessed_tokens_total": ("Tokens run on a guess", lambda stats: stats.guessed_tokens),
+    "llmcore_accepted_tokens_total": ("Guessed tokens that were right", lambda stats: stats.accepted_tokens),
+    "llmcore_wasted_tokens_total": (
+        "Tokens run or sampled for requests that were cancelled or missed their deadline",
+        lambda stats: stats.wasted_tokens,
+    ),
 }
 
 

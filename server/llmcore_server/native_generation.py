@@ -12,6 +12,7 @@ from llmcore_server.errors import ApiError, Text
 from llmcore_server.generation import Generation, chat_prompt
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import GenerateRequest
 
 
@@ -33,7 +34,9 @@ class NativeGenerations:
             most = config.max_prompt_chars
             details = Text(f"prompt 最多 {most} 个字符", f"a prompt is at most {most} characters")
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
-        engine = await self._registry.engine(self._registry.choose(request.model, request.lora))
+        scheduling = schedule(req, config, request)
+        chosen = self._registry.choose(request.model, request.lora)
+        engine = await self._registry.engine(chosen, scheduling)
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
             temperature=config.default_temperature if request.temperature is None else request.temperature,
@@ -44,6 +47,7 @@ class NativeGenerations:
             params,
             request_id=req.context.request_id + part,
             choices=1,
+            scheduling=scheduling,
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)

@@ -16,6 +16,7 @@ from llmcore_server.errors import ApiError, Text
 from llmcore_server.load_planning import NO_OPTIONS, LoadOptions, LoadPlan, plan_from_name
 from llmcore_server.model_file import ModelFile
 from llmcore_server.resident_models import ResidentModel, ResidentModels
+from llmcore_server.scheduling import NO_DEADLINE, Scheduling
 
 logger = logging.getLogger(__name__)
 
@@ -211,12 +212,12 @@ class EngineRegistry:
         """Have idle models leave until ``need`` more bytes fit. Raises `ApiError` if they cannot."""
         await self.residents.make_room(need, self._retire)
 
-    async def engine(self, chosen: KnownModel | ModelChoice) -> Engine:
-        """Return the engine for the request that the current task serves, waiting for a load under way; the
-        load outlives its waiters, and the engine stays until the task ends. Where an adapter was chosen, all
-        requests to the engine returned have it."""
+    async def engine(self, chosen: KnownModel | ModelChoice, scheduling: Scheduling = NO_DEADLINE) -> Engine:
+        """Return the engine for the request that the current task serves, waiting for a load under way, but
+        not beyond the request's deadline; the load outlives its waiters, and the engine stays until the task
+        ends. Where an adapter was chosen, all requests to the engine returned have it."""
         if isinstance(chosen, ModelChoice):
-            engine = await self.engine(chosen.model)
+            engine = await self.engine(chosen.model, scheduling)
             return engine if chosen.adapter is None else AdaptedEngine(engine, chosen.adapter)
         model = chosen
         # What was refused for the moment is tried again; a file that is broken is not.
@@ -225,10 +226,13 @@ class EngineRegistry:
             self.begin_load(model, model.options)
         if model.is_loading and model.resident is None:
             assert model.loading is not None
-            await asyncio.wait({model.loading}, timeout=self.load_timeout)
+            left = scheduling.seconds_left()
+            most = self.load_timeout if left is None else min(left, self.load_timeout)
+            await asyncio.wait({model.loading}, timeout=most)
         if model.resident is not None:
             model.resident.hold_for_request()
             return model.resident.engine
+        scheduling.seconds_left()
         raise model.failure() or ApiError("MODEL_NOT_LOADED", param="model")
 
     def start(self) -> None:

@@ -130,6 +130,16 @@ class FakeStats:
     steps: int = 0
     step_seconds: float = 0.0
     preemptions: int = 0
+    requests: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    expired: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
+    wasted_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,14 @@ class FakeModelInfo:
     n_ctx: int = 2048
     d_model: int = 4
     device: str = "cpu"
+    system_fingerprint: str = "fp_0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class FakeScheduling:
+    tenant: str | None
+    priority: int
+    deadline: float | None
 
 
 @dataclass
@@ -153,6 +171,7 @@ class FakeEngine:
     model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
+    scheduled: list[FakeScheduling] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     adapters_used: list[str | None] = field(default_factory=list)
     adapters: dict[str, float] = field(default_factory=dict)
@@ -180,9 +199,11 @@ class FakeEngine:
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[FakeDelta]:
-        del request_id, priority, tenant
+        del request_id
         self.adapters_used.append(lora)
+        self.scheduled.append(FakeScheduling(tenant, priority, deadline))
         self.prompts.append(prompt)
         self.params.append(params)
         await asyncio.sleep(self.first_pause)

@@ -10,6 +10,7 @@ from in_process_client import InProcessClient
 from served_process import events
 
 from llmcore.errors import ContextLengthError, InvalidArgumentError, QueueFullError
+from llmcore_server.config import ServerConfig
 
 
 def test_answer_has_the_documented_shape(client, engine):
@@ -81,8 +82,9 @@ def test_sampling_parameters_reach_the_engine(client, engine):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/generate/stream"])
-def test_stream_has_the_documented_events(client, engine, path):
-    engine.pause = 0.03
+def test_stream_has_the_documented_events(engine, path):
+    client = InProcessClient(engine, ServerConfig(event_interval=0))
+    engine.pause = 0.01
     answer = client.post(path, {"prompt": "x", "stream": True})
     assert answer.headers["content-type"] == "text/event-stream"
     assert events(answer.text) == [
@@ -101,8 +103,9 @@ def test_tokens_that_arrive_together_join_one_event(client):
 
 
 def test_failure_in_a_stream_is_an_event():
-    engine = FakeEngine(error=RuntimeError("the machine is on fire"), fail_after=2, pause=0.03)
-    received = events(InProcessClient(engine).post("/api/v1/generate/stream", {"prompt": "x"}).text)
+    engine = FakeEngine(error=RuntimeError("the machine is on fire"), fail_after=2, pause=0.01)
+    client = InProcessClient(engine, ServerConfig(event_interval=0))
+    received = events(client.post("/api/v1/generate/stream", {"prompt": "x"}).text)
     assert [event["token"] for event in received] == ["人", "工", ""]
     assert received[-1]["error"]["code"] == "INTERNAL_ERROR"
     assert received[-1]["finished"] is True

@@ -23,6 +23,7 @@ from llmcore_server.legacy_logprobs import LegacyLogprobs
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 _DEFAULT_MAX_TOKENS = 16
@@ -95,13 +96,10 @@ class _Answer:
 class CompletionsResource:
     """OpenAI's legacy completions."""
 
-    def __init__(
-        self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig, fingerprint: str
-    ) -> None:
+    def __init__(self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig) -> None:
         self._registry = registry
         self._metrics = metrics
         self._config = config
-        self._fingerprint = fingerprint
         self._decoder = BodyDecoder(CompletionRequest, UNSUPPORTED)
 
     async def on_post(
@@ -124,7 +122,8 @@ class CompletionsResource:
         given = prompt_list(request.prompt, self._config.max_prompts)
         request.check_total(len(given), self._config.max_prompts)
         model = self._registry.choose(model_name)
-        engine = await self._registry.engine(model)
+        scheduling = schedule(req, self._config, request)
+        engine = await self._registry.engine(model, scheduling)
         # Encoding may take long, and the event loop goes on.
         prompts = await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in given])
         per_prompt = request.n or 1
@@ -145,6 +144,7 @@ class CompletionsResource:
                     params,
                     request_id=f"{req.context.request_id}-{number}",
                     choices=per_prompt,
+                    scheduling=scheduling,
                     metrics=self._metrics,
                 )
                 for number, prompt in enumerate(prompts)
@@ -168,7 +168,7 @@ class CompletionsResource:
             "object": "text_completion",
             "created": int(time.time()),
             "model": model_name or model.name,
-            "system_fingerprint": self._fingerprint,
+            "system_fingerprint": engine.model_info.system_fingerprint,
         }
         return _Answer(envelope, group, choices, per_prompt, max_tokens == 0)
 

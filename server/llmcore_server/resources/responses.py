@@ -21,6 +21,7 @@ from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request, warn_ignored
 from llmcore_server.response_output import ResponseOutput
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class ResponsesResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._decoder, self._config)
         conversation = response_conversation(request)
-        run = await self._runner.start(req, request.model, conversation, lambda: _params(request))
+        run = await self._runner.start(
+            req,
+            request.model,
+            conversation,
+            lambda: _params(request),
+            scheduling=schedule(req, self._config),
+        )
         warn_ignored(resp, _ignored(request, run, conversation))
         answer = _Answer(run, ResponseOutput(), _skeleton(req, request, run))
         if request.stream:
