@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from llmcore import _core
-from llmcore.embeddings import Embedding, scaled_to_unit
+from llmcore.embeddings import Embedding, Pooling, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -159,7 +159,11 @@ class AsyncEngine:
                 self._model.core.abort(request)
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        pooling: Pooling | None = None,
     ) -> list[Embedding]:
         """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
 
@@ -170,18 +174,20 @@ class AsyncEngine:
         for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
             some = prompts[start : start + _EMBEDDED_AT_ONCE]
             found += await self._embed_some(
-                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize
+                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize, pooling
             )
         return found
 
-    async def _embed_some(self, encoded: Sequence[Sequence[int]], normalize: bool) -> list[Embedding]:
+    async def _embed_some(
+        self, encoded: Sequence[Sequence[int]], normalize: bool, pooling: Pooling | None
+    ) -> list[Embedding]:
         self._attach()
         boxes: dict[int, asyncio.Queue[_core.Output]] = {}
         try:
             for ids in encoded:
                 request = next(self._ids)
                 boxes[request] = self._boxes[request] = asyncio.Queue()
-                submit_embedding(self._model, request, ids)
+                submit_embedding(self._model, request, ids, pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
                 for request, ids in zip(list(boxes), encoded, strict=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llmcore import _core, errors
+from llmcore.embeddings import Pooling
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.grammar_guide import GrammarGuide
 from llmcore.model_tokenizer import ModelTokenizer
@@ -54,6 +55,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """How the cache was sized, in words."""
     system_fingerprint: str
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
+    generates: bool = True
+    """Whether the model writes text; an encoder makes embeddings alone."""
+    pooling: str = "mean"
+    """What its embeddings are unless a request says otherwise: mean, cls (the first token's state) or last."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -259,18 +264,20 @@ def _submit_to_core(
     )
 
 
-def submit_embedding(model: LoadedModel, request: int, prompt: Sequence[int]) -> None:
+def submit_embedding(
+    model: LoadedModel, request: int, prompt: Sequence[int], pooling: Pooling | None = None
+) -> None:
     """Hands a request for an embedding to the engine's thread; raises as `submit`."""
-    _check_length(model, prompt)
-    model.core.submit(request, list(prompt), kind="embed")
+    _check_length(model, prompt, spare=0)
+    model.core.submit(request, list(prompt), kind="embed", pooling=pooling)
 
 
-def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:
+def _check_length(model: LoadedModel, prompt: Sequence[int], spare: int = 1) -> None:
     if len(prompt) > model.info.n_ctx:
         # Converting millions of ids for the core to refuse would hold up every other request.
         raise ContextLengthError(
             f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
-            f"{model.info.n_ctx - 1}"
+            f"{model.info.n_ctx - spare}"
         )
 
 
