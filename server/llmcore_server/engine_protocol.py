@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmcore import SamplingParams
+    from llmcore.embeddings import Pooling
 
 
 class TokenLogprob(Protocol):
@@ -146,6 +147,13 @@ class ModelInfo(Protocol):
     def n_ctx(self) -> int: ...
     @property
     def d_model(self) -> int: ...
+    @property
+    def generates(self) -> bool:
+        """Whether it writes text; an encoder makes embeddings alone."""
+
+    @property
+    def pooling(self) -> str:
+        """What its embeddings are by default: mean, cls or last."""
 
 
 class Engine(Protocol):
@@ -169,7 +177,11 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]: ...
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        pooling: Pooling | None = None,
     ) -> Sequence[Embedding]: ...
 
     def abort(self, request_id: str) -> None: ...

@@ -33,7 +33,7 @@ class NativeGenerations:
             most = config.max_prompt_chars
             details = Text(f"prompt 最多 {most} 个字符", f"a prompt is at most {most} characters")
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
-        engine = await self._registry.engine(self._registry.resolve(request.model))
+        engine = await self._registry.generator(self._registry.resolve(request.model))
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
             temperature=config.default_temperature if request.temperature is None else request.temperature,

@@ -136,6 +136,8 @@ class FakeModelInfo:
     n_ctx: int = 2048
     d_model: int = 4
     device: str = "cpu"
+    generates: bool = True
+    pooling: str = "mean"
 
 
 @dataclass
@@ -153,15 +155,20 @@ class FakeEngine:
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    embedded: list[tuple[bool, str | None]] = field(default_factory=list)
     finished: int = 0
     cached_tokens: int = 0
     closed: bool = False
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        pooling: str | None = None,
     ) -> list[FakeEmbedding]:
         """The vector's elements tell the prompt's length."""
-        assert normalize
+        self.embedded.append((normalize, pooling))
         if self.error is not None:
             raise self.error
         return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]

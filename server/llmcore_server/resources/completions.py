@@ -124,7 +124,7 @@ class CompletionsResource:
         given = prompt_list(request.prompt, self._config.max_prompts)
         request.check_total(len(given), self._config.max_prompts)
         model = self._registry.resolve(model_name)
-        engine = await self._registry.engine(model)
+        engine = await self._registry.generator(model)
         # Encoding may take long, and the event loop goes on.
         prompts = await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in given])
         per_prompt = request.n or 1

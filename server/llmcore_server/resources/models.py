@@ -69,6 +69,7 @@ class ModelResource:
 
     def _detail(self, model: KnownModel, language: Language) -> ModelDetail:
         names = self._registry.aliases
+        info = None if model.engine is None else model.engine.model_info
         failure = model.failure() if model.status == "failed" else None
         progress = 0.0 if model.progress is None else round(max(0.0, model.progress()), 3)
         return ModelDetail(
@@ -77,7 +78,9 @@ class ModelResource:
             progress=1.0 if model.loaded else progress,
             quantizations=list(dict.fromkeys(file.quantization or "unknown" for file in model.files)),
             aliases=[alias for alias in names if self._registry.resolve(alias) is model],
-            device=None if model.engine is None else model.engine.model_info.device,
+            device=None if info is None else info.device,
+            generates=None if info is None else info.generates,
+            pooling=None if info is None else info.pooling,
             error=None if failure is None else (failure.details or Text("", ""))(language),
         )
 
