@@ -58,7 +58,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     generates: bool = True
     """Whether the model writes text; an encoder makes embeddings alone."""
     pooling: str = "mean"
-    """What its embeddings are unless a request says otherwise: mean, cls (the first token's state) or last."""
+    """What its embeddings are unless a request says otherwise: mean, cls (the first token's) or last."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):

@@ -62,28 +62,23 @@ class EncoderShape(Shape):
             writer.add_rope_freq_base(self.rope_base)
 
 
-def _encoder(
-    architecture: str,
-    d_model: int,
-    n_layers: int,
-    n_heads: int,
-    n_vocab: int,
-    n_ctx: int,
-    pooling: PoolingType,
-) -> EncoderShape:
+def _bert(d_model: int, n_layers: int, n_heads: int, pooling: PoolingType) -> EncoderShape:
     """Quantization counts the embedding as a head, as of every file without one."""
     return EncoderShape(
-        architecture, d_model, n_layers, n_heads, n_heads, d_model // n_heads, 4 * d_model, n_vocab, n_ctx,
-        rope_base=1000.0, norm_eps=1e-12, tied_embeddings=True, pooling=pooling,
+        "bert", d_model, n_layers, n_heads, n_heads, d_model // n_heads, 4 * d_model, 30522, 512,
+        norm_eps=1e-12, tied_embeddings=True, pooling=pooling,
     )  # fmt: skip
 
 
 ENCODER_SHAPES: dict[str, EncoderShape] = {
-    "all-minilm-l6-v2": _encoder("bert", 384, 6, 12, 30522, 512, PoolingType.MEAN),
-    "bge-small": _encoder("bert", 384, 12, 12, 30522, 512, PoolingType.CLS),
-    "bge-base": _encoder("bert", 768, 12, 12, 30522, 512, PoolingType.CLS),
-    "bge-large": _encoder("bert", 1024, 24, 16, 30522, 512, PoolingType.CLS),
-    "nomic-embed-text-v1.5": _encoder("nomic-bert", 768, 12, 12, 30528, 2048, PoolingType.MEAN),
-}
+    "all-minilm-l6-v2": _bert(384, 6, 12, PoolingType.MEAN),
+    "bge-small": _bert(384, 12, 12, PoolingType.CLS),
+    "bge-base": _bert(768, 12, 12, PoolingType.CLS),
+    "bge-large": _bert(1024, 24, 16, PoolingType.CLS),
+    "nomic-embed-text-v1.5": EncoderShape(
+        "nomic-bert", 768, 12, 12, 12, 64, 3072, 30528, 2048, rope_base=1000.0, norm_eps=1e-12,
+        tied_embeddings=True,
+    ),
+}  # fmt: skip
 
 ALL_SHAPES: dict[str, Shape] = {**SHAPES, **ENCODER_SHAPES}

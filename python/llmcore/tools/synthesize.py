@@ -57,8 +57,8 @@ def synthesize(
     The same arguments give the same bytes: each tensor's values depend on `seed` and its own name alone.
     `n_ctx` is the context length the file states, the shape's by default, and an encoder's at most. A
     `vocabulary` sets the number of tokens. `logit_deviation` is about the spread of the logits: the greater,
-    the surer the model. Memory use stays at a few megabytes; `out` appears when it is complete. Raises InvalidArgumentError for an unknown
-    quantization.
+    the surer the model. Memory use stays at a few megabytes; `out` appears when it is complete. Raises
+    InvalidArgumentError for an unknown quantization.
     """
     encodes = isinstance(shape, EncoderShape)
     if vocabulary is None:
