@@ -45,6 +45,7 @@ struct BackendInfo {
     int threads = 0;
     std::int64_t memory_bytes = 0;  // free on a device with memory of its own; 0: it uses the host's
     std::int64_t step_tokens = 0;   // rows of a step that suit it; 0: as the size of the model allows
+    bool runs_encoders = true;      // LayerNorm, positions that are added, attention that is not causal
 };
 
 // How the cache of every layer is laid out. `format` is F32 or F16 (more as kernels for them arrive).
@@ -60,6 +61,13 @@ struct EmbedOp {
     Weight table;
     Buffer out;  // one row a token of the batch
     float scale = 1.0F;
+    Weight positions = {};  // optional: the row of the token's position is added
+    Weight types = {};      // optional: its first row is added
+};
+
+enum class NormStyle : std::uint8_t {
+    rms,
+    layer,  // with a bias, which is added, and without a residual
 };
 
 // out = norm(in) * weight + residual
@@ -69,6 +77,8 @@ struct NormOp {
     Buffer out;
     float eps = 0.0F;
     Buffer residual = {};  // optional; may be `out`
+    NormStyle style = NormStyle::rms;
+    Weight bias = {};  // optional, F32
 };
 
 // out = gate(activation(in W^T + bias) * (in U^T + up_bias)) + residual; without `up`, activation and gate a

@@ -127,17 +127,28 @@ void CpuBackend::begin(const Batch& batch) {
     note_adapters(batch);
 }
 
+void CpuBackend::add_row(Weight table, std::int64_t row, float* values, int worker) {
+    const WeightState& rows = weight(table);
+    auto* added = reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)],
+                                                 static_cast<std::size_t>(rows.cols) * sizeof(float)));
+    dequantize(rows.format, rows.memory.data() + row * rows.row_bytes, added, rows.cols);
+    for (std::int64_t i = 0; i < rows.cols; ++i) values[i] += added[i];
+}
+
 void CpuBackend::embed(const EmbedOp& op) {
     BufferState& out = buffer(op.out);
     const WeightState& table = weight(op.table);
     const auto n = static_cast<std::int64_t>(batch_.tokens.size());
-    pool_.parallel_for(n, 16, [&](std::int64_t begin, std::int64_t end, int) {
+    pool_.parallel_for(n, 16, [&](std::int64_t begin, std::int64_t end, int worker) {
         for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t token = batch_.tokens[static_cast<std::size_t>(row)];
             float* values = out.data() + row * out.cols;
             dequantize(table.format, table.bytes + token * table.row_bytes, values, table.cols);
             if (op.scale != 1.0F)
                 for (std::int64_t i = 0; i < table.cols; ++i) values[i] *= op.scale;
+            if (op.positions)
+                add_row(op.positions, batch_.positions[static_cast<std::size_t>(row)], values, worker);
+            if (op.types) add_row(op.types, 0, values, worker);
         }
     });
     out.written(n);
@@ -159,7 +170,31 @@ void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args,
                bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
 }
 
+void CpuBackend::layer_norm(const NormOp& op) {
+    BufferState& in = buffer(op.in);
+    BufferState& out = buffer(op.out);
+    LayerNormArgs args;
+    args.x = in.data();
+    args.x_stride = in.cols;
+    args.weight = weight(op.weight).floats();
+    args.bias = op.bias ? weight(op.bias).floats() : nullptr;
+    args.out = out.data();
+    args.out_stride = out.cols;
+    args.n = in.cols;
+    args.eps = op.eps;
+    const Shape shape = {.m = in.live_rows, .n = in.cols};
+    const Kernel& kernel = small_kernel(Op::layer_norm, Format::none, shape);
+    pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+        run(kernel, shape, args, begin, end, worker);
+    });
+    out.written(in.live_rows);
+}
+
 void CpuBackend::norm(const NormOp& op) {
+    if (op.style == NormStyle::layer) {
+        layer_norm(op);
+        return;
+    }
     BufferState& in = buffer(op.in);
     BufferState& out = buffer(op.out);
     NormArgs args;

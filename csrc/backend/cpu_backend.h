@@ -153,6 +153,8 @@ private:
     static const std::byte* packed_rows(const BufferState& input, const PackedForm& form);
     void cut(LinearJob& job) const;
     LinearJob plan_linear(const LinearOp& op);
+    void add_row(Weight table, std::int64_t row, float* values, int worker);
+    void layer_norm(const NormOp& op);
     void run_jobs(std::vector<LinearJob>& jobs);
     void run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker);
     void add_change(const RowChange& change, std::int64_t begin, std::int64_t end, float* values,

@@ -69,7 +69,8 @@ BackendInfo PluginBackend::info() const {
             .kv_block_tokens = device.kv_block_tokens,
             .threads = 1,
             .memory_bytes = std::max<std::int64_t>(1, device.free_bytes),
-            .step_tokens = kStepTokens};
+            .step_tokens = kStepTokens,
+            .runs_encoders = false};
 }
 
 Buffer PluginBackend::alloc(std::int64_t rows, std::int64_t cols) {

@@ -148,6 +148,14 @@ RequestKind parse_kind(const std::string& kind) {
     fail(ErrorCode::invalid_argument, "engine", "kind", kind, "generate, logits or embed");
 }
 
+std::optional<llmcore::Pooling> parse_pooling(const std::optional<std::string>& name) {
+    using llmcore::Pooling;
+    if (!name) return std::nullopt;
+    for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::last})
+        if (*name == llmcore::pooling_name(pooling)) return pooling;
+    fail(ErrorCode::invalid_argument, "engine", "pooling", *name, "mean, cls or last");
+}
+
 std::optional<std::string> finish_name(FinishReason reason) {
     switch (reason) {
         case FinishReason::stop:
@@ -253,7 +261,9 @@ void bind_model_info(py::module_& m) {
         .def_readonly("parameters", &ModelInfo::parameters)
         .def_readonly("file_bytes", &ModelInfo::file_bytes)
         .def_readonly("weight_bytes", &ModelInfo::weight_bytes)
-        .def_readonly("kv_bytes", &ModelInfo::kv_bytes);
+        .def_readonly("kv_bytes", &ModelInfo::kv_bytes)
+        .def_readonly("generates", &ModelInfo::generates)
+        .def_readonly("pooling", &ModelInfo::pooling);
 }
 
 // (name, path, scale, largest rank, matrices it changes, bytes)
@@ -296,11 +306,13 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
             std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
             std::optional<int> prompt_logprobs, std::vector<std::string> stop,
             std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided,
-            std::string tenant, std::optional<double> deadline, const py::dict& filters, std::string lora) {
+            std::string tenant, std::optional<double> deadline, const py::dict& filters, std::string lora,
+            const std::optional<std::string>& pooling) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
     spec.prompt = std::move(prompt);
+    spec.pooling = parse_pooling(pooling);
     spec.max_tokens = max_tokens;
     spec.n = n;
     spec.stop = std::move(stop);
@@ -358,8 +370,9 @@ void bind_engine(py::module_& m) {
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
              py::arg("priority") = 0, py::arg("guided") = false, py::arg("tenant") = "",
              py::arg("deadline") = py::none(), py::arg("filters") = py::dict(), py::arg("lora") = "",
+             py::arg("pooling") = py::none(),
              "lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, "
-             "dry_*, those that are on.")
+             "dry_*, those that are on. pooling: of kind embed, mean, cls or last; None for the model's own.")
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
         .def(

@@ -34,6 +34,27 @@ std::int64_t step_tokens(std::int64_t parameters) {
     return std::clamp(fitting / kLeastStepTokens * kLeastStepTokens, kLeastStepTokens, kMostStepTokens);
 }
 
+// Of an encoder that is opened without a context: every text has to fit a step, and room for one is set
+// aside.
+constexpr std::int64_t kMostUnaskedContext = 8192;
+
+// The context asked of plan_kv, 0 for as much as fits.
+std::int64_t wanted_context(const LoadOptions& options, const ModelSpec& spec) {
+    if (spec.causal || options.n_ctx > 0) return options.n_ctx;
+    return std::min(spec.n_ctx_train, kMostUnaskedContext);
+}
+
+DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, std::int64_t suitable) {
+    DecoderLimits limits{.max_step_tokens = suitable,
+                         .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    if (!spec.causal) {
+        const std::int64_t longest = std::min(wanted_context(options, spec), spec.n_ctx_train);
+        limits.max_step_tokens = std::max(limits.max_step_tokens, longest);
+        limits.max_logit_rows = limits.max_step_tokens;
+    }
+    return limits;
+}
+
 Format kv_format(const std::string& name) {
     if (name == "f16") return Format::F16;
     if (name == "f32") return Format::F32;
@@ -70,8 +91,7 @@ std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spe
 }
 
 std::int64_t kv_bytes_per_token(const ModelSpec& spec, Format format) {
-    const auto n_layers = static_cast<std::int64_t>(spec.layers.size());
-    return n_layers * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
+    return spec.n_cache_layers() * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
 }
 
 // Fewer tokens than rows are padding; a token without a row could be encoded but not run.
@@ -106,7 +126,7 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
     return plan_kv(
-        {.n_ctx = options.n_ctx,
+        {.n_ctx = wanted_context(options, spec),
          .n_ctx_train = spec.n_ctx_train,
          .max_batch = options.max_batch,
          .block_tokens = backend.kv_block_tokens,
@@ -141,9 +161,13 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
     const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
     const std::int64_t suitable = backend->info().step_tokens;
-    const DecoderLimits limits{
-        .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
-        .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    if (!spec.causal && !backend->info().runs_encoders) {
+        fail(ErrorCode::model, "engine",
+             "the device runs no encoders such as " + spec.architecture + "; got " + backend->info().name +
+                 "; expected the CPU");
+    }
+    const DecoderLimits limits =
+        step_limits(options, spec, suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)));
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
     std::vector<std::shared_ptr<ServedAdapter>> adapters;
     for (const LoraSource& source : options.lora)
@@ -152,17 +176,21 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
         }));
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
-    // Deterministic mode keeps one for itself.
-    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic ? 1 : 0);
+    // Deterministic mode keeps one for itself, or runs whole texts one by one.
+    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic && spec.causal ? 1 : 0);
     decoder->alloc_kv(format, n_blocks);
     const std::int64_t weight_bytes = decoder->weight_bytes();
-    const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
-                                     .d_model = spec.d_model,
-                                     .n_ctx = plan.n_ctx,
-                                     .kv_block_tokens = plan.block_tokens,
-                                     .kv_blocks = n_blocks,
-                                     .max_step_tokens = limits.max_step_tokens,
-                                     .max_logit_rows = limits.max_logit_rows};
+    const RunnerLimits runner_limits{
+        .n_vocab = spec.n_vocab,
+        .d_model = spec.d_model,
+        .n_ctx = plan.n_ctx,
+        .kv_block_tokens = plan.block_tokens,
+        .kv_blocks = n_blocks,
+        .max_step_tokens = limits.max_step_tokens,
+        .max_logit_rows = limits.max_logit_rows,
+        .max_sequences = options.deterministic && !spec.causal ? 1 : options.max_batch,
+        .encodes = !spec.causal,
+        .pooling = spec.pooling};
     auto runner = std::make_unique<DecoderRunner>(backend, std::move(decoder), runner_limits,
                                                   options.mmap ? shared_file : nullptr);
     return {std::move(runner), std::move(backend), info, plan, weight_bytes, std::move(adapters)};
@@ -214,7 +242,7 @@ LoadedModel load_model(const LoadOptions& options) {
     const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
                                  (options.deterministic ? " deterministic" : "") + describe(options.tuned);
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
-    if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
+    if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
@@ -232,7 +260,9 @@ LoadedModel load_model(const LoadOptions& options) {
                    .parameters = parameter_count(file),
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
-                   .kv_bytes = placed.plan.total_bytes()};
+                   .kv_bytes = placed.plan.total_bytes(),
+                   .generates = spec.causal,
+                   .pooling = pooling_name(spec.pooling)};
     return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
             std::move(placed.adapters)};
 }

@@ -52,6 +52,8 @@ struct ModelInfo {
     std::int64_t file_bytes = 0;
     std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels
     std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive
+    bool generates = true;          // false: it makes embeddings alone
+    std::string pooling;            // of embeddings: mean, cls or last
 };
 
 class DecoderRunner final : public ModelRunner {

@@ -16,11 +16,12 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
     return {.n_ctx = limits.n_ctx,
             .block_tokens = limits.kv_block_tokens,
             .n_blocks = limits.kv_blocks,
-            .max_batch = config.max_batch,
+            .max_batch = std::min(config.max_batch, limits.max_sequences),
             .max_step_tokens = limits.max_step_tokens,
             .max_logit_rows = limits.max_logit_rows,
             .mixed_prompt_tokens = mixed,
-            .reuses_prefixes = config.prefix_cache};
+            .reuses_prefixes = config.prefix_cache,
+            .whole_prompts = limits.encodes};
 }
 
 }  // namespace
@@ -57,6 +58,9 @@ void Engine::load_adapter(const LoraSource& source) {
 }
 
 void Engine::submit(RequestSpec spec) {
+    if (limits_.encodes && spec.kind != RequestKind::embed) {
+        fail(ErrorCode::invalid_argument, "engine", "the model makes embeddings and generates no text");
+    }
     check_request(spec, scheduler_config_, limits_.n_vocab);
     if (spec.guided && (!guides_ || spec.kind != RequestKind::generate)) {
         fail(ErrorCode::invalid_argument, "engine", "no grammars here");

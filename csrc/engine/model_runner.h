@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "backend/batch.h"
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "model/lora.h"
+#include "model/pooling.h"
 
 namespace llmcore {
 
@@ -19,6 +21,9 @@ struct RunnerLimits {
     std::int64_t kv_blocks = 0;
     std::int64_t max_step_tokens = 0;
     std::int64_t max_logit_rows = 0;
+    std::int64_t max_sequences = std::numeric_limits<std::int64_t>::max();  // of a step
+    bool encodes = false;             // makes vectors of texts, whole ones, and has no logits
+    Pooling pooling = Pooling::mean;  // the model's own
 };
 
 class ModelRunner {

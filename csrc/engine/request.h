@@ -9,6 +9,7 @@
 
 #include "engine/lora_shelf.h"
 #include "engine/scheduler.h"
+#include "model/pooling.h"
 #include "sampling/params.h"
 #include "tokenizer/vocabulary.h"
 
@@ -17,13 +18,14 @@ namespace llmcore {
 enum class RequestKind : std::uint8_t {
     generate,
     logits,  // the logits of every prompt row
-    embed,   // the mean over the prompt's final normalized hidden states
+    embed,   // one vector of the prompt's final normalized hidden states
 };
 
 struct RequestSpec {
     std::uint64_t id = 0;  // chosen by the caller; unique among live requests
     RequestKind kind = RequestKind::generate;
     std::vector<std::int32_t> prompt;
+    std::optional<Pooling> pooling;  // of embed; none: the model's own
     SamplingParams sampling;
     std::int64_t max_tokens = 128;
     std::int64_t n = 1;  // sequences, each with its own seed

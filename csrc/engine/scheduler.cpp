@@ -31,6 +31,11 @@ Scheduler::Scheduler(const SchedulerConfig& config)
              "be 1 "
              "or more");
     }
+    if (config.whole_prompts && std::min(config.max_step_tokens, config.max_logit_rows) < config.n_ctx) {
+        fail(ErrorCode::invalid_argument, "scheduler", "a step has no room for a whole prompt",
+             std::to_string(std::min(config.max_step_tokens, config.max_logit_rows)) + " rows",
+             "n_ctx, " + std::to_string(config.n_ctx));
+    }
 }
 
 void Scheduler::check_fits(const SchedulerConfig& config, const SequenceNeeds& needs) {
@@ -172,8 +177,10 @@ void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
     } else if (n_tokens == left && draft.logit_rows == 0) {
         --n_tokens;  // what ends the prompt asks for one row; without room for it, the end waits
     }
-    if (n_tokens > 0) n_tokens = secure_blocks(id, n_tokens, draft);
-    if (n_tokens <= 0) return;
+    // What does not fit this step is the first of the next: those before it in line are done by then.
+    const auto cut = [&] { return config_.whole_prompts && n_tokens < left; };
+    if (n_tokens > 0 && !cut()) n_tokens = secure_blocks(id, n_tokens, draft);
+    if (n_tokens <= 0 || cut()) return;
     draft.entries.push_back({id, n_tokens});
     draft.tokens -= n_tokens;
     draft.logit_rows -= prompt.needs.all_rows ? n_tokens : (n_tokens == left ? 1 : 0);

@@ -27,6 +27,8 @@ struct SchedulerConfig {
     // at once.
     std::int64_t room_to_grow = 64;
     bool reuses_prefixes = true;  // sequences start with cached blocks of equal contents
+    // A prompt runs in one step: its tokens see those after them. Then a step must have room for n_ctx.
+    bool whole_prompts = false;
 };
 
 struct SequenceNeeds {

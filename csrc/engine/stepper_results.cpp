@@ -73,18 +73,31 @@ void Stepper::collect_values(LiveSequence& sequence, std::span<const float> rows
         sequence.values.insert(sequence.values.end(), rows.begin(), rows.end());
         return;
     }
+    // Rows come in order, maybe in several steps.
     const auto width = static_cast<std::size_t>(limits_.d_model);
-    sequence.pooled.resize(width);
-    for (std::size_t i = 0; i < rows.size(); ++i) sequence.pooled[i % width] += static_cast<double>(rows[i]);
+    std::vector<double>& pooled = sequence.pooled;
+    switch (sequence.request.spec.pooling.value_or(limits_.pooling)) {
+        case Pooling::cls:
+            if (pooled.empty())
+                pooled.assign(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(width));
+            break;
+        case Pooling::last:
+            pooled.assign(rows.end() - static_cast<std::ptrdiff_t>(width), rows.end());
+            break;
+        case Pooling::mean:
+            pooled.resize(width);
+            for (std::size_t i = 0; i < rows.size(); ++i) pooled[i % width] += static_cast<double>(rows[i]);
+            break;
+    }
 }
 
 void Stepper::end_values(LiveSequence& sequence, std::vector<Output>& outputs) {
     Output output;
     output.finish = FinishReason::stop;
     output.values = std::move(sequence.values);
-    for (const double sum : sequence.pooled) {
-        output.values.push_back(static_cast<float>(sum / static_cast<double>(sequence.n_prompt())));
-    }
+    const Pooling pooling = sequence.request.spec.pooling.value_or(limits_.pooling);
+    const double share = pooling == Pooling::mean ? static_cast<double>(sequence.n_prompt()) : 1.0;
+    for (const double sum : sequence.pooled) output.values.push_back(static_cast<float>(sum / share));
     end(sequence, std::move(output), outputs);
 }
 

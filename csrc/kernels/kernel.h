@@ -13,7 +13,7 @@
 
 namespace llmcore {
 
-enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu, peak };
+enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu, peak, layer_norm };
 
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
@@ -26,7 +26,7 @@ enum class Layout : uint8_t {
 // What a kernel is asked whether it supports, and at what cost. Fields an op does not use are 0.
 struct Shape {
     int64_t m = 0;         // activation rows (tokens)
-    int64_t n = 0;         // weight rows (output features); norm, glu: the row's length
+    int64_t n = 0;         // weight rows (output features); norms, glu: the row's length
     int64_t k = 0;         // columns (input features); pack: the row's length
     int64_t head_dim = 0;  // rope, kv_store, attention
     int64_t n_heads = 0;
@@ -63,6 +63,18 @@ struct NormArgs : Args {
     const float* weight;
     const float* residual;  // null, or rows as far apart as out's; may be out
     float* out;
+    int64_t out_stride;
+    int64_t n;
+    float eps;
+};
+
+// out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, row by row (Ba, Kiros and Hinton 2016).
+struct LayerNormArgs : Args {
+    const float* x;
+    int64_t x_stride;
+    const float* weight;
+    const float* bias;  // null: none
+    float* out;         // may be x
     int64_t out_stride;
     int64_t n;
     float eps;

@@ -156,6 +156,28 @@ KernelCall KernelCall::norm(const Kernel& kernel, const NormInput& input) {
     return call;
 }
 
+KernelCall KernelCall::layer_norm(const Kernel& kernel, const LayerNormInput& input) {
+    check_op(kernel, Op::layer_norm);
+    check_sides({input.m, input.n});
+    check_size("x", input.x.size(), input.m * input.n);
+    check_size("weight", input.weight.size(), input.n);
+    if (!input.bias.empty()) check_size("bias", input.bias.size(), input.n);
+    KernelCall call(kernel);
+    call.shape_ = {.m = input.m, .n = input.n};
+    check_supported(kernel, call.shape_);
+    call.rows_ = input.m;
+    call.write_floats(input.m * input.n);
+    LayerNormArgs args;
+    args.x = call.hold(input.x);
+    args.x_stride = args.out_stride = args.n = input.n;
+    args.weight = call.hold(input.weight);
+    args.bias = call.hold(input.bias);
+    args.out = reinterpret_cast<float*>(call.output_);
+    args.eps = input.eps;
+    call.args_.push_back(std::make_shared<LayerNormArgs>(args));
+    return call;
+}
+
 KernelCall KernelCall::glu(const Kernel& kernel, const GluInput& input) {
     check_op(kernel, Op::glu);
     check_sides({input.m, input.n});
@@ -286,7 +308,7 @@ KernelCall KernelCall::attention(const Kernel& kernel, const AttentionInput& inp
     args.softcap = input.softcap;
     args.window = input.window;
     args.sinks = nullptr;
-    args.causal = true;
+    args.causal = input.causal;
     call.rows_ = input.n_tokens * input.n_kv_heads;
     call.args_.push_back(std::make_shared<AttentionArgs>(args));
     return call;

@@ -1,4 +1,5 @@
-// The one forward pass, for every architecture: it walks the layers of a ModelSpec over a Backend.
+// The one forward pass, for every architecture, encoders too: it walks the layers of a ModelSpec over a
+// Backend. A model that is not causal wants each text of a batch whole.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +31,12 @@ public:
     void alloc_kv(Format format, std::int64_t n_blocks);
 
     // Runs one step and returns [batch.logit_rows][n_vocab] logits, valid until the next call.
-    // Throws Error(invalid_argument) if the batch exceeds the limits or names a token that does not exist.
+    // Throws Error(invalid_argument) if the batch exceeds the limits or names a token that does not exist,
+    // and for a model without a head.
     std::span<const float> forward(const Batch& batch);
 
-    // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model].
+    // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model]; also of a
+    // model without a head.
     std::span<const float> hidden_states(const Batch& batch);
 
     // As read_lora, of this model.
@@ -56,6 +59,8 @@ private:
     void run_experts(const ExpertWeights& weights, Buffer residual, Buffer out);
     // Adds what a block made to the hidden state: through `norm`, if the model has one there.
     void add_to_hidden(Weight norm);
+    // Norms the hidden state in place.
+    void norm_hidden(const Norm& norm);
 
     ModelSpec spec_;
     DecoderLimits limits_;

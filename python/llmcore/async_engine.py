@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from llmcore import _core
-from llmcore.embeddings import Embedding, scaled_to_unit
+from llmcore.embeddings import Embedding, Pooling, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -183,7 +183,12 @@ class AsyncEngine:
                 self._model.core.abort(request)
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> list[Embedding]:
         """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
 
@@ -194,12 +199,15 @@ class AsyncEngine:
         for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
             some = prompts[start : start + _EMBEDDED_AT_ONCE]
             found += await self._embed_some(
-                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize, lora
+                [await self._encode(one) if isinstance(one, str) else one for one in some],
+                normalize,
+                lora,
+                pooling,
             )
         return found
 
     async def _embed_some(
-        self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None
+        self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None, pooling: Pooling | None
     ) -> list[Embedding]:
         self._attach()
         boxes: dict[int, asyncio.Queue[_core.Output]] = {}
@@ -207,7 +215,7 @@ class AsyncEngine:
             for ids in encoded:
                 request = next(self._ids)
                 boxes[request] = self._boxes[request] = asyncio.Queue()
-                submit_values(self._model, request, ids, "embed", lora)
+                submit_values(self._model, request, ids, "embed", lora, pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
                 for request, ids in zip(list(boxes), encoded, strict=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llmcore import _core, errors, explain, tuning
+from llmcore.embeddings import Pooling
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.grammar_guide import GrammarGuide
 from llmcore.lora import LoraInfo, LoraSources, lora_sources, read_adapters
@@ -58,6 +59,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
     adapters: tuple[LoraInfo, ...] = ()
     """LoRA adapters that requests may name, by name."""
+    generates: bool = True
+    """Whether the model writes text; an encoder makes embeddings alone."""
+    pooling: str = "mean"
+    """What its embeddings are unless a request says otherwise: mean, cls (the first token's) or last."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -295,12 +300,17 @@ def _submit_to_core(
 
 
 def submit_values(
-    model: LoadedModel, request: int, prompt: Sequence[int], kind: str, lora: str | None = None
+    model: LoadedModel,
+    request: int,
+    prompt: Sequence[int],
+    kind: str,
+    lora: str | None = None,
+    pooling: Pooling | None = None,
 ) -> None:
     """Hands a request for an embedding ("embed") or for logits to the engine's thread; raises as `submit`."""
     if kind == "embed":
-        _check_length(model, prompt)
-    model.core.submit(request, list(prompt), kind=kind, lora=_adapter_name(lora))
+        _check_length(model, prompt, spare=0)
+    model.core.submit(request, list(prompt), kind=kind, lora=_adapter_name(lora), pooling=pooling)
 
 
 def _adapter_name(lora: str | None) -> str:
@@ -309,12 +319,12 @@ def _adapter_name(lora: str | None) -> str:
     return lora or ""
 
 
-def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:
+def _check_length(model: LoadedModel, prompt: Sequence[int], spare: int = 1) -> None:
     if len(prompt) > model.info.n_ctx:
         # Converting millions of ids for the core to refuse would hold up every other request.
         raise ContextLengthError(
             f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
-            f"{model.info.n_ctx - 1}"
+            f"{model.info.n_ctx - spare}"
         )
 
 

@@ -7,11 +7,13 @@ Arguments by operation (float32 unless said otherwise, C order):
   turn, so that they come from memory and not from a cache.
 - ``pack``: x (m, k) → uint8 (m, bytes of a packed row).
 - ``norm``: x (m, n), weight (n), eps=1e-5 → (m, n).
+- ``layer_norm``: x (m, n), weight (n), bias (n) or None, eps=1e-5 → (m, n).
 - ``glu``: gate (m, n), up (m, n) or None, activation="silu" → (m, n).
 - ``rope``: x (m, heads, head_dim), positions int32 (m), inv_freq (rope_dims / 2), style="adjacent" or
   "halves" → the shape of x. Timed runs go on from each other's result.
 - ``attention``: q (tokens, heads, head_dim), k and v (cached, kv_heads, head_dim), scale=1/√head_dim,
-  softcap=0, window=0 → the shape of q. The last tokens of the cached ones ask; each sees those up to itself.
+  softcap=0, window=0, causal=True → the shape of q. The last tokens of the cached ones ask; each sees those
+  up to itself, or all if it is not causal.
 - ``kv_store``: k and v as above → uint8, the cache's blocks.
 - ``peak``: size: bytes to read, or rows of work → (rows), each row's count of words or products.
 
@@ -156,6 +158,14 @@ def _norm(name: str, *, x: Any, weight: Any, eps: float = 1e-5) -> tuple[_core.K
     return _core.KernelCall.norm(name, rows, _floats(weight), eps), _as_floats(*rows.shape)
 
 
+def _layer_norm(
+    name: str, *, x: Any, weight: Any, bias: Any = None, eps: float = 1e-5
+) -> tuple[_core.KernelCall, Shaped]:
+    rows = _floats(x)
+    shift = None if bias is None else _floats(bias)
+    return _core.KernelCall.layer_norm(name, rows, _floats(weight), shift, eps), _as_floats(*rows.shape)
+
+
 def _glu(
     name: str, *, gate: Any, up: Any = None, activation: str = "silu"
 ) -> tuple[_core.KernelCall, Shaped]:
@@ -172,12 +182,20 @@ def _rope(
 
 
 def _attention(
-    name: str, *, q: Any, k: Any, v: Any, scale: float | None = None, softcap: float = 0.0, window: int = 0
+    name: str,
+    *,
+    q: Any,
+    k: Any,
+    v: Any,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    window: int = 0,
+    causal: bool = True,
 ) -> tuple[_core.KernelCall, Shaped]:
     q = _floats(q)
     if scale is None:
         scale = float(q.shape[-1] ** -0.5)
-    call = _core.KernelCall.attention(name, q, _floats(k), _floats(v), scale, softcap, window)
+    call = _core.KernelCall.attention(name, q, _floats(k), _floats(v), scale, softcap, window, causal)
     return call, _as_floats(*q.shape)
 
 
@@ -193,6 +211,7 @@ _BUILDERS: Mapping[str, Callable[..., tuple[_core.KernelCall, Shaped]]] = {
     "linear": _linear,
     "pack": _pack,
     "norm": _norm,
+    "layer_norm": _layer_norm,
     "glu": _glu,
     "rope": _rope,
     "attention": _attention,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmcore import _core
-from llmcore.embeddings import scaled_to_unit
+from llmcore.embeddings import Pooling, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
@@ -223,18 +223,23 @@ class LLM:
         return values.reshape(len(ids), self._loaded().info.n_vocab)
 
     def embed(
-        self, texts: str | Sequence[str], *, normalize: bool = True, lora: str | None = None
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Embeddings: float32 (n_texts, d_model).
+        """Embeddings of texts, or of lists of token ids as they are: float32 (n_texts, d_model).
 
-        Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to
+        Each is made of the final hidden states of the text's tokens, after the last norm: their mean, the
+        first one's ("cls") or the last one's, as `pooling` says, or for None the model's file; scaled to
         length 1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
         """
-        tokenizer = self._loaded().tokenizer
-        encoded = [tokenizer.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        encoded = [self._ids(one) for one in _prompt_list(texts)]
         if not encoded:
             return np.zeros((0, self._loaded().info.d_model), np.float32)
-        vectors = np.stack(self._values(encoded, "embed", lora))
+        vectors = np.stack(self._values(encoded, "embed", lora, pooling))
         return scaled_to_unit(vectors) if normalize else vectors
 
     def _loaded(self) -> LoadedModel:
@@ -261,14 +266,18 @@ class LLM:
         return request
 
     def _values(
-        self, prompts: Sequence[Sequence[int]], kind: str, lora: str | None
+        self,
+        prompts: Sequence[Sequence[int]],
+        kind: str,
+        lora: str | None,
+        pooling: Pooling | None = None,
     ) -> list[npt.NDArray[np.float32]]:
         model, mail = self._loaded(), self._mail
         requests: list[int] = []
         try:
             for prompt in prompts:
                 requests.append(mail.open())
-                submit_values(model, requests[-1], prompt, kind, lora)
+                submit_values(model, requests[-1], prompt, kind, lora, pooling)
             values = []
             for request in requests:
                 for output in mail.read(request):

@@ -13,6 +13,7 @@ from llmcore_server.errors import ApiError, Text
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
+    from llmcore.embeddings import Pooling
 
 # Part of model names such as `base:adapter`, of routes and of lists.
 ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -111,9 +112,15 @@ class AdaptedEngine:
         )
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> Sequence[Embedding]:
-        return await self.base.embed(prompts, normalize=normalize, lora=lora or self.adapter)
+        lora = lora or self.adapter
+        return await self.base.embed(prompts, normalize=normalize, lora=lora, pooling=pooling)
 
     def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
         self.base.load_adapter(name, path, scale)

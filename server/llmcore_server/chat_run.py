@@ -95,7 +95,7 @@ class ChatRunner:
     ) -> ChatRun:
         """Render the conversation and submit it; the run ends with the request, however that ends."""
         model = self._registry.choose(model_name)
-        engine = await self._registry.engine(model, scheduling)
+        engine = await self._registry.generator(model, scheduling)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         chosen = _with_form(params(), turn.form)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]

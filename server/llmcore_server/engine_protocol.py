@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmcore import SamplingParams
+    from llmcore.embeddings import Pooling
 
 
 class TokenLogprob(Protocol):
@@ -170,6 +171,13 @@ class ModelInfo(Protocol):
     def d_model(self) -> int: ...
     @property
     def system_fingerprint(self) -> str: ...
+    @property
+    def generates(self) -> bool:
+        """Whether it writes text; an encoder makes embeddings alone."""
+
+    @property
+    def pooling(self) -> str:
+        """What its embeddings are by default: mean, cls or last."""
 
 
 class Engine(Protocol):
@@ -194,7 +202,12 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]: ...
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> Sequence[Embedding]: ...
 
     def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:

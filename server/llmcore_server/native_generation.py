@@ -36,7 +36,7 @@ class NativeGenerations:
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
         scheduling = schedule(req, config, request)
         chosen = self._registry.choose(request.model, request.lora)
-        engine = await self._registry.engine(chosen, scheduling)
+        engine = await self._registry.generator(chosen, scheduling)
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
             temperature=config.default_temperature if request.temperature is None else request.temperature,

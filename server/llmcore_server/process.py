@@ -69,6 +69,9 @@ class EngineOptions:
         """Make the engine's first step, which touches every weight."""
         from llmcore import AsyncEngine, SamplingParams  # noqa: PLC0415 - as above
 
+        if not engine.model_info.generates:
+            await engine.embed(["Hello"])
+            return
         async for _ in engine.generate("Hello", SamplingParams(max_tokens=1)):
             pass
         if self.explain and isinstance(engine, AsyncEngine):

@@ -235,6 +235,20 @@ class EngineRegistry:
         scheduling.seconds_left()
         raise model.failure() or ApiError("MODEL_NOT_LOADED", param="model")
 
+    async def generator(
+        self, chosen: KnownModel | ModelChoice, scheduling: Scheduling = NO_DEADLINE
+    ) -> Engine:
+        """Return the engine as `engine` does; raise `ApiError` for a model that makes embeddings alone."""
+        engine = await self.engine(chosen, scheduling)
+        if not engine.model_info.generates:
+            model = chosen.model if isinstance(chosen, ModelChoice) else chosen
+            details = Text(
+                f"模型 {model.name} 只生成向量，请使用 /v1/embeddings",
+                f"'{model.name}' is an embedding model and generates no text; use /v1/embeddings",
+            )
+            raise ApiError("INVALID_REQUEST", details, param="model")
+        return engine
+
     def start(self) -> None:
         """Begin to load what is to be preloaded; returns at once."""
         for name in self.preload:

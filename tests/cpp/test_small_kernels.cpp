@@ -1,4 +1,4 @@
-// Every registered kernel of the small operations against its formula in float64: norm, rope, glu.
+// Every registered kernel of the small operations against its formula in float64: norms, rope, glu.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -90,6 +90,55 @@ LLMCORE_TEST(norm_kernels_match_float64) {
             kernel->run(&args, 0, 3, workspace.data());
             const double error = relative_error(out.data(), expected.data(), out.size());
             CHECK_MSG(error < 1e-6, kernel->name << " n " << n << ": error " << error);
+        }
+}
+
+LLMCORE_TEST(layer_norm_kernels_match_float64) {
+    Random random(6);
+    for (const Kernel* kernel : runnable(Op::layer_norm))
+        for (const std::int64_t n : {1, 8, 31, 64, 100, 1027}) {
+            const Shape shape = {.m = 3, .n = n};
+            if (!kernel->supports(&shape)) continue;
+            std::vector<float> x = random_floats(3 * n, random);
+            for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(n + i)] = 2.5F;  // no spread
+            const std::vector<float> weight = random_floats(n, random);
+            const std::vector<float> bias = random_floats(n, random);
+            const bool adds = n % 2 == 0;
+            std::vector<double> expected;
+            for (std::int64_t row = 0; row < 3; ++row) {
+                const float* values = x.data() + row * n;
+                double mean = 0.0;
+                for (std::int64_t i = 0; i < n; ++i) mean += values[i];
+                mean /= static_cast<double>(n);
+                double squares = 0.0;
+                for (std::int64_t i = 0; i < n; ++i) squares += std::pow(values[i] - mean, 2.0);
+                const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+                for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
+                    expected.push_back((values[i] - mean) * scale * weight[i] + (adds ? bias[i] : 0.0F));
+            }
+            // In place, rows further apart than they are long.
+            const std::int64_t stride = n + 3;
+            std::vector<float> rows(static_cast<std::size_t>(3 * stride), NAN);
+            for (std::int64_t row = 0; row < 3; ++row)
+                std::copy_n(x.data() + row * n, n, rows.data() + row * stride);
+            LayerNormArgs args;
+            args.x = args.out = rows.data();
+            args.x_stride = args.out_stride = stride;
+            args.weight = weight.data();
+            args.bias = adds ? bias.data() : nullptr;
+            args.n = n;
+            args.eps = 1e-5F;
+            std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
+            kernel->run(&args, 0, 3, workspace.data());
+            std::vector<float> out;
+            for (std::int64_t row = 0; row < 3; ++row) {
+                out.insert(out.end(), rows.data() + row * stride, rows.data() + row * stride + n);
+                CHECK(std::isnan(rows[static_cast<std::size_t>(row * stride + n)]));
+            }
+            double worst = 0.0;
+            for (std::size_t i = 0; i < out.size(); ++i)
+                worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
+            CHECK_MSG(worst < 1e-5, kernel->name << " n " << n << ": error " << worst);
         }
 }
 

@@ -56,6 +56,20 @@ def test_norm(name: str) -> None:
     assert error(kernels.run(name, x=x, weight=weight), expected) <= FLOAT
 
 
+@pytest.mark.parametrize("name", names("layer_norm"))
+@pytest.mark.parametrize("n", [1, 7, 16, 100])
+def test_layer_norm(name: str, n: int) -> None:
+    x, weight, bias = normal(3, n) + np.float32(50.0), normal(n), normal(n)
+    x[1] = 3.0  # no spread
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight
+    # The mean of numbers near 50 is as exact as float32 is there.
+    assert np.abs(kernels.run(name, x=x, weight=weight) - expected).max() <= 1e-4
+    got = kernels.run(name, x=x, weight=weight, bias=bias, threads=2)
+    assert np.abs(got - (expected + bias)).max() <= 1e-4
+
+
 @pytest.mark.parametrize("name", names("glu"))
 def test_glu(name: str) -> None:
     gate, up = normal(3, 100), normal(3, 100)
@@ -88,6 +102,15 @@ def test_attention(name: str) -> None:
             weights = np.exp(scores - scores.max())
             expected[token, head] = weights @ values / weights.sum()
     assert error(kernels.run(name, q=q, k=k, v=v, threads=2), expected) <= HALF
+
+
+@pytest.mark.parametrize("name", names("attention"))
+def test_attention_in_both_directions(name: str) -> None:
+    q, k, v = normal(40, 2, 32), normal(40, 2, 32), normal(40, 2, 32)
+    scores = np.einsum("qhd,khd->hqk", q.astype(np.float64), k) / np.sqrt(32)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    expected = np.einsum("hqk,khd->qhd", weights / weights.sum(-1, keepdims=True), v)
+    assert error(kernels.run(name, q=q, k=k, v=v, causal=False, threads=2), expected) <= HALF
 
 
 @pytest.mark.parametrize("name", names("kv_store"))

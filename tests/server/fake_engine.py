@@ -148,6 +148,8 @@ class FakeModelInfo:
     d_model: int = 4
     device: str = "cpu"
     system_fingerprint: str = "fp_0123456789abcdef"
+    generates: bool = True
+    pooling: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -176,16 +178,22 @@ class FakeEngine:
     adapters_used: list[str | None] = field(default_factory=list)
     adapters: dict[str, float] = field(default_factory=dict)
     adapter_error: Exception | None = None
+    embedded: list[tuple[bool, str | None]] = field(default_factory=list)
     finished: int = 0
     cached_tokens: int = 0
     closed: bool = False
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True, lora: str | None = None
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: str | None = None,
     ) -> list[FakeEmbedding]:
         """The vector's elements tell the prompt's length."""
-        assert normalize
         self.adapters_used.append(lora)
+        self.embedded.append((normalize, pooling))
         if self.error is not None:
             raise self.error
         return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]

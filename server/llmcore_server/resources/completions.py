@@ -123,7 +123,7 @@ class CompletionsResource:
         request.check_total(len(given), self._config.max_prompts)
         model = self._registry.choose(model_name)
         scheduling = schedule(req, self._config, request)
-        engine = await self._registry.engine(model, scheduling)
+        engine = await self._registry.generator(model, scheduling)
         # Encoding may take long, and the event loop goes on.
         prompts = await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in given])
         per_prompt = request.n or 1

@@ -98,6 +98,7 @@ class ModelResource:
 def model_detail(registry: EngineRegistry, model: KnownModel, req: falcon.asgi.Request) -> ModelDetail:
     """Return a model and its state, in the language of the request."""
     failure = model.failure() if model.status == "failed" else None
+    info = None if model.engine is None else model.engine.model_info
     progress = 0.0 if model.progress is None else round(max(0.0, model.progress()), 3)
     return ModelDetail(
         **msgspec.structs.asdict(_summary(model)),
@@ -105,7 +106,9 @@ def model_detail(registry: EngineRegistry, model: KnownModel, req: falcon.asgi.R
         progress=1.0 if model.loaded else progress,
         quantizations=list(dict.fromkeys(file.quantization or "unknown" for file in model.files)),
         aliases=[alias for alias in registry.aliases if registry.resolve(alias) is model],
-        device=None if model.engine is None else model.engine.model_info.device,
+        device=None if info is None else info.device,
+        generates=None if info is None else info.generates,
+        pooling=None if info is None else info.pooling,
         adapters=[
             AdapterSummary(name=adapter.name, scale=adapter.scale, size=readable_size(adapter.size))
             for adapter in model.adapters.values()

@@ -21,7 +21,7 @@ _CHUNK = 1 << 22  # values converted at a time
 # What becomes of a checkpoint's types where nothing else is asked for.
 KEPT_TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 # Small, and every reader takes them as float32 alone.
-_ROUTERS = ("ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight")
+_SMALL = ("ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "position_embd.weight", "token_types.weight")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Plan:
         return PlannedTensor(target, unpacked_shape(*views), type_, pieces)
 
     def _type(self, target: str, shape: Shape, dtype: str) -> Type:
-        if len(shape) == 1 or not target.endswith(".weight") or target.endswith(("_norm.weight", *_ROUTERS)):
+        if len(shape) == 1 or not target.endswith(".weight") or target.endswith(("_norm.weight", *_SMALL)):
             return Type.F32
         return self.wanted if self.wanted is not None else KEPT_TYPES[dtype]
 
