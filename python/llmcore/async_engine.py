@@ -215,7 +215,7 @@ class AsyncEngine:
             for ids in encoded:
                 request = next(self._ids)
                 boxes[request] = self._boxes[request] = asyncio.Queue()
-                submit_values(self._model, request, ids, "embed", lora, pooling)
+                submit_values(self._model, request, ids, "embed", lora=lora, pooling=pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
                 for request, ids in zip(list(boxes), encoded, strict=True)

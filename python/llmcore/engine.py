@@ -304,6 +304,7 @@ def submit_values(
     request: int,
     prompt: Sequence[int],
     kind: str,
+    *,
     lora: str | None = None,
     pooling: Pooling | None = None,
 ) -> None:

@@ -277,7 +277,7 @@ class LLM:
         try:
             for prompt in prompts:
                 requests.append(mail.open())
-                submit_values(model, requests[-1], prompt, kind, lora, pooling)
+                submit_values(model, requests[-1], prompt, kind, lora=lora, pooling=pooling)
             values = []
             for request in requests:
                 for output in mail.read(request):
