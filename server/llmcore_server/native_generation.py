@@ -35,7 +35,7 @@ class NativeGenerations:
             details = Text(f"prompt 最多 {most} 个字符", f"a prompt is at most {most} characters")
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
         scheduling = schedule(req, config, request)
-        engine = await self._registry.engine(self._registry.resolve(request.model), scheduling)
+        engine = await self._registry.engine(await self._registry.find(request.model), scheduling)
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
             temperature=config.default_temperature if request.temperature is None else request.temperature,
@@ -55,10 +55,7 @@ class NativeGenerations:
 
 async def whole_text(generation: Generation) -> str:
     """Return the whole text once it is there. Raises the `ApiError` that ended the generation."""
-    pieces: list[str] = []
-    while deltas := await generation.next_deltas():
-        pieces += [delta.text for delta in deltas]
-    return "".join(pieces)
+    return "".join(delta.text for delta in await generation.whole())
 
 
 def token_usage(generation: Generation) -> TokenUsage:

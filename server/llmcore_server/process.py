@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -66,6 +67,10 @@ class EngineOptions:
 
         async for _ in engine.generate("Hello", SamplingParams(max_tokens=1)):
             pass
+        # A vocabulary is hundreds of thousands of objects that stay: the collector need not look through them
+        # again, which holds up every request each time.
+        gc.collect()
+        gc.freeze()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,12 +101,14 @@ def run_server(
     from llmcore_server.app import create_app  # noqa: PLC0415
     from llmcore_server.http_protocol import bounded_protocol  # noqa: PLC0415
     from llmcore_server.load_planning import LoadPlanner  # noqa: PLC0415
+    from llmcore_server.model_directory import ModelDirectory  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
     from llmcore_server.process_memory import limit_bytes, resident_bytes  # noqa: PLC0415
     from llmcore_server.registry import EngineRegistry  # noqa: PLC0415
     from llmcore_server.resident_models import ResidentModels  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    watched = None if directory is None else ModelDirectory(directory)
     try:
         selection = select_models(named, directory, aliases)
     except ModelSelectionError as error:
@@ -132,6 +139,7 @@ def run_server(
         ),
         resident_bytes=resident_bytes,
         on_load_failed=stop_on_failure,
+        rescan=None if watched is None else watched.changed,
     )
 
     class AnnouncingServer(uvicorn.Server):
@@ -151,6 +159,8 @@ def run_server(
             log_config=None,
             access_log=False,
             server_header=False,
+            # An address that a client may name is nobody's: it would choose its quota and its cache.
+            proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(config.drain_timeout),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -89,7 +90,8 @@ class EngineRegistry:
     engine, blocking; runs on a thread, one at a time. preload: names loaded at start, in this order.
     aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file
     and memory of a load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model
-    named in ``preload`` cannot be loaded.
+    named in ``preload`` cannot be loaded. rescan: the files there are now, those of a model together, or None
+    if they have not changed; blocking.
     """
 
     models: Sequence[ModelFile]
@@ -103,6 +105,7 @@ class EngineRegistry:
     residents: ResidentModels = field(default_factory=ResidentModels)
     resident_bytes: Callable[[], int] = lambda: 0
     on_load_failed: Callable[[ModelFile, Exception], None] | None = None
+    rescan: Callable[[], Sequence[Sequence[ModelFile]] | None] | None = None
     load_observers: list[LoadObserver] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -110,8 +113,10 @@ class EngineRegistry:
         for file in self.models:
             model = self._known.setdefault(file.name, KnownModel([]))
             model.files.append(file)
-        self._names = {file.stem.lower(): self._known[file.name] for file in self.models}
-        self._names |= {name.lower(): model for name, model in self._known.items()}
+        self._names = self._all_names()
+        self._default = self.default
+        self._found = {name.lower() for name in self._known}
+        self._one_scan = asyncio.Lock()
         self._loader: ThreadPoolExecutor | None = None
         self._loads_running = 0
         self._loads_pending = 0
@@ -137,13 +142,37 @@ class EngineRegistry:
         """Whether every model named at start has made a step."""
         return not self._starting
 
+    def named(self, name: str | None) -> KnownModel | None:
+        """Return the model of that name or alias, None if there is none; absent, empty and ``default`` mean
+        the default model."""
+        if name in (None, "", "default"):
+            return self.default
+        return self._names.get(self.aliases.get(str(name), str(name)).lower())
+
+    async def refresh(self) -> None:
+        """Take notice of files that have come or gone; what is loaded stays, and the default model."""
+        if self.rescan is None:
+            return
+        async with self._one_scan:
+            found = await asyncio.to_thread(self.rescan)
+            if found is not None:
+                self._found = {files[0].name.lower() for files in found}
+                self._take_files(found)
+            gone = [model for model in self.known if self._is_gone(model)]
+            for model in gone:
+                del self._known[model.name]
+            if gone or found is not None:
+                self._names = self._all_names()
+
+    async def find(self, name: str | None) -> KnownModel:
+        """As `resolve`, but look for new files before saying that there is no such model."""
+        if self.named(name) is None:
+            await self.refresh()
+        return self.resolve(name)
+
     def resolve(self, name: str | None) -> KnownModel:
-        """Return the model of that name or alias; absent, empty and ``default`` mean the default model."""
-        model = (
-            self.default
-            if name in (None, "", "default")
-            else self._names.get(self.aliases.get(str(name), str(name)).lower())
-        )
+        """As `named`; raise `ApiError` if there is no such model."""
+        model = self.named(name)
         if model is None:
             shown = str(name)[:100]
             raise ApiError(
@@ -266,6 +295,29 @@ class EngineRegistry:
         model.resident, model.options = resident, options
         self._starting.discard(model.name)
 
+    def _take_files(self, found: Sequence[Sequence[ModelFile]]) -> None:
+        """Note the files that models have now; one that was chosen at start stays the first of its model."""
+        by_name = {name.lower(): model for name, model in self._known.items()}
+        for files in found:
+            model = by_name.get(files[0].name.lower())
+            if model is None:
+                self._known[files[0].name] = KnownModel(list(files))
+                continue
+            first = model.files[0]
+            renamed = [dataclasses.replace(file, name=first.name) for file in files]
+            chosen = first.name in self.preload
+            model.files = [first, *(f for f in renamed if f.path != first.path)] if chosen else renamed
+            if not model.loaded and not isinstance(model.error, ApiError):
+                model.error = None  # What was broken may be whole by now.
+
+    def _is_gone(self, model: KnownModel) -> bool:
+        kept = model.loaded or model.is_loading or model is self._default or model.name in self.preload
+        return not kept and model.name.lower() not in self._found
+
+    def _all_names(self) -> dict[str, KnownModel]:
+        stems = {file.stem.lower(): model for model in self.known for file in model.files}
+        return stems | {name.lower(): model for name, model in self._known.items()}
+
     def _load_blocking(self, plan: LoadPlan) -> Engine:
         self._loads_running += 1
         try:
@@ -275,7 +327,7 @@ class EngineRegistry:
 
     async def _retire(self, resident: ResidentModel) -> None:
         """Take a model out of use at once, and out of memory when its requests have finished."""
-        model = self._known[resident.name]
-        if model.resident is resident:
+        model = self._known.get(resident.name)
+        if model is not None and model.resident is resident:
             model.resident = None
         await self.residents.close(resident)

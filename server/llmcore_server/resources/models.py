@@ -24,6 +24,7 @@ class ModelsResource:
         self._registry = registry
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
+        await self._registry.refresh()
         resp.media = ModelList([_summary(model) for model in self._registry.known])
 
 
@@ -37,11 +38,11 @@ class ModelResource:
         self._unload_decoder = BodyDecoder(UnloadRequest, {})
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        resp.media = self._detail(self._registry.resolve(name), _language(req))
+        resp.media = self._detail(await self._registry.find(name), _language(req))
 
     async def on_post_load(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         request = await read_request(req, resp, self._load_decoder, self._config, default=LoadRequest())
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         options = LoadOptions(request.quantization, request.prefer_gpu)
         # Also where nothing is planned by it: what cannot be is a 400 before anything starts.
         plan = await self._registry.plan_for(model, options)
@@ -63,7 +64,7 @@ class ModelResource:
 
     async def on_post_unload(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         await read_request(req, resp, self._unload_decoder, self._config, default=UnloadRequest())
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         await self._registry.unload(model)
         resp.media = self._detail(model, _language(req))
 
@@ -76,7 +77,7 @@ class ModelResource:
             status=model.status,
             progress=1.0 if model.loaded else progress,
             quantizations=list(dict.fromkeys(file.quantization or "unknown" for file in model.files)),
-            aliases=[alias for alias in names if self._registry.resolve(alias) is model],
+            aliases=[alias for alias in names if self._registry.named(alias) is model],
             device=None if model.engine is None else model.engine.model_info.device,
             error=None if failure is None else (failure.details or Text("", ""))(language),
         )
@@ -126,15 +127,18 @@ class OpenAIModelsResource:
         self._registry = registry
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
+        await self._registry.refresh()
         names = {model.name: model for model in self._registry.known}
-        names |= {alias: self._registry.resolve(alias) for alias in self._registry.aliases}
+        aliased = {alias: self._registry.named(alias) for alias in self._registry.aliases}
+        # An alias may outlive the file that it stands for.
+        names |= {alias: model for alias, model in aliased.items() if model is not None}
         resp.media = {
             "object": "list",
             "data": [openai_model_body(name, model) for name, model in names.items()],
         }
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:  # noqa: ARG002
-        resp.media = openai_model_body(name, self._registry.resolve(name))
+        resp.media = openai_model_body(name, await self._registry.find(name))
 
 
 def openai_model_body(name: str, model: KnownModel) -> dict[str, object]:
