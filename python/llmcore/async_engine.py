@@ -33,6 +33,32 @@ _LONG_TEXT = 2048
 _EMBEDDED_AT_ONCE = 32
 
 
+class _Box:
+    """What the engine has said of one request and nobody has taken yet; for one task of the event loop."""
+
+    __slots__ = ("_outputs", "_waiter")
+
+    def __init__(self) -> None:
+        self._outputs: list[_core.Output] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, output: _core.Output) -> None:
+        self._outputs.append(output)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> list[_core.Output]:
+        """All outputs there are, in order, waiting for one at least."""
+        if not self._outputs:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+
 class AsyncEngine:
     """A loaded model. The constructor blocks and may run on any thread; `generate` and `abort` belong to one
     event loop, that of the first `generate`."""
@@ -79,7 +105,7 @@ class AsyncEngine:
             mmap=mmap,
         )
         self._ids = itertools.count(1)
-        self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        self._boxes: dict[int, _Box] = {}
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -137,13 +163,9 @@ class AsyncEngine:
         ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError at the first item, and
         whatever went wrong in the engine where it did.
         """
-        if request_id is not None and request_id in self._named:
-            raise InvalidArgumentError(f"[engine] request_id in use; got {request_id!r}; expected a new one")
-        request = next(self._ids)
-        box: asyncio.Queue[_core.Output] = asyncio.Queue()
+        request = self._new_request(request_id)
+        box = _Box()
         done = False
-        if request_id is not None:
-            self._named[request_id] = request
         try:
             ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
             matcher = None
@@ -165,13 +187,13 @@ class AsyncEngine:
             )
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
-                output = await box.get()
-                done = output.request_done
-                if collector is None:
-                    check_output(output)
-                    yield delta_of(output, params)
-                else:
-                    collector.add(output)
+                for output in await box.take():
+                    done = output.request_done
+                    if collector is None:
+                        check_output(output)
+                        yield delta_of(output, params)
+                    else:
+                        collector.add(output)
             if collector is not None:
                 for completion in collector.completions():
                     yield _whole(completion)
@@ -210,11 +232,11 @@ class AsyncEngine:
         self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None, pooling: Pooling | None
     ) -> list[Embedding]:
         self._attach()
-        boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        boxes: dict[int, _Box] = {}
         try:
             for ids in encoded:
                 request = next(self._ids)
-                boxes[request] = self._boxes[request] = asyncio.Queue()
+                boxes[request] = self._boxes[request] = _Box()
                 submit_values(self._model, request, ids, "embed", lora=lora, pooling=pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
@@ -243,6 +265,12 @@ class AsyncEngine:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._detach)
 
+    def _new_request(self, name: str | None) -> int:
+        request = next(self._ids)
+        if name is not None and self._named.setdefault(name, request) != request:
+            raise InvalidArgumentError(f"[engine] request_id in use; got {name!r}; expected a new one")
+        return request
+
     async def _encode(self, text: str) -> list[int]:
         if len(text) < _LONG_TEXT:
             return self.tokenizer.encode(text)
@@ -268,7 +296,7 @@ class AsyncEngine:
         for output in self._model.core.drain():
             box = self._boxes.get(output.request)
             if box is not None:
-                box.put_nowait(output)
+                box.put(output)
 
 
 def _whole(completion: Completion) -> Delta:
@@ -284,8 +312,8 @@ def _whole(completion: Completion) -> Delta:
     )
 
 
-async def _embedding(box: asyncio.Queue[_core.Output], tokens: int, normalize: bool) -> Embedding:
-    output = await box.get()
+async def _embedding(box: _Box, tokens: int, normalize: bool) -> Embedding:
+    (output,) = await box.take()
     check_output(output)
     if output.finish == "cancelled":
         raise LLMCoreError("[engine] the engine was closed")

@@ -14,7 +14,7 @@ from llmcore_server.assistant.answer_form import AnswerForm
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.effort import knows_effort
 from llmcore_server.assistant.events import Event
-from llmcore_server.assistant.turn import Reader, plan_turn
+from llmcore_server.assistant.turn import Reader, Turn, plan_turn
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Delta, Engine
 from llmcore_server.errors import ApiError, error_from_engine
@@ -35,7 +35,7 @@ class ChatRun:
     engine: Engine
     generation: Generation
     readers: Sequence[Reader]
-    form: AnswerForm | None
+    turn: Turn
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
@@ -55,10 +55,19 @@ class ChatRun:
             raise self._named(error) from None
         return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
 
+    async def whole(self) -> list[tuple[Delta, list[Event]]]:
+        """Return every delta and what it says once the last has arrived; raises as `next_events`."""
+        try:
+            deltas = await self.generation.whole()
+        except ApiError as error:
+            raise self._named(error) from None
+        return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
+
     def _named(self, error: ApiError) -> ApiError:
         """Return the engine's refusal with the parameter that it is about."""
-        if error.code == "INVALID_SCHEMA" and self.form is not None:
-            error.param = self.form.param
+        form = self.turn.form or self.turn.guard
+        if error.code == "INVALID_SCHEMA" and form is not None:
+            error.param = form.param
         return error
 
     def ignores(self, asked: bool, param: str) -> list[str]:
@@ -94,10 +103,10 @@ class ChatRunner:
         choices: int = 1,
     ) -> ChatRun:
         """Render the conversation and submit it; the run ends with the request, however that ends."""
-        model = self._registry.choose(model_name)
+        model = await self._registry.choose(model_name)
         engine = await self._registry.generator(model, scheduling)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
-        chosen = _with_form(params(), turn.form)
+        chosen = _with_form(params(), turn.form or turn.guard)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
         generation = Generation(
             engine,
@@ -109,7 +118,7 @@ class ChatRunner:
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)
-        return ChatRun(model_name or model.name, engine, generation, readers, turn.form)
+        return ChatRun(model_name or model.name, engine, generation, readers, turn)
 
 
 def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:

@@ -108,6 +108,13 @@ class Generation:
             raise self._error
         return deltas
 
+    async def whole(self) -> list[Delta]:
+        """Return every delta once the last has arrived. Raises the `ApiError` that ended the generation."""
+        await asyncio.wait({self._pump})
+        if self._error is not None:
+            raise self._error
+        return self.arrived_deltas()
+
     def arrived_deltas(self) -> list[Delta]:
         """Return the deltas that have arrived meanwhile, perhaps none."""
         deltas, self._pending = self._pending, []

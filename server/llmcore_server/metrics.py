@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from llmcore_server.engine_protocol import EngineStats
+from llmcore_server.quick_histogram import QuickHistogram
 from llmcore_server.registry import EngineRegistry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -89,7 +90,7 @@ class Metrics:
 
     def __init__(self, version: str, engines: EngineRegistry) -> None:
         self.registry = CollectorRegistry()
-        self.inference_seconds = Histogram(
+        self.inference_seconds = QuickHistogram(
             "model_inference_seconds", "模型推理耗时", buckets=_INFERENCE_BUCKETS, registry=self.registry
         )
         self.in_flight = InFlight()
@@ -154,8 +155,8 @@ class Metrics:
         """Return all metrics in Prometheus' text format 0.0.4, integral numbers without a fraction."""
         return "".join(_family_text(family) for family in self.registry.collect()).encode()
 
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, documentation, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> QuickHistogram:
+        return QuickHistogram(name, documentation, buckets=buckets, registry=self.registry)
 
     def _counter(self, name: str, documentation: str) -> Counter:
         return Counter(name, documentation, registry=self.registry)

@@ -35,7 +35,7 @@ class NativeGenerations:
             details = Text(f"prompt 最多 {most} 个字符", f"a prompt is at most {most} characters")
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
         scheduling = schedule(req, config, request)
-        chosen = self._registry.choose(request.model, request.lora)
+        chosen = await self._registry.choose(request.model, request.lora)
         engine = await self._registry.generator(chosen, scheduling)
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
@@ -56,10 +56,7 @@ class NativeGenerations:
 
 async def whole_text(generation: Generation) -> str:
     """Return the whole text once it is there. Raises the `ApiError` that ended the generation."""
-    pieces: list[str] = []
-    while deltas := await generation.next_deltas():
-        pieces += [delta.text for delta in deltas]
-    return "".join(pieces)
+    return "".join(delta.text for delta in await generation.whole())
 
 
 def token_usage(generation: Generation) -> TokenUsage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -103,8 +104,9 @@ class EngineRegistry:
     engine, blocking; runs on a thread, one at a time. preload: names loaded at start, in this order.
     aliases: other names of models. autoload: whether a request loads the model it names. plan: chooses file
     and memory of a load, blocking. warm_up: makes an engine's first step. on_load_failed: told when a model
-    named in ``preload`` cannot be loaded. adapters: of the default model. Raises `ApiError` for
-    adapters whose names are taken.
+    named in ``preload`` cannot be loaded. rescan: the files there are now, those of a model together, or None
+    if they have not changed; blocking. adapters: of the default model. Raises `ApiError` for adapters whose
+    names are taken.
     """
 
     models: Sequence[ModelFile]
@@ -118,6 +120,7 @@ class EngineRegistry:
     residents: ResidentModels = field(default_factory=ResidentModels)
     resident_bytes: Callable[[], int] = lambda: 0
     on_load_failed: Callable[[ModelFile, Exception], None] | None = None
+    rescan: Callable[[], Sequence[Sequence[ModelFile]] | None] | None = None
     load_observers: list[LoadObserver] = field(default_factory=list)
     adapters: Sequence[AdapterFile] = ()
 
@@ -126,8 +129,10 @@ class EngineRegistry:
         for file in self.models:
             model = self._known.setdefault(file.name, KnownModel([]))
             model.files.append(file)
-        self._names = {file.stem.lower(): self._known[file.name] for file in self.models}
-        self._names |= {name.lower(): model for name, model in self._known.items()}
+        self._names = self._all_names()
+        self._default = self.default
+        self._found = {name.lower() for name in self._known}
+        self._one_scan = asyncio.Lock()
         self._loader: ThreadPoolExecutor | None = None
         self._loads_running = 0
         self._loads_pending = 0
@@ -157,9 +162,37 @@ class EngineRegistry:
         """Whether every model named at start has made a step."""
         return not self._starting
 
+    def named(self, name: str | None) -> KnownModel | None:
+        """Return the model of that name or alias, None if there is none; absent, empty and ``default`` mean
+        the default model."""
+        if name in (None, "", "default"):
+            return self.default
+        return self._names.get(self.aliases.get(str(name), str(name)).lower())
+
+    async def refresh(self) -> None:
+        """Take notice of files that have come or gone; what is loaded stays, and the default model."""
+        if self.rescan is None:
+            return
+        async with self._one_scan:
+            found = await asyncio.to_thread(self.rescan)
+            if found is not None:
+                self._found = {files[0].name.lower() for files in found}
+                self._take_files(found)
+            gone = [model for model in self.known if self._is_gone(model)]
+            for model in gone:
+                del self._known[model.name]
+            if gone or found is not None:
+                self._names = self._all_names()
+
+    async def find(self, name: str | None) -> KnownModel:
+        """As `resolve`, but look for new files before saying that there is no such model."""
+        if self.named(name) is None:
+            await self.refresh()
+        return self.resolve(name)
+
     def resolve(self, name: str | None) -> KnownModel:
-        """Return the model of that name or alias; absent, empty and ``default`` mean the default model."""
-        model = self._find(name)
+        """As `named`; raise `ApiError` if there is no such model."""
+        model = self.named(name)
         if model is None:
             shown = str(name)[:100]
             raise ApiError(
@@ -169,10 +202,17 @@ class EngineRegistry:
             )
         return model
 
-    def choose(self, name: str | None, lora: str | None = None) -> ModelChoice:
+    async def choose(self, name: str | None, lora: str | None = None) -> ModelChoice:
         """Return what a request means that names a model, an adapter, or both as ``model:adapter``; lora: the
-        adapter that it names apart. Raises `ApiError`."""
-        model = self._find(name)
+        adapter that it names apart. Looks for new files before it raises `ApiError`."""
+        try:
+            return self._choose(name, lora)
+        except ApiError:
+            await self.refresh()
+            return self._choose(name, lora)
+
+    def _choose(self, name: str | None, lora: str | None) -> ModelChoice:
+        model = self.named(name)
         adapter: str | None = None
         if model is None:
             model, adapter = self._adapted(str(name)) or (self.resolve(name), None)
@@ -190,18 +230,13 @@ class EngineRegistry:
         """Raise `ApiError` for a name that a model, an alias or an adapter has."""
         key = name.lower()
         others = [*map(str.lower, self.aliases), *(other for model in self.known for other in model.adapters)]
-        if key == "default" or self._find(name) is not None or key in others:
+        if key == "default" or self.named(name) is not None or key in others:
             details = Text(f"名称 {name} 已被使用", f"the name '{name}' is taken")
             raise ApiError("INVALID_REQUEST", details, param="name")
 
-    def _find(self, name: str | None) -> KnownModel | None:
-        if name in (None, "", "default"):
-            return self.default
-        return self._names.get(self.aliases.get(str(name), str(name)).lower())
-
     def _adapted(self, name: str) -> tuple[KnownModel, str] | None:
         base, separator, adapter = name.rpartition(":")
-        model = self._find(base) if separator and base else None
+        model = self.named(base) if separator and base else None
         if model is not None:
             return model, _adapter_of(model, adapter, "model")
         found = (model for model in self.known if name.lower() in model.adapters)
@@ -348,6 +383,29 @@ class EngineRegistry:
                 engine.unload_adapter(adapter.name)
         self._starting.discard(model.name)
 
+    def _take_files(self, found: Sequence[Sequence[ModelFile]]) -> None:
+        """Note the files that models have now; one that was chosen at start stays the first of its model."""
+        by_name = {name.lower(): model for name, model in self._known.items()}
+        for files in found:
+            model = by_name.get(files[0].name.lower())
+            if model is None:
+                self._known[files[0].name] = KnownModel(list(files))
+                continue
+            first = model.files[0]
+            renamed = [dataclasses.replace(file, name=first.name) for file in files]
+            chosen = first.name in self.preload
+            model.files = [first, *(f for f in renamed if f.path != first.path)] if chosen else renamed
+            if not model.loaded and not isinstance(model.error, ApiError):
+                model.error = None  # What was broken may be whole by now.
+
+    def _is_gone(self, model: KnownModel) -> bool:
+        kept = model.loaded or model.is_loading or model is self._default or model.name in self.preload
+        return not kept and model.name.lower() not in self._found
+
+    def _all_names(self) -> dict[str, KnownModel]:
+        stems = {file.stem.lower(): model for model in self.known for file in model.files}
+        return stems | {name.lower(): model for name, model in self._known.items()}
+
     def _load_blocking(self, plan: LoadPlan) -> Engine:
         self._loads_running += 1
         try:
@@ -357,8 +415,8 @@ class EngineRegistry:
 
     async def _retire(self, resident: ResidentModel) -> None:
         """Take a model out of use at once, and out of memory when its requests have finished."""
-        model = self._known[resident.name]
-        if model.resident is resident:
+        model = self._known.get(resident.name)
+        if model is not None and model.resident is resident:
             model.resident = None
         await self.residents.close(resident)
 

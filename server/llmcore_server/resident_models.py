@@ -118,7 +118,12 @@ class ResidentModels:
             await asyncio.wait_for(resident.unused.wait(), self.drain_timeout)
         await asyncio.to_thread(resident.engine.close)
         del resident.engine
-        gc.collect()  # Engines are large, and may sit in a cycle of a request that failed.
+        # Engines are large, and may sit in a cycle of a request that failed.
+        frozen = gc.get_freeze_count() > 0
+        gc.unfreeze()
+        gc.collect()
+        if frozen:
+            gc.freeze()
         if resident in self._present:
             self._present.remove(resident)
         resident.gone.set()

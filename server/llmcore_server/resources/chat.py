@@ -108,7 +108,7 @@ class ChatCompletionsResource:
             scheduling=schedule(req, self._config, request),
             choices=choices,
         )
-        loose = [] if conversation.choice.forced else loose_tools(request.tools)
+        loose = [] if run.turn.holds_calls else loose_tools(request.tools)
         effort = run.ignores(request.reasoning_effort is not None, "reasoning_effort")
         warn_ignored(resp, [*effort, *loose])
         return _Answer(
@@ -124,10 +124,9 @@ async def _whole(answer: _Answer) -> dict[str, Any]:
     run = answer.run
     deltas: list[list[Delta]] = [[] for _ in run.readers]
     events: list[list[Event]] = [[] for _ in run.readers]
-    while arrived := await run.next_events():
-        for delta, said in arrived:
-            deltas[delta.index].append(delta)
-            events[delta.index] += said
+    for delta, said in await run.whole():
+        deltas[delta.index].append(delta)
+        events[delta.index] += said
     choices = [
         {
             "index": index,

@@ -39,7 +39,7 @@ class EmbeddingsResource:
         if "" in inputs:
             raise invalid("input", "不能含空文本", "must not hold an empty text")
         name = engine or request.model
-        model = self._registry.choose(name)
+        model = await self._registry.choose(name)
         loaded = await self._registry.engine(model)
         width = loaded.model_info.d_model
         if request.dimensions is not None and request.dimensions > width:

@@ -121,7 +121,7 @@ class MessagesResource:
     async def on_post_count(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._count_decoder, self._config)
         conversation = messages_conversation(request)
-        engine = await self._registry.engine(self._registry.choose(request.model))
+        engine = await self._registry.engine(await self._registry.choose(request.model))
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         resp.media = {"input_tokens": len(turn.prompt)}
 

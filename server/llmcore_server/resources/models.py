@@ -31,6 +31,7 @@ class ModelsResource:
         self._registry = registry
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
+        await self._registry.refresh()
         resp.media = ModelList([_summary(model) for model in self._registry.known])
 
 
@@ -44,11 +45,11 @@ class ModelResource:
         self._unload_decoder = BodyDecoder(UnloadRequest, {})
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        resp.media = model_detail(self._registry, self._registry.resolve(name), req)
+        resp.media = model_detail(self._registry, await self._registry.find(name), req)
 
     async def on_post_load(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         request = await read_request(req, resp, self._load_decoder, self._config, default=LoadRequest())
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         options = LoadOptions(request.quantization, request.prefer_gpu)
         # Also where nothing is planned by it: what cannot be is a 400 before anything starts.
         plan = await self._registry.plan_for(model, options)
@@ -70,7 +71,7 @@ class ModelResource:
 
     async def on_post_unload(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         await read_request(req, resp, self._unload_decoder, self._config, default=UnloadRequest())
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         await self._registry.unload(model)
         resp.media = model_detail(self._registry, model, req)
 
@@ -105,7 +106,7 @@ def model_detail(registry: EngineRegistry, model: KnownModel, req: falcon.asgi.R
         status=model.status,
         progress=1.0 if model.loaded else progress,
         quantizations=list(dict.fromkeys(file.quantization or "unknown" for file in model.files)),
-        aliases=[alias for alias in registry.aliases if registry.resolve(alias) is model],
+        aliases=[alias for alias in registry.aliases if registry.named(alias) is model],
         device=None if info is None else info.device,
         generates=None if info is None else info.generates,
         pooling=None if info is None else info.pooling,
@@ -141,8 +142,11 @@ class OpenAIModelsResource:
         self._registry = registry
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
+        await self._registry.refresh()
         names: dict[str, KnownModel | ModelChoice] = {model.name: model for model in self._registry.known}
-        names |= {alias: self._registry.resolve(alias) for alias in self._registry.aliases}
+        aliased = {alias: self._registry.named(alias) for alias in self._registry.aliases}
+        # An alias may outlive the file that it stands for.
+        names |= {alias: model for alias, model in aliased.items() if model is not None}
         adapters = {
             file.name: ModelChoice(model, file.name)
             for model in self._registry.known
@@ -154,7 +158,7 @@ class OpenAIModelsResource:
         }
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:  # noqa: ARG002
-        resp.media = openai_model_body(name, self._registry.choose(name))
+        resp.media = openai_model_body(name, await self._registry.choose(name))
 
 
 def openai_model_body(name: str, chosen: KnownModel | ModelChoice) -> dict[str, object]:
