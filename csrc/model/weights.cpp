@@ -273,8 +273,8 @@ LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t
     const LayerSpec& layer = spec.layers[index];
     const std::string prefix = "blk." + std::to_string(index) + ".";
     LayerWeights weights;
-    bind_attention(binder, prefix, spec, layer, weights);
     bind_norms(binder, prefix, spec, weights);
+    bind_attention(binder, prefix, spec, layer, weights);
     if (spec.experts.n > 0 && !binder.has(prefix + "ffn_down.weight"))
         weights.experts = bind_experts(binder, prefix, spec, layer.d_ff);
     else

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from golden_encoders import golden_states, pooled
 from tiny_encoders import CLS, SEP, encoder_named, texts
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+
+from model_file import BOOL, U32, ModelFile
+from tiny_files import write_gguf as write_tiny_model
+from tiny_models import model_named
 
 from llmcore import LLM, AsyncEngine, SamplingParams, _core
 from llmcore.errors import ContextLengthError, InvalidArgumentError, ModelError
@@ -141,6 +149,23 @@ def test_decoders_pool_their_states_too(stories_model: Path) -> None:
     for pooling, vector in found.items():
         np.testing.assert_allclose(vector, pooled(states, pooling), rtol=1e-4, atol=1e-4)
     assert (default == found["mean"]).all()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_decoders_file_may_say_that_it_reads_in_both_directions(tmp_path: Path, causal: bool) -> None:
+    """Then a token's state depends on what comes after it, and nothing is generated."""
+    write_tiny_model(model_named("llama"), tmp_path / "m.gguf")
+    file = ModelFile.read(tmp_path / "m.gguf")
+    file.set("llama.attention.causal", BOOL, causal)
+    path = file.write(tmp_path / "changed.gguf")
+    with LLM(path, threads=1, n_ctx=80) as llm:
+        assert llm.model_info.generates is causal
+        one, other = llm.embed([[1, 40, 55, 71], [1, 40, 55, 72]], pooling="cls")
+        assert bool(np.abs(one - other).max() < 1e-6) is causal
+    if not causal:
+        file.set("llama.attention.sliding_window", U32, 8)
+        with pytest.raises(ModelError, match="sliding_window"):
+            LLM(file.write(tmp_path / "window.gguf"))
 
 
 class TestScheduling:
