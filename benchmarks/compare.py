@@ -66,8 +66,13 @@ def peers_for(options: argparse.Namespace) -> list[Peer]:
         peers += [LlamaBench(options.llama_bin / "llama-bench", model, threads)]
         if (options.llama_bin / "llama-batched-bench").exists():
             peers += [LlamaBatchedBench(options.llama_bin / "llama-batched-bench", model, threads)]
-    if OpenVino.is_installed() and not options.no_openvino:
-        peers += [OpenVino(model, threads, Tokenizer.from_gguf(model).vocab_size)]
+    if options.openvino_python or (OpenVino.is_installed() and not options.no_openvino):
+        python = str(options.openvino_python or sys.executable)
+        openvino = OpenVino(model, threads, Tokenizer.from_gguf(model).vocab_size, python)
+        if why := openvino.why_not():
+            print(f"OpenVINO GenAI is left out, it cannot run this file: {why}", file=sys.stderr)
+        else:
+            peers.append(openvino)
     return peers
 
 
@@ -191,6 +196,7 @@ def main() -> int:
     parser.add_argument(
         "--llama-bin", type=Path, help="where llama.cpp's llama-bench and llama-batched-bench are"
     )
+    parser.add_argument("--openvino-python", type=Path, help="an interpreter that has openvino_genai")
     parser.add_argument("--no-openvino", action="store_true", help="leave OpenVINO GenAI out")
     parser.add_argument("-p", "--n-prompt", type=int, default=512)
     parser.add_argument("-n", "--n-gen", type=int, default=32)

@@ -108,17 +108,26 @@ class LlamaBatchedBench:
 
 
 class OpenVino:
-    """OpenVINO GenAI on the same GGUF file, through benchmarks.openvino_sample; one sequence."""
+    """OpenVINO GenAI on the same GGUF file, through benchmarks.openvino_sample; one sequence. `python`: an
+    interpreter that has it."""
 
     name = "OpenVINO GenAI"
 
-    def __init__(self, model: Path, threads: int, n_vocab: int) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.openvino_sample", str(model), "-t", str(threads)]
+    def __init__(self, model: Path, threads: int, n_vocab: int, python: str = sys.executable) -> None:
+        self._command = [python, "-m", "benchmarks.openvino_sample", str(model), "-t", str(threads)]
         self._command += ["--n-vocab", str(n_vocab)]
 
     @staticmethod
     def is_installed() -> bool:
         return find_spec("openvino_genai") is not None
+
+    def why_not(self) -> str | None:
+        """What keeps it from running the model, or None: it reads few architectures and vocabularies."""
+        try:
+            self.run(Test("prefill", n_prompt=8))
+        except RuntimeError as error:
+            return str(error).strip().splitlines()[-1]
+        return None
 
     def supports(self, test: Test) -> bool:
         return test.batch == 1

@@ -80,12 +80,12 @@ Weight CpuBackend::upload(const WeightView& view) {
             map_file_pages(state.bytes + begin, static_cast<std::size_t>(end - begin));
         });
     } else {
-        state.memory = PageBuffer(static_cast<std::size_t>(bytes));
-        state.bytes = state.memory.data();
+        std::byte* rows = weight_memory_.take(static_cast<std::size_t>(bytes));
         if (view.stored == view.format)
-            copy_rows(view, state.memory.data(), bytes);
+            copy_rows(view, rows, bytes);
         else
-            convert_rows(view, state.memory.data());
+            convert_rows(view, rows);
+        state.bytes = rows;
     }
     weights_.push_back(std::move(state));
     return {static_cast<std::int32_t>(weights_.size()) - 1};

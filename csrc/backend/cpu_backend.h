@@ -62,8 +62,7 @@ private:
     };
 
     struct WeightState {
-        PageBuffer memory;                 // empty if the weight stays in place
-        const std::byte* bytes = nullptr;  // its rows, wherever they are
+        const std::byte* bytes = nullptr;  // its rows: the backend's, or left in place
         Format format = Format::none;
         std::int64_t rows = 0;
         std::int64_t cols = 0;
@@ -179,6 +178,7 @@ private:
     const bool weights_in_place_;
     ThreadPool pool_;
     std::vector<BufferState> buffers_;
+    PageArena weight_memory_;
     std::vector<WeightState> weights_;
     std::vector<PageBuffer> workspaces_;  // the kernels', one a thread
     std::vector<PageBuffer> scratches_;   // products before their epilogue, one a thread

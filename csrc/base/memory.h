@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace llmcore {
 
@@ -40,6 +41,18 @@ private:
     std::size_t map_bytes_ = 0;
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;
+};
+
+// Many allocations that live together. They share huge pages, where a buffer of its own would end in up to
+// 2 MB of small ones.
+class PageArena {
+public:
+    // Zeroed, aligned to 64 bytes, for as long as the arena lives. Throws as PageBuffer.
+    std::byte* take(std::size_t bytes);
+
+private:
+    std::vector<PageBuffer> mappings_;
+    std::size_t used_ = 0;  // of the last one
 };
 
 }  // namespace llmcore

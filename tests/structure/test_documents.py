@@ -33,7 +33,9 @@ def test_paths_and_links_exist(repository: Path, document: str) -> None:
 
 def test_the_readmes_commands_exist(repository: Path) -> None:
     text = (repository / "README.md").read_text(encoding="utf-8")
-    commands = set(re.findall(r"llmcore (serve|keys|pull|run|inspect|bench|synth|doctor|kernels)\b", text))
+    commands = set(
+        re.findall(r"llmcore (serve|keys|pull|run|inspect|bench|synth|doctor|kernels|tune)\b", text)
+    )
     helped = subprocess.run(
         [sys.executable, "-m", "llmcore", "--help"], capture_output=True, text=True, check=True
     ).stdout
