@@ -12,7 +12,8 @@ namespace llmcore {
 
 namespace {
 
-constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu", "peak"};
+constexpr const char* kOpNames[] = {"linear",    "pack", "norm", "rope",    "kv_store",
+                                    "attention", "glu",  "peak", "row_max", "exp_sum"};
 constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
 
 bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
