@@ -18,11 +18,12 @@ constexpr std::int64_t kConvertRows = 8;
 
 }  // namespace
 
-CpuBackend::CpuBackend(KernelSelector selector, int threads)
+CpuBackend::CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> threads)
     : selector_(std::move(selector)),
-      pool_(threads),
-      workspaces_(static_cast<std::size_t>(threads)),
-      scratches_(static_cast<std::size_t>(threads)) {}
+      threads_(std::move(threads)),
+      pool_(*threads_),
+      workspaces_(static_cast<std::size_t>(pool_.size())),
+      scratches_(static_cast<std::size_t>(pool_.size())) {}
 
 BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
 

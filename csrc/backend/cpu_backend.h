@@ -16,7 +16,8 @@ namespace llmcore {
 
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(KernelSelector selector, int threads);
+    // threads: may be shared with other backends that run in turn.
+    CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> threads);
 
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
@@ -128,7 +129,8 @@ private:
     KvView kv_view(std::int64_t layer) const;
 
     KernelSelector selector_;
-    ThreadPool pool_;
+    const std::shared_ptr<ThreadPool> threads_;
+    ThreadPool& pool_;
     std::vector<BufferState> buffers_;
     std::vector<WeightState> weights_;
     std::vector<PageBuffer> workspaces_;  // the kernels', one a thread

@@ -58,7 +58,7 @@ std::shared_ptr<PluginBackend> load_cuda(const std::filesystem::path& path) {
 
 }  // namespace
 
-LoadedBackend load_backend(std::string_view device, int threads) {
+LoadedBackend load_backend(std::string_view device, int threads, std::shared_ptr<ThreadPool> pool) {
     if (threads < 0)
         fail(ErrorCode::invalid_argument, "backend", "number of threads", std::to_string(threads),
              "0 or more");
@@ -75,7 +75,9 @@ LoadedBackend load_backend(std::string_view device, int threads) {
         }
     }
     const int count = threads > 0 ? threads : std::max(1, available_processors());
-    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(), count), std::move(note)};
+    if (pool == nullptr) pool = std::make_shared<ThreadPool>(count);
+    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(), std::move(pool)),
+            std::move(note)};
 }
 
 CudaStatus cuda_status() {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
 
 namespace llmcore {
 
@@ -16,9 +17,9 @@ struct LoadedBackend {
 };
 
 // device: "cpu", "cuda", or "auto": CUDA where its library is there and finds a device, otherwise the CPU.
-// threads: the CPU's, 0 for one a processor.
+// threads: the CPU's, 0 for one a processor. pool: the threads of another backend that runs in turn, instead.
 // Throws Error(invalid_argument) for an unknown device, Error(model) for one that is not there.
-LoadedBackend load_backend(std::string_view device, int threads);
+LoadedBackend load_backend(std::string_view device, int threads, std::shared_ptr<ThreadPool> pool = nullptr);
 
 struct CudaStatus {
     std::string library;  // its path; empty: there is none

@@ -150,7 +150,7 @@ PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const Loa
 // is the model's comes again there.
 PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
                             std::string& note) {
-    LoadedBackend loaded = load_backend(options.device, options.threads);
+    LoadedBackend loaded = load_backend(options.device, options.threads, options.pool);
     note = std::move(loaded.note);
     const bool may_move = options.device == "auto" && loaded.backend->info().memory_bytes > 0;
     if (!may_move) return place_model(file, spec, options, std::move(loaded.backend));
@@ -159,7 +159,7 @@ PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const
     } catch (const Error& error) {
         note = std::string("using the CPU: ") + error.what();
     }
-    return place_model(file, spec, options, load_backend("cpu", options.threads).backend);
+    return place_model(file, spec, options, load_backend("cpu", options.threads, options.pool).backend);
 }
 
 }  // namespace
@@ -199,6 +199,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .draft_model = {},
                    .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
 #include "cache/kv_sizing.h"
 #include "engine/model_runner.h"
 #include "model/decoder.h"
@@ -25,6 +26,7 @@ struct LoadOptions {
     bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
     std::string build;             // of this program, for the fingerprint
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
+    std::shared_ptr<ThreadPool> pool;  // the CPU's, of another model that runs in turn; null: its own
 };
 
 struct ModelInfo {
@@ -34,6 +36,7 @@ struct ModelInfo {
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
+    std::string draft_model;         // the name of the model that guesses, if there is one
     std::string system_fingerprint;  // of weights, kernels, build and settings
     int threads = 0;
     std::int64_t n_vocab = 0;
@@ -43,8 +46,8 @@ struct ModelInfo {
     std::int64_t n_ctx_train = 0;
     std::int64_t parameters = 0;
     std::int64_t file_bytes = 0;
-    std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels
-    std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive
+    std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels; a draft model's included
+    std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive; a draft model's included
 };
 
 class DecoderRunner final : public ModelRunner {

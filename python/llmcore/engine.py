@@ -52,6 +52,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    draft_model: str
+    """The name of the model that guesses tokens, whose memory counts above; empty without one."""
     system_fingerprint: str
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
 
@@ -79,13 +81,21 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Of those: found in the cache."""
     generated_tokens: int
     guessed_tokens: int
-    """Run on a guess of prompt lookup."""
+    """Run on a guess of prompt lookup or of a draft model."""
     accepted_tokens: int
     """Of those: right."""
     wasted_tokens: int
     """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
     """Time spent in steps."""
+    drafted_tokens: int
+    """Of the guessed tokens: a draft model's."""
+    accepted_draft_tokens: int
+    """Of those: right."""
+    draft_failures: int
+    """Steps whose guesses a draft model failed to make; after three in a row it is no longer asked."""
+    draft_seconds: float
+    """Of the time spent in steps: in a draft model."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
@@ -113,6 +123,8 @@ def load_model(
     prefix_cache: bool = True,
     prompt_lookup: int = 0,
     deterministic: bool = False,
+    draft_model: str | Path | None = None,
+    draft_tokens: int = 4,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -140,6 +152,8 @@ def load_model(
         raise InvalidArgumentError(
             f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
         )
+    if not 1 <= draft_tokens <= _MAX_GUESSES:
+        raise InvalidArgumentError(f"[engine] draft_tokens; got {draft_tokens}; expected 1 to {_MAX_GUESSES}")
     path = _embedded_model() if model is None else Path(model)
     tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
@@ -158,6 +172,8 @@ def load_model(
         prefix_cache=prefix_cache,
         prompt_lookup=prompt_lookup,
         deterministic=deterministic,
+        draft_model=None if draft_model is None else Path(draft_model),
+        draft_tokens=draft_tokens,
         **given,
     )
     guide.attach(core.info.n_vocab)

@@ -139,7 +139,8 @@ private:
 };
 
 std::unique_ptr<Decoder> load(const File& file, Isa isa, Format kv_format) {
-    auto backend = std::make_shared<CpuBackend>(KernelSelector(isa, ""), 3);
+    auto backend =
+        std::make_shared<CpuBackend>(KernelSelector(isa, ""), std::make_shared<llmcore::ThreadPool>(3));
     auto decoder = std::make_unique<Decoder>(
         file, llmcore::read_model_spec(file, 0), llmcore::TensorFormats(), std::move(backend),
         DecoderLimits{.max_step_tokens = kStepTokens, .max_logit_rows = kStepTokens});
