@@ -20,12 +20,13 @@ constexpr std::int64_t kConvertRows = 8;
 
 }  // namespace
 
-CpuBackend::CpuBackend(KernelSelector selector, int threads, bool weights_in_place)
+CpuBackend::CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> threads, bool weights_in_place)
     : selector_(std::move(selector)),
       weights_in_place_(weights_in_place),
-      pool_(threads),
-      workspaces_(static_cast<std::size_t>(threads)),
-      scratches_(static_cast<std::size_t>(threads)) {}
+      threads_(std::move(threads)),
+      pool_(*threads_),
+      workspaces_(static_cast<std::size_t>(pool_.size())),
+      scratches_(static_cast<std::size_t>(pool_.size())) {}
 
 BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
 
@@ -131,7 +132,7 @@ void CpuBackend::add_row(Weight table, std::int64_t row, float* values, int work
     const WeightState& rows = weight(table);
     auto* added = reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)],
                                                  static_cast<std::size_t>(rows.cols) * sizeof(float)));
-    dequantize(rows.format, rows.memory.data() + row * rows.row_bytes, added, rows.cols);
+    dequantize(rows.format, rows.bytes + row * rows.row_bytes, added, rows.cols);
     for (std::int64_t i = 0; i < rows.cols; ++i) values[i] += added[i];
 }
 

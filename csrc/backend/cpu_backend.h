@@ -18,8 +18,9 @@ namespace llmcore {
 
 class CpuBackend final : public Backend {
 public:
-    // weights_in_place: matrices stay where their views' data is, which outlives the backend.
-    CpuBackend(KernelSelector selector, int threads, bool weights_in_place = false);
+    // threads: may be shared with other backends that run in turn. weights_in_place: matrices stay where
+    // their views' data is, which outlives the backend.
+    CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> threads, bool weights_in_place = false);
 
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
@@ -176,7 +177,8 @@ private:
     KernelSelector selector_;
     KernelLedger ledger_;
     const bool weights_in_place_;
-    ThreadPool pool_;
+    const std::shared_ptr<ThreadPool> threads_;
+    ThreadPool& pool_;
     std::vector<BufferState> buffers_;
     PageArena weight_memory_;
     std::vector<WeightState> weights_;

@@ -75,7 +75,8 @@ LoadedBackend load_backend(std::string_view device, const BackendOptions& option
         }
     }
     const int count = options.threads > 0 ? options.threads : std::max(1, available_processors());
-    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(options.tuned), count,
+    auto pool = options.pool != nullptr ? options.pool : std::make_shared<ThreadPool>(count);
+    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(options.tuned), std::move(pool),
                                          options.weights_in_place),
             std::move(note)};
 }

@@ -7,13 +7,15 @@
 #include <string_view>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
 #include "kernels/tuned_kernels.h"
 
 namespace llmcore {
 
 // For the CPU.
 struct BackendOptions {
-    int threads = 0;                // 0: one a processor
+    int threads = 0;                             // 0: one a processor
+    std::shared_ptr<ThreadPool> pool = nullptr;  // the threads of a backend that runs in turn, instead
     bool weights_in_place = false;  // matrices stay where their views' data is, which outlives the backend
     TunedKernels tuned = {};
 };

@@ -19,6 +19,7 @@
 #include "bindings/kernel_choices.h"
 #include "bindings/sampling_filters.h"
 #include "engine/decoder_runner.h"
+#include "engine/draft_loading.h"
 #include "quant/format_table.h"
 
 namespace py = pybind11;
@@ -97,14 +98,13 @@ private:
 
 using LoraTuple = std::tuple<std::string, std::filesystem::path, float>;  // name, file, scale
 
-std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
-                               std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
-                               std::int64_t max_queue, std::int64_t kv_budget,
-                               const std::map<std::string, std::string>& tensor_formats,
-                               const py::object& guide, bool prefix_cache, double max_itl_seconds,
-                               std::int64_t prompt_lookup, bool deterministic, bool mmap,
-                               const std::vector<llmcore::bindings::TunedTuple>& tuned,
-                               const std::vector<LoraTuple>& lora) {
+std::unique_ptr<PyEngine> load(
+    const std::filesystem::path& path, const std::string& device, int threads, std::int64_t n_ctx,
+    const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue, std::int64_t kv_budget,
+    const std::map<std::string, std::string>& tensor_formats, const py::object& guide, bool prefix_cache,
+    double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
+    const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
+    const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -117,26 +117,29 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
     }
     std::vector<LoraSource> adapters;
     for (const auto& [name, file, scale] : lora) adapters.push_back({name, file, scale});
-    llmcore::LoadedModel model = llmcore::load_model({.path = path,
-                                                      .device = device,
-                                                      .threads = threads,
-                                                      .n_ctx = n_ctx,
-                                                      .kv_cache_type = kv_cache_type,
-                                                      .max_batch = max_batch,
-                                                      .kv_budget_bytes = kv_budget,
-                                                      .deterministic = deterministic,
-                                                      .build = LLMCORE_VERSION,
-                                                      .tensor_formats = std::move(formats),
-                                                      .mmap = mmap,
-                                                      .tuned = llmcore::bindings::read_tuned(tuned),
-                                                      .lora = std::move(adapters)});
+    llmcore::DraftedModel loaded = llmcore::load_drafted_model({.path = path,
+                                                                .device = device,
+                                                                .threads = threads,
+                                                                .n_ctx = n_ctx,
+                                                                .kv_cache_type = kv_cache_type,
+                                                                .max_batch = max_batch,
+                                                                .kv_budget_bytes = kv_budget,
+                                                                .deterministic = deterministic,
+                                                                .build = LLMCORE_VERSION,
+                                                                .tensor_formats = std::move(formats),
+                                                                .mmap = mmap,
+                                                                .tuned = llmcore::bindings::read_tuned(tuned),
+                                                                .lora = std::move(adapters)},
+                                                               draft_model.value_or(std::filesystem::path()));
+    llmcore::LoadedModel& model = loaded.model;
     const EngineConfig config{.max_batch = max_batch,
                               .max_queue = max_queue,
                               .prefix_cache = prefix_cache,
                               .max_itl_seconds = max_itl_seconds,
-                              .prompt_lookup = prompt_lookup};
+                              .prompt_lookup = prompt_lookup,
+                              .draft_tokens = draft_tokens};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
-                                           std::move(guided));
+                                           std::move(guided), std::move(loaded.draft));
     for (auto& adapter : model.adapters) engine->adapters().add(std::move(adapter));
     return std::make_unique<PyEngine>(std::move(engine), std::move(model.info), std::move(model.backend));
 }
@@ -251,6 +254,7 @@ void bind_model_info(py::module_& m) {
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("draft_model", &ModelInfo::draft_model)
         .def_readonly("system_fingerprint", &ModelInfo::system_fingerprint)
         .def_readonly("threads", &ModelInfo::threads)
         .def_readonly("n_vocab", &ModelInfo::n_vocab)
@@ -296,7 +300,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("wasted_tokens", &EngineStats::wasted_tokens)
         .def_readonly("expired", &EngineStats::expired)
         .def_readonly("generated_tokens", &EngineStats::generated_tokens)
-        .def_readonly("step_seconds", &EngineStats::step_seconds);
+        .def_readonly("step_seconds", &EngineStats::step_seconds)
+        .def_readonly("drafted_tokens", &EngineStats::drafted_tokens)
+        .def_readonly("accepted_draft_tokens", &EngineStats::accepted_draft_tokens)
+        .def_readonly("draft_failures", &EngineStats::draft_failures)
+        .def_readonly("draft_seconds", &EngineStats::draft_seconds);
 }
 
 void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, const std::string& kind,
@@ -357,7 +365,8 @@ void bind_engine(py::module_& m) {
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
              py::arg("deterministic") = false, py::arg("mmap") = false,
              py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
-             py::arg("lora") = std::vector<LoraTuple>(),
+             py::arg("lora") = std::vector<LoraTuple>(), py::arg("draft_model") = py::none(),
+             py::arg("draft_tokens") = EngineConfig{}.draft_tokens,
              "tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, "
              "scale) of the adapters that are there from the start.")
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",

@@ -165,6 +165,11 @@ KernelCall kv_store(const std::string& name, const Floats& k, const Floats& v) {
                                                        .causal = true});
 }
 
+KernelCall row_blocks(const std::string& name, const Floats& x, float max, float scale, float least) {
+    check_dimensions("x", x, 1);
+    return KernelCall::row_blocks(usable_kernel(name), span_of(x), max, scale, least);
+}
+
 KernelCall peak(const std::string& name, std::int64_t size) {
     return KernelCall::peak(usable_kernel(name), size);
 }
@@ -200,6 +205,8 @@ void bind_kernel_lab(pybind11::module_& m) {
         .def_static("attention", &attention, py::arg("name"), py::arg("q"), py::arg("k"), py::arg("v"),
                     py::arg("scale"), py::arg("softcap"), py::arg("window"), py::arg("causal") = true)
         .def_static("kv_store", &kv_store, py::arg("name"), py::arg("k"), py::arg("v"))
+        .def_static("row_blocks", &row_blocks, py::arg("name"), py::arg("x"), py::arg("max"),
+                    py::arg("scale"), py::arg("least"))
         .def_static("peak", &peak, py::arg("name"), py::arg("size"))
         .def("run", &KernelCall::run, py::arg("pool"), py::call_guard<py::gil_scoped_release>(),
              "All rows once.")

@@ -153,7 +153,10 @@ struct PlacedModel {
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
-    return {.threads = options.threads, .weights_in_place = options.mmap, .tuned = options.tuned};
+    return {.threads = options.threads,
+            .pool = options.pool,
+            .weights_in_place = options.mmap,
+            .tuned = options.tuned};
 }
 
 PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, const ModelSpec& spec,
@@ -250,6 +253,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .draft_model = {},
                    .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,

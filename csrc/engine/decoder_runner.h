@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
 #include "cache/kv_sizing.h"
 #include "engine/lora_shelf.h"
 #include "engine/model_runner.h"
@@ -31,7 +32,8 @@ struct LoadOptions {
     TensorFormats tensor_formats;  // of the tensors that are quantized as they are loaded
     bool mmap = false;             // matrices stay in the file's pages, which processes share
     TunedKernels tuned = {};
-    std::vector<LoraSource> lora = {};  // adapters that are to be there from the start
+    std::vector<LoraSource> lora = {};           // adapters that are to be there from the start
+    std::shared_ptr<ThreadPool> pool = nullptr;  // of another model that runs in turn; null: its own
 };
 
 struct ModelInfo {
@@ -41,6 +43,7 @@ struct ModelInfo {
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
+    std::string draft_model;         // the name of the model that guesses, if there is one
     std::string system_fingerprint;  // of weights, kernels, build and settings
     int threads = 0;
     std::int64_t n_vocab = 0;
@@ -50,8 +53,8 @@ struct ModelInfo {
     std::int64_t n_ctx_train = 0;
     std::int64_t parameters = 0;
     std::int64_t file_bytes = 0;
-    std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels
-    std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive
+    std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels; a draft model's included
+    std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive; a draft model's included
     bool generates = true;          // false: it makes embeddings alone
     std::string pooling;            // of embeddings: mean, cls or last
 };

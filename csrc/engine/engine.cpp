@@ -27,7 +27,7 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
 }  // namespace
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
-               std::unique_ptr<TokenGuide> guide)
+               std::unique_ptr<TokenGuide> guide, std::unique_ptr<ModelRunner> draft)
     : runner_(std::move(runner)),
       vocabulary_(std::move(vocabulary)),
       limits_(runner_->limits()),
@@ -35,8 +35,11 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const
       scheduler_config_(scheduler_config(limits_, config)),
       guides_(guide != nullptr),
       stepper_(*runner_, vocabulary_, scheduler_config_,
-               {.mixed_step_seconds = config.max_itl_seconds, .guesses = config.prompt_lookup},
-               std::move(guide)),
+               {.mixed_step_seconds = config.max_itl_seconds,
+                .guesses = config.prompt_lookup,
+                .draft_tokens = config.draft_tokens,
+                .draft_adapts = config.draft_adapts},
+               std::move(guide), std::move(draft)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
 

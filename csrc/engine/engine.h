@@ -25,13 +25,16 @@ struct EngineConfig {
     // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
     double max_itl_seconds = 0.15;
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
+    std::int64_t draft_tokens = 4;   // the same by the draft model, if there is one
+    bool draft_adapts = true;        // fewer where that does not pay
 };
 
 class Engine {
 public:
-    // guide: for guided requests; null where there are none.
+    // guide: for guided requests; null where there are none. draft: a small model of the same vocabulary that
+    // guesses; may be null.
     Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
-           std::unique_ptr<TokenGuide> guide = nullptr);
+           std::unique_ptr<TokenGuide> guide = nullptr, std::unique_ptr<ModelRunner> draft = nullptr);
     // Ends what is left with outputs "cancelled", which nobody can read any more.
     ~Engine();
     Engine(const Engine&) = delete;

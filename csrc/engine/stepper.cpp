@@ -22,14 +22,18 @@ std::uint64_t random_seed() {
 }  // namespace
 
 Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide)
+                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide,
+                 std::unique_ptr<ModelRunner> draft)
     : runner_(runner),
       vocabulary_(vocabulary),
       limits_(runner.limits()),
       scheduler_(config),
       guesses_(options.guesses),
+      speculation_(options.draft_tokens, options.draft_adapts),
       pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
+    if (draft && options.draft_tokens > 0)
+        drafter_ = std::make_unique<Drafter>(std::move(draft), limits_.n_vocab);
 }
 
 void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Output>& outputs) {
@@ -78,7 +82,8 @@ void Stepper::add_sequences(LiveRequest& request) {
             .text = TextStream(vocabulary_, spec.stop, !spec.guided && begins_text(vocabulary_, spec.prompt)),
             .tokens = spec.prompt,
             .chain = chain,
-            .guess_length = GuessLength(guesses_)});
+            .guess_length = GuessLength(guesses_),
+            .guess_rate = speculation_.usual_rate()});
         added->sampler.observe_prompt(spec.prompt);
         const SequenceId id = added->id;
         sequences_.emplace(id, std::move(added));
@@ -145,17 +150,6 @@ void Stepper::fail_request(std::uint64_t request, ErrorCode code, const std::str
     }
 }
 
-// A grammar's next mask is not known before the token is.
-void Stepper::guess() {
-    for (const auto& [id, active] : sequences_) {
-        active->guesses.clear();
-        const bool decodes = active->n_sampled() > 0 && scheduler_.cached_tokens(id) + 1 == active->n_known();
-        if (!decodes || active->request.spec.guided) continue;
-        active->guesses = look_up_continuation(active->tokens, active->guess_length.next());
-        scheduler_.propose(id, static_cast<std::int64_t>(active->guesses.size()));
-    }
-}
-
 void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
     LiveSequence& active = sequence(entry.id);
     // One row that catches up is decoding, whatever it is called.
@@ -167,7 +161,7 @@ void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
 
 void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
-    if (guesses_ > 0) guess();
+    if (guesses_ > 0 || drafter_) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
     step_prompt_rows_ = 0;
@@ -191,7 +185,11 @@ void Stepper::step(std::vector<Output>& outputs) {
         }
     };
     std::span<const float> result;
+    const auto ran = Clock::now();
     guarded(entries, [&] { result = run(entries); });
+    if (drafter_ && step_prompt_rows_ == 0 && !result.empty()) {
+        speculation_.model_cost().learn(static_cast<double>(rows_.n_rows()), seconds(Clock::now() - ran));
+    }
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (!sequences_.contains(entries[i].id)) continue;
         guarded({&entries[i], 1}, [&] {

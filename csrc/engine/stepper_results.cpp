@@ -40,20 +40,19 @@ void Stepper::sample_rows(LiveSequence& sequence, std::size_t place, std::span<c
     const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
     const std::vector<std::int32_t> guesses = std::move(sequence.guesses);
     sequence.guesses.clear();
+    const bool drafted = std::exchange(sequence.drafted, false);
     rows = rows.last((guesses.size() + 1) * n_vocab);
-    totals_.guessed_tokens += static_cast<std::int64_t>(guesses.size());
     std::size_t right = 0;
+    std::optional<std::int32_t> token;
     while (true) {
-        const std::optional<std::int32_t> token =
-            sample(sequence, permission_of(place, sequence.request.spec),
-                   rows.subspan(right * n_vocab, n_vocab), outputs);
-        if (!token) return;
-        if (right == guesses.size() || *token != guesses[right]) break;
+        token = sample(sequence, permission_of(place, sequence.request.spec),
+                       rows.subspan(right * n_vocab, n_vocab), outputs);
+        if (!token || right == guesses.size() || *token != guesses[right]) break;
         ++right;
-        ++totals_.accepted_tokens;
         scheduler_.advance(id, 1);
     }
-    sequence.guess_length.learn(static_cast<std::int64_t>(guesses.size()), static_cast<std::int64_t>(right));
+    // Without a token the sequence has ended and is gone.
+    learn_guesses(token ? &sequence : nullptr, drafted, guesses.size(), right);
 }
 
 void Stepper::collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first,
@@ -190,6 +189,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.first_token_seconds = since(sequence.first_token);
     output.total_seconds = since(now);
 
+    if (drafter_) drafter_->forget(sequence.id);
     if (request.spec.guided && guide_) guide_->forget({request.spec.id, sequence.index});
     const SequenceId id = sequence.id;
     scheduler_.finish(id);

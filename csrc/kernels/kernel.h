@@ -13,7 +13,19 @@
 
 namespace llmcore {
 
-enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu, peak, layer_norm };
+enum class Op : uint8_t {
+    linear,
+    pack,
+    norm,
+    rope,
+    kv_store,
+    attention,
+    glu,
+    peak,
+    layer_norm,
+    row_max,
+    exp_sum
+};
 
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
@@ -170,6 +182,21 @@ struct GluArgs : Args {
 struct PeakArgs : Args {
     const char* data;  // peak_read: kPeakReadBytes a row, at a multiple of 64; otherwise null
     float* out;        // a row's result: the sum of its words, or of its lanes
+};
+
+// Sampling: a long row of n floats in blocks of kRowBlock, the last one perhaps shorter; rows
+// [row_begin, row_end) are blocks, each with one result.
+// row_max: the block's largest value, or NaN if one is NaN or +infinity.
+// exp_sum: the sum of exp((x - max) * scale) over x >= least, where no x exceeds max; terms below 2^-126 may
+// count as 0.
+constexpr int64_t kRowBlock = 64;
+struct RowBlocksArgs : Args {
+    const float* x;
+    int64_t n;
+    float* out;
+    // exp_sum:
+    float max, scale, least;
+    const float* block_max;  // null, or what row_max gave: spares blocks without an x >= least
 };
 
 struct Kernel {

@@ -314,6 +314,27 @@ KernelCall KernelCall::attention(const Kernel& kernel, const AttentionInput& inp
     return call;
 }
 
+KernelCall KernelCall::row_blocks(const Kernel& kernel, std::span<const float> x, float max, float scale,
+                                  float least) {
+    if (kernel.op != Op::row_max) check_op(kernel, Op::exp_sum);
+    const auto n = static_cast<std::int64_t>(x.size());
+    check_sides({n});
+    KernelCall call(kernel);
+    call.shape_ = {.n = n};
+    call.rows_ = (n + kRowBlock - 1) / kRowBlock;
+    call.write_floats(call.rows_);
+    RowBlocksArgs args;
+    args.x = call.hold(x);
+    args.n = n;
+    args.max = max;
+    args.scale = scale;
+    args.least = least;
+    args.block_max = nullptr;
+    args.out = reinterpret_cast<float*>(call.output_);
+    call.args_.push_back(std::make_shared<RowBlocksArgs>(args));
+    return call;
+}
+
 KernelCall KernelCall::peak(const Kernel& kernel, std::int64_t size) {
     check_op(kernel, Op::peak);
     if (size < 1 || size > std::int64_t{1} << 40) refuse("size", std::to_string(size), "1 to 2^40");

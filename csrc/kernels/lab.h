@@ -74,6 +74,9 @@ public:
     static KernelCall rope(const Kernel& kernel, const RopeInput& input);
     // Also kv_store: writes k and v into a cache of the kernel's format.
     static KernelCall attention(const Kernel& kernel, const AttentionInput& input);
+    // row_max and exp_sum over one row; the others: exp_sum's.
+    static KernelCall row_blocks(const Kernel& kernel, std::span<const float> x, float max, float scale,
+                                 float least);
     // `bytes` of memory for peak_read, rows of work for the others.
     static KernelCall peak(const Kernel& kernel, std::int64_t size);
 

@@ -13,8 +13,8 @@ namespace llmcore {
 
 namespace {
 
-constexpr const char* kOpNames[] = {"linear",    "pack", "norm", "rope",      "kv_store",
-                                    "attention", "glu",  "peak", "layer_norm"};
+constexpr const char* kOpNames[] = {"linear", "pack", "norm",       "rope",    "kv_store", "attention",
+                                    "glu",    "peak", "layer_norm", "row_max", "exp_sum"};
 constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
 constexpr const char* kReasonNames[] = {"built-in", "tuned", "forced"};
 

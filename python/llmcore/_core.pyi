@@ -85,6 +85,9 @@ class ModelInfo:
     def device_note(self) -> str:
         ...
     @property
+    def draft_model(self) -> str:
+        ...
+    @property
     def file_bytes(self) -> int:
         ...
     @property
@@ -134,6 +137,9 @@ class EngineStats:
     The state after the last step, and totals.
     """
     @property
+    def accepted_draft_tokens(self) -> int:
+        ...
+    @property
     def accepted_tokens(self) -> int:
         ...
     @property
@@ -141,6 +147,15 @@ class EngineStats:
         ...
     @property
     def cancelled(self) -> int:
+        ...
+    @property
+    def draft_failures(self) -> int:
+        ...
+    @property
+    def draft_seconds(self) -> float:
+        ...
+    @property
+    def drafted_tokens(self) -> int:
         ...
     @property
     def expired(self) -> int:
@@ -353,6 +368,9 @@ class KernelCall:
     @staticmethod
     def rope(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], inv_freq: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], style: str) -> KernelCall:
         ...
+    @staticmethod
+    def row_blocks(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], max: typing.SupportsFloat | typing.SupportsIndex, scale: typing.SupportsFloat | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex) -> KernelCall:
+        ...
     def output(self) -> numpy.typing.NDArray[numpy.uint8]:
         """
         What the kernel wrote, as bytes.
@@ -369,7 +387,7 @@ class Sampler:
     """
     Chooses the tokens of one sequence.
     """
-    def __init__(self, *, seed: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], filters: dict = {}) -> None:
+    def __init__(self, *, seed: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], filters: dict = {}) -> None:
         ...
     def next(self, logits: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> int:
         ...

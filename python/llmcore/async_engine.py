@@ -81,6 +81,8 @@ class AsyncEngine:
         prompt_lookup: int = 0,
         deterministic: bool = False,
         mmap: bool = False,
+        draft_model: str | Path | None = None,
+        draft_tokens: int = 4,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -103,6 +105,8 @@ class AsyncEngine:
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
             mmap=mmap,
+            draft_model=draft_model,
+            draft_tokens=draft_tokens,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, _Box] = {}

@@ -55,6 +55,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    draft_model: str
+    """The name of the model that guesses tokens, whose memory counts above; empty without one."""
     system_fingerprint: str
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
     adapters: tuple[LoraInfo, ...] = ()
@@ -88,13 +90,21 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Of those: found in the cache."""
     generated_tokens: int
     guessed_tokens: int
-    """Run on a guess of prompt lookup."""
+    """Run on a guess of prompt lookup or of a draft model."""
     accepted_tokens: int
     """Of those: right."""
     wasted_tokens: int
     """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
     """Time spent in steps."""
+    drafted_tokens: int
+    """Of the guessed tokens: a draft model's."""
+    accepted_draft_tokens: int
+    """Of those: right."""
+    draft_failures: int
+    """Steps whose guesses a draft model failed to make; after three in a row it is no longer asked."""
+    draft_seconds: float
+    """Of the time spent in steps: in a draft model."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
@@ -130,6 +140,8 @@ def load_model(
     prompt_lookup: int = 0,
     deterministic: bool = False,
     mmap: bool = False,
+    draft_model: str | Path | None = None,
+    draft_tokens: int = 4,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -155,6 +167,8 @@ def load_model(
         raise InvalidArgumentError(
             f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
         )
+    if not 1 <= draft_tokens <= _MAX_GUESSES:
+        raise InvalidArgumentError(f"[engine] draft_tokens; got {draft_tokens}; expected 1 to {_MAX_GUESSES}")
     path = _embedded_model() if model is None else Path(model)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
@@ -175,6 +189,8 @@ def load_model(
         "mmap": mmap,
         "tuned": list(tuned.choices),
         "lora": [(one.name, Path(one.path), one.scale) for one in lora_sources(lora)],
+        "draft_model": None if draft_model is None else Path(draft_model),
+        "draft_tokens": draft_tokens,
     }
     core, tokenizer = _load_both(path, given)
     guide.attach(tokenizer.tokenizer, core.info.n_vocab)

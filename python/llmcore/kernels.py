@@ -15,6 +15,9 @@ Arguments by operation (float32 unless said otherwise, C order):
   softcap=0, window=0, causal=True → the shape of q. The last tokens of the cached ones ask; each sees those
   up to itself, or all if it is not causal.
 - ``kv_store``: k and v as above → uint8, the cache's blocks.
+- ``row_max``: x (n) → (blocks of 64), each one's largest value, NaN if it holds NaN or +infinity.
+- ``exp_sum``: x (n), scale=1, least=-inf → (blocks of 64), each one's sum of exp((x - max(x)) * scale) over
+  x >= least.
 - ``peak``: size: bytes to read, or rows of work → (rows), each row's count of words or products.
 
 InvalidArgumentError is raised for an unknown kernel, one that this machine cannot run, arguments of another
@@ -203,6 +206,18 @@ def _kv_store(name: str, *, k: Any, v: Any) -> tuple[_core.KernelCall, Shaped]:
     return _core.KernelCall.kv_store(name, _floats(k), _floats(v)), lambda output: output
 
 
+def _row_max(name: str, *, x: Any) -> tuple[_core.KernelCall, Shaped]:
+    return _core.KernelCall.row_blocks(name, _floats(x), 0.0, 1.0, 0.0), _as_floats(-1)
+
+
+def _exp_sum(
+    name: str, *, x: Any, scale: float = 1.0, least: float = -np.inf
+) -> tuple[_core.KernelCall, Shaped]:
+    row = _floats(x)
+    most = float(row.max()) if row.size else 0.0
+    return _core.KernelCall.row_blocks(name, row, most, scale, least), _as_floats(-1)
+
+
 def _peak(name: str, *, size: int) -> tuple[_core.KernelCall, Shaped]:
     return _core.KernelCall.peak(name, size), _as_floats(-1)
 
@@ -217,4 +232,6 @@ _BUILDERS: Mapping[str, Callable[..., tuple[_core.KernelCall, Shaped]]] = {
     "attention": _attention,
     "kv_store": _kv_store,
     "peak": _peak,
+    "row_max": _row_max,
+    "exp_sum": _exp_sum,
 }

@@ -84,6 +84,18 @@ def _parse_adapters(
     "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."
 )
 @click.option(
+    "--draft-model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="GGUF file of a small model with the same vocabulary, which guesses tokens for the one served.",
+)
+@click.option(
+    "--draft-tokens",
+    type=click.IntRange(1, 32),
+    default=4,
+    show_default=True,
+    help="Tokens it guesses in a step at most.",
+)
+@click.option(
     "--deterministic", is_flag=True, help="The same bits for a request whatever runs beside it; slower."
 )
 @click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
@@ -145,6 +157,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     max_batch: int | None,
     max_itl_ms: float | None,
     prompt_lookup: int,
+    draft_model: Path | None,
+    draft_tokens: int,
     deterministic: bool,
     mmap: bool,
     explain: bool,
@@ -165,6 +179,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
     from llmcore_server.config import ServerConfig  # noqa: PLC0415
     from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
 
+    if draft_model is not None and (len(models) > 1 or models_dir is not None):
+        raise click.UsageError("--draft-model guesses for one MODEL, without --models-dir")
     tls = checked_tls(access.pop("tls_cert"), access.pop("tls_key"))
     origins = access.pop("cors_origins")
     limits = limit_settings(**{name: access.pop(name) for name in _LIMITS})
@@ -187,6 +203,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
         max_batch=max_batch,
         max_itl_ms=max_itl_ms,
         prompt_lookup=prompt_lookup,
+        draft_model=draft_model,
+        draft_tokens=draft_tokens,
         deterministic=deterministic,
         mmap=mmap,
         explain=explain,

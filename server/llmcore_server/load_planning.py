@@ -71,12 +71,14 @@ class LoadPlanner:
     """Plans loads with the process's own options; reads headers, so it belongs on a thread.
 
     quantization: what a load gets that asks for none. kv_budget: bytes of each model's KV cache.
+    draft_bytes: weights of the small model that guesses for each.
     """
 
     quantization: str | None = None
     n_ctx: int | None = None
     max_batch: int | None = None
     kv_budget: int | None = None
+    draft_bytes: int = 0
 
     def __call__(self, files: Sequence[ModelFile], options: LoadOptions) -> LoadPlan:
         """Raises `ApiError` for a quantization that is unknown or finer than every file of the model."""
@@ -105,7 +107,7 @@ class LoadPlanner:
             )
         except (LLMCoreError, OSError):
             return MemoryNeed(weights=file.size)  # The load itself tells what is wrong with the file.
-        return MemoryNeed(estimate.weights, estimate.cache, estimate.workspace)
+        return MemoryNeed(estimate.weights + self.draft_bytes, estimate.cache, estimate.workspace)
 
 
 def _mix_name(name: str) -> str:

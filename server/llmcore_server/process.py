@@ -39,6 +39,8 @@ class EngineOptions:
     _: KW_ONLY
     max_itl_ms: float | None = None
     prompt_lookup: int = 0
+    draft_model: Path | None = None
+    draft_tokens: int = 4
     deterministic: bool = False
     mmap: bool = False
     explain: bool = False
@@ -58,6 +60,8 @@ class EngineOptions:
             kv_budget=plan.kv_budget,
             max_itl_ms=self.max_itl_ms,
             prompt_lookup=self.prompt_lookup,
+            draft_model=self.draft_model,
+            draft_tokens=self.draft_tokens,
             deterministic=self.deterministic,
             mmap=self.mmap,
             lora={adapter.name: (adapter.path, adapter.scale) for adapter in plan.adapters},
@@ -144,7 +148,13 @@ def run_server(
             aliases=aliases,
             load_timeout=config.load_timeout,
             autoload=config.autoload,
-            plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
+            plan=LoadPlanner(
+                options.quantization,
+                options.n_ctx,
+                options.max_batch,
+                kv_budget,
+                draft_bytes=options.draft_model.stat().st_size if options.draft_model else 0,
+            ),
             warm_up=options.warm_up,
             residents=ResidentModels(
                 limit=config.memory_limit or limit_bytes(),

@@ -145,7 +145,8 @@ private:
 };
 
 std::unique_ptr<Decoder> load(const File& file, Isa isa, Format kv_format, bool in_place = false) {
-    auto backend = std::make_shared<CpuBackend>(KernelSelector(isa, ""), 3, in_place);
+    auto backend = std::make_shared<CpuBackend>(KernelSelector(isa, ""),
+                                                std::make_shared<llmcore::ThreadPool>(3), in_place);
     auto decoder = std::make_unique<Decoder>(
         file, llmcore::read_model_spec(file, 0), llmcore::TensorFormats(), std::move(backend),
         DecoderLimits{.max_step_tokens = kStepTokens, .max_logit_rows = kStepTokens});

@@ -79,6 +79,23 @@ def test_glu(name: str) -> None:
     assert error(kernels.run(name, gate=gate, activation="relu"), np.maximum(wide, 0)) <= FLOAT
 
 
+@pytest.mark.parametrize("name", names("row_max"))
+def test_row_max(name: str) -> None:
+    x = normal(200)
+    x[130] = np.nan
+    assert np.array_equal(
+        kernels.run(name, x=x), [x[:64].max(), x[64:128].max(), np.nan, x[192:].max()], True
+    )
+
+
+@pytest.mark.parametrize("name", names("exp_sum"))
+def test_exp_sum(name: str) -> None:
+    x = normal(200)
+    terms = np.exp((x.astype(np.float64) - x.max()) * 1.5) * (x >= -0.5)
+    expected = [terms[i : i + 64].sum() for i in range(0, 200, 64)]
+    assert error(kernels.run(name, x=x, scale=1.5, least=-0.5), np.array(expected)) <= FLOAT
+
+
 @pytest.mark.parametrize("name", names("rope"))
 def test_rope(name: str) -> None:
     x, positions = normal(4, 2, 16), np.array([0, 3, 1000, 7])

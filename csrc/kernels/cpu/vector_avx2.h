@@ -87,6 +87,17 @@ LLMCORE_INLINE Vec times_power_of_two(Vec x, Vec n) {
     return {_mm256_mul_ps(_mm256_mul_ps(x.v, a), b)};
 }
 
+// value where x >= least, 0 elsewhere.
+LLMCORE_INLINE Vec where_at_least(Vec x, Vec least, Vec value) {
+    return {_mm256_and_ps(_mm256_cmp_ps(x.v, least.v, _CMP_GE_OQ), value.v)};
+}
+
+// x * 2^n for integers n of -126 to 127; 0 for -127.
+LLMCORE_INLINE Vec times_normal_power_of_two(Vec x, Vec n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+    return {_mm256_mul_ps(x.v, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)))};
+}
+
 // Pairs (even, odd) of x turned by angles whose cosines and sines stand in both lanes of a pair.
 LLMCORE_INLINE Vec turn_pairs(Vec x, Vec cosine, Vec sine) {
     const __m256 swapped = _mm256_permute_ps(x.v, 0xB1);

@@ -79,6 +79,17 @@ LLMCORE_INLINE Vec nearest_integer(Vec a) {
 // x * 2^n for integers n.
 LLMCORE_INLINE Vec times_power_of_two(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 
+// value where x >= least, 0 elsewhere.
+LLMCORE_INLINE Vec where_at_least(Vec x, Vec least, Vec value) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, least.v, _CMP_GE_OQ), value.v)};
+}
+
+// x * 2^n for integers n of -126 to 127; 0 for -127.
+LLMCORE_INLINE Vec times_normal_power_of_two(Vec x, Vec n) {
+    const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
+    return {_mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)))};
+}
+
 // Pairs (even, odd) of x turned by angles whose cosines and sines stand in both lanes of a pair.
 LLMCORE_INLINE Vec turn_pairs(Vec x, Vec cosine, Vec sine) {
     const __m512 swapped = _mm512_permute_ps(x.v, 0xB1);
