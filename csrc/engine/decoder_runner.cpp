@@ -35,9 +35,23 @@ std::int64_t step_tokens(std::int64_t parameters) {
 }
 
 Format kv_format(const std::string& name) {
-    if (name == "f16") return Format::F16;
-    if (name == "f32") return Format::F32;
-    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f16 or f32");
+    for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0}) {
+        if (find_format(name) == &format_info(format)) return format;
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f32, f16, bf16, q8_0 or q4_0");
+}
+
+// Before weights are uploaded: a cache the backend does not have, or not for this model.
+void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
+    if (backend.caches(format, head_dim)) return;
+    const FormatInfo& info = format_info(format);
+    if (head_dim % info.block_elements != 0) {
+        fail(ErrorCode::invalid_argument, "engine",
+             std::string("kv_cache_type ") + info.name + " does not suit the size of the model's heads",
+             std::to_string(head_dim), "a multiple of " + std::to_string(info.block_elements));
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type on " + backend.info().name, info.name,
+         "f16 or f32");
 }
 
 std::string main_format(const gguf::File& file, const TensorFormats& formats) {
@@ -97,7 +111,8 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
     return plan_kv(
-        {.n_ctx = options.n_ctx,
+        {.format = format_info(format).name,
+         .n_ctx = options.n_ctx,
          .n_ctx_train = spec.n_ctx_train,
          .max_batch = options.max_batch,
          .block_tokens = backend.kv_block_tokens,
@@ -124,6 +139,7 @@ struct PlacedModel {
 PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
                         std::shared_ptr<Backend> backend) {
     const Format format = kv_format(options.kv_cache_type);
+    check_cache(*backend, format, spec.head_dim);
     const std::int64_t suitable = backend->info().step_tokens;
     const DecoderLimits limits{
         .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
@@ -188,7 +204,8 @@ LoadedModel load_model(const LoadOptions& options) {
     check_vocabulary(vocabulary, spec);
     std::string note;
     PlacedModel placed = place_somewhere(file, spec, options, note);
-    const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
+    const std::string settings = options.build + ' ' + placed.backend.name + ' ' +
+                                 format_info(kv_format(options.kv_cache_type)).name +
                                  (options.deterministic ? " deterministic" : "");
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
@@ -199,6 +216,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .kv_cache_type = placed.plan.format,
                    .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
@@ -209,7 +227,9 @@ LoadedModel load_model(const LoadOptions& options) {
                    .parameters = parameter_count(file),
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
-                   .kv_bytes = placed.plan.total_bytes()};
+                   .kv_bytes = placed.plan.total_bytes(),
+                   .kv_contexts = placed.plan.contexts()};
+    info.cache_fingerprint = cache_fingerprint(info.system_fingerprint, spec, placed.plan.block_tokens);
     return {std::move(runner), std::move(vocabulary), std::move(info)};
 }
 

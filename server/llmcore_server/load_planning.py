@@ -69,12 +69,15 @@ class LoadPlanner:
     """Plans loads with the process's own options; reads headers, so it belongs on a thread.
 
     quantization: what a load gets that asks for none. kv_budget: bytes of each model's KV cache.
+    kv_cache_type: the format of its numbers. kv_spill_ram: bytes beside it for blocks that leave it.
     """
 
     quantization: str | None = None
     n_ctx: int | None = None
     max_batch: int | None = None
     kv_budget: int | None = None
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int = 0
 
     def __call__(self, files: Sequence[ModelFile], options: LoadOptions) -> LoadPlan:
         """Raises `ApiError` for a quantization that is unknown or finer than every file of the model."""
@@ -100,10 +103,11 @@ class LoadPlanner:
                 n_ctx=self.n_ctx,
                 max_batch=self.max_batch,
                 kv_budget=self.kv_budget,
+                kv_cache_type=self.kv_cache_type,
             )
         except (LLMCoreError, OSError):
             return MemoryNeed(weights=file.size)  # The load itself tells what is wrong with the file.
-        return MemoryNeed(estimate.weights, estimate.cache, estimate.workspace)
+        return MemoryNeed(estimate.weights, estimate.cache + self.kv_spill_ram, estimate.workspace)
 
 
 def _mix_name(name: str) -> str:
