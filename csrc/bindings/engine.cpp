@@ -96,7 +96,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                std::int64_t max_queue, std::int64_t kv_budget,
                                const std::map<std::string, std::string>& tensor_formats,
                                const py::object& guide, bool prefix_cache, double max_itl_seconds,
-                               std::int64_t prompt_lookup, bool deterministic) {
+                               std::int64_t prompt_lookup, bool deterministic, std::int64_t kv_spill_ram,
+                               const std::filesystem::path& kv_cache_dir, std::int64_t kv_cache_dir_limit) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -121,7 +122,11 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                               .max_queue = max_queue,
                               .prefix_cache = prefix_cache,
                               .max_itl_seconds = max_itl_seconds,
-                              .prompt_lookup = prompt_lookup};
+                              .prompt_lookup = prompt_lookup,
+                              .spill = {.ram_bytes = kv_spill_ram,
+                                        .folder = kv_cache_dir,
+                                        .folder_bytes = kv_cache_dir_limit,
+                                        .model = model.info.cache_fingerprint}};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
                                            std::move(guided));
     return std::make_unique<PyEngine>(std::move(engine), std::move(model.info));
@@ -229,6 +234,8 @@ void bind_model_info(py::module_& m) {
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("kv_cache_type", &ModelInfo::kv_cache_type)
+        .def_readonly("kv_contexts", &ModelInfo::kv_contexts)
         .def_readonly("system_fingerprint", &ModelInfo::system_fingerprint)
         .def_readonly("threads", &ModelInfo::threads)
         .def_readonly("n_vocab", &ModelInfo::n_vocab)
@@ -253,6 +260,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("cancelled", &EngineStats::cancelled)
         .def_readonly("failed", &EngineStats::failed)
         .def_readonly("preemptions", &EngineStats::preemptions)
+        .def_readonly("kept_preemptions", &EngineStats::kept_preemptions)
+        .def_property_readonly("kv_spilled_ram", [](const EngineStats& s) { return s.spill.spilled_ram; })
+        .def_property_readonly("kv_restored_ram", [](const EngineStats& s) { return s.spill.restored_ram; })
+        .def_property_readonly("kv_spilled_disk", [](const EngineStats& s) { return s.spill.spilled_disk; })
+        .def_property_readonly("kv_restored_disk", [](const EngineStats& s) { return s.spill.restored_disk; })
         .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
         .def_readonly("cached_prompt_tokens", &EngineStats::cached_prompt_tokens)
         .def_readonly("guessed_tokens", &EngineStats::guessed_tokens)
@@ -316,7 +328,9 @@ void bind_engine(py::module_& m) {
              py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
              py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
-             py::arg("deterministic") = false)
+             py::arg("deterministic") = false, py::arg("kv_spill_ram") = 0,
+             py::arg("kv_cache_dir") = std::filesystem::path(),
+             py::arg("kv_cache_dir_limit") = llmcore::SpillOptions{}.folder_bytes)
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -344,6 +358,9 @@ void bind_engine(py::module_& m) {
             },
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
         .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
+        .def(
+            "new_warning", [](PyEngine& self) { return self.engine->new_warning(); },
+            "What the operator should know of the tiers below the KV cache, told once; otherwise empty.")
         .def_readonly("info", &PyEngine::info)
         .def(
             "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),

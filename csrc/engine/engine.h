@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <variant>
@@ -25,6 +26,7 @@ struct EngineConfig {
     // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
     double max_itl_seconds = 0.15;
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
+    SpillOptions spill = {};         // where KV blocks go that leave the cache
 };
 
 class Engine {
@@ -45,10 +47,13 @@ public:
 
     OutputQueue& outputs() { return outputs_; }
     EngineStats stats() const;
+    // What the operator should know of the tiers below the cache, told once; otherwise empty.
+    std::string new_warning();
     const Vocabulary& vocabulary() const { return vocabulary_; }
     const RunnerLimits& limits() const { return limits_; }
 
-    // Ends every request with outputs "cancelled", closes the output queue and joins the thread.
+    // Ends every request with outputs "cancelled", closes the output queue and joins the thread, which first
+    // saves the cache where it has a folder.
     void stop();
 
 private:
@@ -73,6 +78,7 @@ private:
     const SchedulerConfig scheduler_config_;
     const bool guides_;
     OutputQueue outputs_;
+    const std::unique_ptr<SpilledBlocks> spilled_;
     Stepper stepper_;  // the thread's own, once it runs
 
     mutable std::mutex mutex_;
@@ -81,6 +87,7 @@ private:
     std::int64_t pending_ = 0;  // sequences in commands_
     std::unordered_set<std::uint64_t> live_;
     EngineStats stats_;
+    std::string told_warning_;
     bool stopping_ = false;
     std::thread thread_;
 };

@@ -12,6 +12,9 @@ namespace llmcore {
 
 namespace {
 
+// How long a request may go unheard while blocks are read for another.
+constexpr auto kLongestWait = std::chrono::milliseconds(10);
+
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 std::uint64_t random_seed() {
@@ -26,10 +29,12 @@ Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const Schedu
     : runner_(runner),
       vocabulary_(vocabulary),
       limits_(runner.limits()),
-      scheduler_(config),
+      spilled_(options.spilled),
+      scheduler_(config, options.spilled),
       guesses_(options.guesses),
       pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
+    if (spilled_ != nullptr) hasher_ = spilled_->hasher();
 }
 
 void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Output>& outputs) {
@@ -164,6 +169,10 @@ void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
     if (guesses_ > 0) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
+    if (entries.empty() && spilled_ != nullptr && spilled_->awaits_any()) {
+        spilled_->wait_for_arrival(kLongestWait);
+        return;
+    }
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
     step_prompt_rows_ = 0;
     for (const StepEntry& entry : entries) note_start(entry, began);
@@ -205,6 +214,7 @@ void Stepper::learn_pace(Clock::duration took) {
     totals_.step_seconds += seconds(took);
     pace_.learn(seconds(took), step_prompt_rows_, rows_.n_rows() - step_prompt_rows_);
     scheduler_.limit_mixed_prompt(pace_.prompt_rows());
+    if (spilled_ != nullptr) spilled_->learn_row_seconds(pace_.row_seconds());
 }
 
 // A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row
@@ -272,11 +282,17 @@ Permission Stepper::permission_of(std::size_t place, const RequestSpec& spec) {
     return read_mask(guide_->mask(asked), limits_.n_vocab, spec, vocabulary_.end_tokens());
 }
 
+void Stepper::save_cache(Clock::duration longest) {
+    if (spilled_ != nullptr) spilled_->save(scheduler_.pool().free_published(), Clock::now() + longest);
+}
+
 EngineStats Stepper::stats() const {
     EngineStats stats = totals_;
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
     stats.preemptions = scheduler_.preemptions();
+    stats.kept_preemptions = scheduler_.kept_preemptions();
+    if (spilled_ != nullptr) stats.spill = spilled_->stats();
     stats.kv_blocks_total = scheduler_.pool().capacity();
     stats.kv_blocks_free = scheduler_.pool().free_blocks();
     return stats;

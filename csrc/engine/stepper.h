@@ -35,6 +35,8 @@ struct EngineStats {
     std::int64_t failed = 0;     // requests
     std::int64_t expired = 0;    // requests, past their deadline; among the failed ones too
     std::int64_t preemptions = 0;
+    std::int64_t kept_preemptions = 0;  // of those: cached tokens were kept, not computed again
+    SpillStats spill;
     std::int64_t prompt_tokens = 0;
     std::int64_t cached_prompt_tokens = 0;  // of those: found in the cache
     std::int64_t generated_tokens = 0;
@@ -47,6 +49,7 @@ struct EngineStats {
 struct StepperConfig {
     double mixed_step_seconds = 0.15;  // what a step that decodes should take at most, prompt rows and all
     std::int64_t guesses = 0;          // tokens to guess for a sequence in a step, at most
+    SpilledBlocks* spilled = nullptr;  // outlives the stepper; null: what leaves the pool is lost
 };
 
 class Stepper {
@@ -82,6 +85,9 @@ public:
         if (guide_) guide_->wait();
     }
 
+    // After the last step: what is cached goes where the next process finds it, in that time.
+    void save_cache(Clock::duration longest);
+
     EngineStats stats() const;
 
 private:
@@ -116,6 +122,7 @@ private:
     ModelRunner& runner_;
     const Vocabulary& vocabulary_;
     RunnerLimits limits_;
+    SpilledBlocks* spilled_;
     Scheduler scheduler_;
     SequenceId next_sequence_ = 1;
     std::unordered_map<std::uint64_t, std::unique_ptr<LiveRequest>> requests_;

@@ -52,6 +52,9 @@ class AsyncEngine:
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -73,6 +76,9 @@ class AsyncEngine:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}

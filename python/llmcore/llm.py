@@ -56,19 +56,28 @@ class LLM:
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
-        for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
-        sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
-        as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
+        for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
+        "q4_0": smaller ones hold more tokens and round more, q4_0 so much that answers may suffer; q8_0 and
+        q4_0 need head sizes that are multiples of 32. max_batch: sequences that run at once. quantization: a
+        type such as "q4_0" or "Q4_K_M" that wider weights become as they are loaded; None leaves them as the
+        file has them. prefix_cache: prompts that begin like an
         earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
         what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
         same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
         slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
-        rounding. Raises GGUFError, ModelError or
-        InvalidArgumentError.
+        rounding.
+        kv_spill_ram: bytes of memory for KV blocks that leave the cache, to be restored instead of computed
+        again; None for none. kv_cache_dir: a folder of such blocks, and of what is cached when the model is
+        closed, for later processes; it holds what prompts were made of in a form that its owner alone may
+        read. kv_cache_dir_limit: bytes of its files, 8 GiB if None.
+        Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -84,6 +93,9 @@ class LLM:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._post: _Mail | None = _Mail(self._model)
 

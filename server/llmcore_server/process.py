@@ -38,6 +38,10 @@ class EngineOptions:
     max_itl_ms: float | None = None
     prompt_lookup: int = 0
     deterministic: bool = False
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int | None = None
+    kv_cache_dir: Path | None = None
+    kv_cache_dir_limit: int | None = None
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
@@ -55,7 +59,12 @@ class EngineOptions:
             max_itl_ms=self.max_itl_ms,
             prompt_lookup=self.prompt_lookup,
             deterministic=self.deterministic,
+            kv_cache_type=self.kv_cache_type,
+            kv_spill_ram=self.kv_spill_ram,
+            kv_cache_dir=self.kv_cache_dir,
+            kv_cache_dir_limit=self.kv_cache_dir_limit,
         )
+        click.echo(engine.model_info.kv_plan, err=True)
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
         return engine
@@ -123,7 +132,14 @@ def run_server(
         aliases=aliases,
         load_timeout=config.load_timeout,
         autoload=config.autoload,
-        plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
+        plan=LoadPlanner(
+            options.quantization,
+            options.n_ctx,
+            options.max_batch,
+            kv_budget,
+            options.kv_cache_type,
+            options.kv_spill_ram or 0,
+        ),
         warm_up=options.warm_up,
         residents=ResidentModels(
             limit=config.memory_limit or limit_bytes(),

@@ -129,6 +129,10 @@ class FakeStats:
     steps: int = 0
     step_seconds: float = 0.0
     preemptions: int = 0
+    kv_spilled_ram: int = 0
+    kv_restored_ram: int = 0
+    kv_spilled_disk: int = 0
+    kv_restored_disk: int = 0
 
 
 @dataclass(frozen=True)
