@@ -2,6 +2,7 @@
 // graph. No device types here: weights and activation buffers are handles.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -48,7 +49,7 @@ struct BackendInfo {
     bool runs_encoders = true;      // LayerNorm, positions that are added, attention that is not causal
 };
 
-// How the cache of every layer is laid out. `format` is F32 or F16 (more as kernels for them arrive).
+// How the cache of every layer is laid out. `format` is one of those that the backend caches().
 struct KvSpec {
     Format format = Format::F16;
     std::int64_t n_layers = 0;
@@ -178,11 +179,22 @@ public:
     // Copies (and packs) a weight. The view's bytes are not used after the call.
     virtual Weight upload(const WeightView& view) = 0;
 
+    // Whether keys and values can be kept in that format, with heads of that size.
+    virtual bool caches(Format format, std::int64_t /*head_dim*/) const {
+        return format == Format::F32 || format == Format::F16;
+    }
+
     virtual void alloc_kv(const KvSpec& spec) = 0;
 
     // Copies changes of matrices this backend has, at most one of each; views as in upload. From any thread,
     // beside steps. Throws Error(model) if there is no memory, or where the device knows no adapters.
     virtual std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const = 0;
+
+    // Between steps, blocks of the cache may be copied out and in: of so many bytes, every layer's keys and
+    // values of one block. 0: they cannot, and the two functions are not called.
+    virtual std::int64_t kv_block_bytes() const { return 0; }
+    virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
+    virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;

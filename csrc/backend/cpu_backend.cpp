@@ -100,10 +100,39 @@ void CpuBackend::alloc_kv(const KvSpec& spec) {
         kv_layers_.emplace_back(static_cast<std::size_t>(spec.n_blocks * 2 * spec.n_kv_heads * head_bytes));
 }
 
+bool CpuBackend::caches(Format format, std::int64_t head_dim) const {
+    const Shape shape = {.m = 1, .head_dim = head_dim, .n_heads = 1, .n_kv_heads = 1};
+    const auto has = [&](Op op) {
+        return selector_.find(op, format, Layout::none, Layout::f32, shape) != nullptr;
+    };
+    return has(Op::kv_store) && has(Op::attention);
+}
+
+// Of one layer.
+std::int64_t CpuBackend::kv_layer_block_bytes() const {
+    return 2 * kv_spec_.n_kv_heads * kBlockTokens * row_bytes(kv_spec_.format, kv_spec_.head_dim);
+}
+
+std::int64_t CpuBackend::kv_block_bytes() const { return kv_spec_.n_layers * kv_layer_block_bytes(); }
+
+void CpuBackend::read_kv_block(std::int32_t block, std::byte* to) {
+    const std::int64_t bytes = kv_layer_block_bytes();
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        std::memcpy(to + static_cast<std::int64_t>(layer) * bytes, kv_layers_[layer].data() + block * bytes,
+                    static_cast<std::size_t>(bytes));
+}
+
+void CpuBackend::write_kv_block(std::int32_t block, const std::byte* from) {
+    const std::int64_t bytes = kv_layer_block_bytes();
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        std::memcpy(kv_layers_[layer].data() + block * bytes, from + static_cast<std::int64_t>(layer) * bytes,
+                    static_cast<std::size_t>(bytes));
+}
+
 KvView CpuBackend::kv_view(std::int64_t layer) const {
     const std::int64_t head_bytes = kBlockTokens * row_bytes(kv_spec_.format, kv_spec_.head_dim);
     return {.base = kv_layers_[static_cast<std::size_t>(layer)].data(),
-            .block_bytes = 2 * kv_spec_.n_kv_heads * head_bytes,
+            .block_bytes = kv_layer_block_bytes(),
             .head_block_bytes = head_bytes,
             .block_tokens = kBlockTokens,
             .n_kv_heads = kv_spec_.n_kv_heads,

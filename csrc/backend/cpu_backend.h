@@ -25,8 +25,12 @@ public:
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
+    bool caches(Format format, std::int64_t head_dim) const override;
     void alloc_kv(const KvSpec& spec) override;
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
+    std::int64_t kv_block_bytes() const override;
+    void read_kv_block(std::int32_t block, std::byte* to) override;
+    void write_kv_block(std::int32_t block, const std::byte* from) override;
     void begin(const Batch& batch) override;
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;
@@ -172,6 +176,7 @@ private:
     // Runs a kernel on a range of its rows, with the workspace it asks for.
     void run(const Kernel& kernel, const Shape& shape, const Args& args, std::int64_t begin, std::int64_t end,
              int worker);
+    std::int64_t kv_layer_block_bytes() const;
     KvView kv_view(std::int64_t layer) const;
 
     KernelSelector selector_;

@@ -104,7 +104,8 @@ std::unique_ptr<PyEngine> load(
     const std::map<std::string, std::string>& tensor_formats, const py::object& guide, bool prefix_cache,
     double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
     const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
-    const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens) {
+    const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens,
+    std::int64_t kv_spill_ram, const std::filesystem::path& kv_cache_dir, std::int64_t kv_cache_dir_limit) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -137,7 +138,11 @@ std::unique_ptr<PyEngine> load(
                               .prefix_cache = prefix_cache,
                               .max_itl_seconds = max_itl_seconds,
                               .prompt_lookup = prompt_lookup,
-                              .draft_tokens = draft_tokens};
+                              .draft_tokens = draft_tokens,
+                              .spill = {.ram_bytes = kv_spill_ram,
+                                        .folder = kv_cache_dir,
+                                        .folder_bytes = kv_cache_dir_limit,
+                                        .model = model.info.cache_fingerprint}};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
                                            std::move(guided), std::move(loaded.draft));
     for (auto& adapter : model.adapters) engine->adapters().add(std::move(adapter));
@@ -254,6 +259,8 @@ void bind_model_info(py::module_& m) {
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("kv_cache_type", &ModelInfo::kv_cache_type)
+        .def_readonly("kv_contexts", &ModelInfo::kv_contexts)
         .def_readonly("draft_model", &ModelInfo::draft_model)
         .def_readonly("system_fingerprint", &ModelInfo::system_fingerprint)
         .def_readonly("threads", &ModelInfo::threads)
@@ -293,6 +300,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("cancelled", &EngineStats::cancelled)
         .def_readonly("failed", &EngineStats::failed)
         .def_readonly("preemptions", &EngineStats::preemptions)
+        .def_readonly("kept_preemptions", &EngineStats::kept_preemptions)
+        .def_property_readonly("kv_spilled_ram", [](const EngineStats& s) { return s.spill.spilled_ram; })
+        .def_property_readonly("kv_restored_ram", [](const EngineStats& s) { return s.spill.restored_ram; })
+        .def_property_readonly("kv_spilled_disk", [](const EngineStats& s) { return s.spill.spilled_disk; })
+        .def_property_readonly("kv_restored_disk", [](const EngineStats& s) { return s.spill.restored_disk; })
         .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
         .def_readonly("cached_prompt_tokens", &EngineStats::cached_prompt_tokens)
         .def_readonly("guessed_tokens", &EngineStats::guessed_tokens)
@@ -366,7 +378,9 @@ void bind_engine(py::module_& m) {
              py::arg("deterministic") = false, py::arg("mmap") = false,
              py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
              py::arg("lora") = std::vector<LoraTuple>(), py::arg("draft_model") = py::none(),
-             py::arg("draft_tokens") = EngineConfig{}.draft_tokens,
+             py::arg("draft_tokens") = EngineConfig{}.draft_tokens, py::arg("kv_spill_ram") = 0,
+             py::arg("kv_cache_dir") = std::filesystem::path(),
+             py::arg("kv_cache_dir_limit") = llmcore::SpillOptions{}.folder_bytes,
              "tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, "
              "scale) of the adapters that are there from the start.")
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
@@ -411,6 +425,9 @@ void bind_engine(py::module_& m) {
             },
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
         .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
+        .def(
+            "new_warning", [](PyEngine& self) { return self.engine->new_warning(); },
+            "What the operator should know of the tiers below the KV cache, told once; otherwise empty.")
         .def_readonly("info", &PyEngine::info)
         .def(
             "kernel_uses", [](const PyEngine& self) { return llmcore::bindings::kernel_uses(*self.backend); },

@@ -56,9 +56,23 @@ DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, std
 }
 
 Format kv_format(const std::string& name) {
-    if (name == "f16") return Format::F16;
-    if (name == "f32") return Format::F32;
-    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f16 or f32");
+    for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0}) {
+        if (find_format(name) == &format_info(format)) return format;
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f32, f16, bf16, q8_0 or q4_0");
+}
+
+// Before weights are uploaded: a cache the backend does not have, or not for this model.
+void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
+    if (backend.caches(format, head_dim)) return;
+    const FormatInfo& info = format_info(format);
+    if (head_dim % info.block_elements != 0) {
+        fail(ErrorCode::invalid_argument, "engine",
+             std::string("kv_cache_type ") + info.name + " does not suit the size of the model's heads",
+             std::to_string(head_dim), "a multiple of " + std::to_string(info.block_elements));
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type on " + backend.info().name, info.name,
+         "f16 or f32");
 }
 
 std::string main_format(const gguf::File& file, const TensorFormats& formats) {
@@ -126,7 +140,8 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
     return plan_kv(
-        {.n_ctx = wanted_context(options, spec),
+        {.format = format_info(format).name,
+         .n_ctx = wanted_context(options, spec),
          .n_ctx_train = spec.n_ctx_train,
          .max_batch = options.max_batch,
          .block_tokens = backend.kv_block_tokens,
@@ -163,6 +178,7 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
                         const LoadOptions& options, std::shared_ptr<Backend> backend) {
     const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
+    check_cache(*backend, format, spec.head_dim);
     const std::int64_t suitable = backend->info().step_tokens;
     if (!spec.causal && !backend->info().runs_encoders) {
         fail(ErrorCode::model, "engine",
@@ -242,7 +258,8 @@ LoadedModel load_model(const LoadOptions& options) {
     check_vocabulary(vocabulary, spec);
     std::string note;
     PlacedModel placed = place_somewhere(shared_file, spec, options, note);
-    const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
+    const std::string settings = options.build + ' ' + placed.backend.name + ' ' +
+                                 format_info(kv_format(options.kv_cache_type)).name +
                                  (options.deterministic ? " deterministic" : "") + describe(options.tuned);
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
@@ -253,6 +270,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .kv_cache_type = placed.plan.format,
                    .draft_model = {},
                    .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
@@ -265,8 +283,10 @@ LoadedModel load_model(const LoadOptions& options) {
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
                    .kv_bytes = placed.plan.total_bytes(),
+                   .kv_contexts = placed.plan.contexts(),
                    .generates = spec.causal,
                    .pooling = pooling_name(spec.pooling)};
+    info.cache_fingerprint = cache_fingerprint(info.system_fingerprint, spec, placed.plan.block_tokens);
     return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
             std::move(placed.adapters)};
 }

@@ -22,9 +22,9 @@ namespace llmcore {
 struct LoadOptions {
     std::filesystem::path path;
     std::string device = "auto";
-    int threads = 0;         // 0: one a physical core
-    std::int64_t n_ctx = 0;  // 0: the model's, as far as memory allows
-    std::string kv_cache_type = "f16";
+    int threads = 0;                    // 0: one a physical core
+    std::int64_t n_ctx = 0;             // 0: the model's, as far as memory allows
+    std::string kv_cache_type = "f16";  // or f32, bf16, q8_0, q4_0
     std::int64_t max_batch = 32;
     std::int64_t kv_budget_bytes = 0;  // for the cache in host memory; 0: a quarter of what is available
     bool deterministic = false;    // a row's bits do not depend on what runs beside it: see FixedRowsRunner
@@ -43,8 +43,10 @@ struct ModelInfo {
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
     std::string kv_plan;
-    std::string draft_model;         // the name of the model that guesses, if there is one
-    std::string system_fingerprint;  // of weights, kernels, build and settings
+    std::string kv_cache_type;            // the format's name
+    std::string draft_model;              // the name of the model that guesses, if there is one
+    std::string system_fingerprint;       // of weights, kernels, build and settings
+    std::uint64_t cache_fingerprint = 0;  // of what decides the bytes of a KV block
     int threads = 0;
     std::int64_t n_vocab = 0;
     std::int64_t d_model = 0;
@@ -55,6 +57,7 @@ struct ModelInfo {
     std::int64_t file_bytes = 0;
     std::int64_t weight_bytes = 0;  // in memory, as packed for the kernels; a draft model's included
     std::int64_t kv_bytes = 0;      // at most; touched as tokens arrive; a draft model's included
+    double kv_contexts = 0;         // so many whole contexts fit the cache at once
     bool generates = true;          // false: it makes embeddings alone
     std::string pooling;            // of embeddings: mean, cls or last
 };
@@ -76,6 +79,11 @@ public:
     std::span<const float> hidden_states(const Batch& batch) override {
         check_file();
         return decoder_->hidden_states(batch);
+    }
+    std::int64_t kv_block_bytes() const override { return backend_->kv_block_bytes(); }
+    void read_kv_block(std::int32_t block, std::byte* to) override { backend_->read_kv_block(block, to); }
+    void write_kv_block(std::int32_t block, const std::byte* from) override {
+        backend_->write_kv_block(block, from);
     }
 
 private:

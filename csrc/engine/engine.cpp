@@ -24,6 +24,19 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
             .whole_prompts = limits.encodes};
 }
 
+// So long the end of an engine may take to save what is cached.
+constexpr auto kSaving = std::chrono::seconds(10);
+
+std::unique_ptr<SpilledBlocks> spilled_blocks(ModelRunner& runner, const EngineConfig& config) {
+    if (!config.spill.wanted()) return nullptr;
+    BlockCopier copier{
+        .block_bytes = runner.kv_block_bytes(),
+        .read = [&runner](std::int32_t block, std::byte* to) { runner.read_kv_block(block, to); },
+        .write = [&runner](std::int32_t block,
+                           const std::byte* from) { runner.write_kv_block(block, from); }};
+    return std::make_unique<SpilledBlocks>(std::move(copier), runner.limits().kv_block_tokens, config.spill);
+}
+
 }  // namespace
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
@@ -34,11 +47,13 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const
       config_(config),
       scheduler_config_(scheduler_config(limits_, config)),
       guides_(guide != nullptr),
+      spilled_(spilled_blocks(*runner_, config)),
       stepper_(*runner_, vocabulary_, scheduler_config_,
                {.mixed_step_seconds = config.max_itl_seconds,
                 .guesses = config.prompt_lookup,
                 .draft_tokens = config.draft_tokens,
-                .draft_adapts = config.draft_adapts},
+                .draft_adapts = config.draft_adapts,
+                .spilled = spilled_.get()},
                std::move(guide), std::move(draft)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
@@ -105,6 +120,15 @@ EngineStats Engine::stats() const {
     return stats;
 }
 
+std::string Engine::new_warning() {
+    if (!spilled_) return {};
+    std::string warning = spilled_->warning();
+    const std::lock_guard lock(mutex_);
+    if (warning == told_warning_) return {};
+    told_warning_ = warning;
+    return warning;
+}
+
 // False once the engine is to stop.
 bool Engine::wait_for_commands(std::vector<Command>& commands) {
     std::unique_lock lock(mutex_);
@@ -156,6 +180,13 @@ void Engine::loop() {
     stepper_.settle();
     publish(outputs);
     outputs_.close();
+    try {
+        stepper_.save_cache(kSaving);
+    } catch (const std::exception&) {
+        // No memory for it: what is cached can be computed.
+    }
+    const std::lock_guard lock(mutex_);
+    stats_ = stepper_.stats();
 }
 
 }  // namespace llmcore

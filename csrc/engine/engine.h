@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <variant>
@@ -27,6 +28,7 @@ struct EngineConfig {
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
     std::int64_t draft_tokens = 4;   // the same by the draft model, if there is one
     bool draft_adapts = true;        // fewer where that does not pay
+    SpillOptions spill = {};         // where KV blocks go that leave the cache
 };
 
 class Engine {
@@ -54,10 +56,13 @@ public:
 
     OutputQueue& outputs() { return outputs_; }
     EngineStats stats() const;
+    // What the operator should know of the tiers below the cache, told once; otherwise empty.
+    std::string new_warning();
     const Vocabulary& vocabulary() const { return vocabulary_; }
     const RunnerLimits& limits() const { return limits_; }
 
-    // Ends every request with outputs "cancelled", closes the output queue and joins the thread.
+    // Ends every request with outputs "cancelled", closes the output queue and joins the thread, which first
+    // saves the cache where it has a folder.
     void stop();
 
 private:
@@ -83,6 +88,7 @@ private:
     const bool guides_;
     LoraShelf adapters_;
     OutputQueue outputs_;
+    const std::unique_ptr<SpilledBlocks> spilled_;
     Stepper stepper_;  // the thread's own, once it runs
 
     mutable std::mutex mutex_;
@@ -91,6 +97,7 @@ private:
     std::int64_t pending_ = 0;  // sequences in commands_
     std::unordered_set<std::uint64_t> live_;
     EngineStats stats_;
+    std::string told_warning_;
     bool stopping_ = false;
     std::thread thread_;
 };

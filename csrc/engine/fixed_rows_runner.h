@@ -25,6 +25,11 @@ public:
     }
     std::span<const float> forward(const Batch& batch) override { return run(batch, false); }
     std::span<const float> hidden_states(const Batch& batch) override { return run(batch, true); }
+    std::int64_t kv_block_bytes() const override { return inner_->kv_block_bytes(); }
+    void read_kv_block(std::int32_t block, std::byte* to) override { inner_->read_kv_block(block, to); }
+    void write_kv_block(std::int32_t block, const std::byte* from) override {
+        inner_->write_kv_block(block, from);
+    }
 
 private:
     std::span<const float> run(const Batch& batch, bool hidden);

@@ -25,7 +25,9 @@ struct LoraSource {
 struct ServedAdapter {
     LoraSource source;
     LoraAdapter lora;
-    std::uint64_t serial = 0;  // of one shelf's adapters no two have the same, whatever their names
+    // Of one shelf's adapters no two have the same, whatever their names, nor has one of an earlier process
+    // whose cached blocks are still on disk.
+    std::uint64_t serial = 0;
 
     std::int64_t bytes() const { return lora.weights->bytes(); }
 };
@@ -39,6 +41,7 @@ std::shared_ptr<ServedAdapter> open_adapter(const LoraSource& source,
 // removed, and another be added by its name, while it is in use.
 class LoraShelf {
 public:
+    LoraShelf();
     // Throws Error(invalid_argument) for a name that is in use, empty or too long, and beyond kMost adapters.
     void add(std::shared_ptr<ServedAdapter> adapter);
     void check_new(std::string_view name) const;
@@ -55,7 +58,7 @@ private:
 
     mutable std::mutex mutex_;
     std::map<std::string, std::shared_ptr<const ServedAdapter>, std::less<>> adapters_;
-    std::uint64_t added_ = 0;
+    std::uint64_t added_;
 };
 
 }  // namespace llmcore

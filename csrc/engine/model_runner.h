@@ -1,6 +1,7 @@
 // What the engine needs of a model: the decoder in service, a stand-in under test.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -38,6 +39,11 @@ public:
     virtual std::span<const float> forward(const Batch& batch) = 0;
     // [batch.logit_rows][d_model], valid until the next call.
     virtual std::span<const float> hidden_states(const Batch& batch) = 0;
+
+    // Blocks of the cache copied out and in, between steps: see Backend. 0 bytes: that is not possible.
+    virtual std::int64_t kv_block_bytes() const { return 0; }
+    virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
+    virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
 };
 
 }  // namespace llmcore

@@ -14,6 +14,8 @@ public:
     void learn(double seconds, std::int64_t prompt_rows, std::int64_t decode_rows);
     // At least 1; huge as long as nothing is known.
     std::int64_t prompt_rows() const;
+    // Of one prompt row; 0 as long as nothing is known.
+    double row_seconds() const { return row_seconds_; }
 
 private:
     double prompt_seconds() const;  // of a step that decodes, for prompts

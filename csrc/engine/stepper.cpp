@@ -12,6 +12,9 @@ namespace llmcore {
 
 namespace {
 
+// How long a request may go unheard while blocks are read for another.
+constexpr auto kLongestWait = std::chrono::milliseconds(10);
+
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 std::uint64_t random_seed() {
@@ -27,13 +30,15 @@ Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const Schedu
     : runner_(runner),
       vocabulary_(vocabulary),
       limits_(runner.limits()),
-      scheduler_(config),
+      spilled_(options.spilled),
+      scheduler_(config, options.spilled),
       guesses_(options.guesses),
       speculation_(options.draft_tokens, options.draft_adapts),
       pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
     if (draft && options.draft_tokens > 0)
         drafter_ = std::make_unique<Drafter>(std::move(draft), limits_.n_vocab);
+    if (spilled_ != nullptr) hasher_ = spilled_->hasher();
 }
 
 void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Output>& outputs) {
@@ -65,7 +70,9 @@ void Stepper::add_sequences(LiveRequest& request) {
         chain = hasher_.root(spec.tenant);
         if (spec.adapter) {
             // No block of tokens begins so: adapters share nothing with each other nor with the bare model.
-            const std::int32_t mark[] = {-1, static_cast<std::int32_t>(spec.adapter->serial)};
+            const std::uint64_t serial = spec.adapter->serial;
+            const std::int32_t mark[] = {-1, static_cast<std::int32_t>(serial),
+                                         static_cast<std::int32_t>(serial >> 32)};
             chain = hasher_.next(chain, mark);
         }
         keys = hasher_.chain(chain, spec.prompt, limits_.kv_block_tokens);
@@ -163,6 +170,10 @@ void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
     if (guesses_ > 0 || drafter_) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
+    if (entries.empty() && spilled_ != nullptr && spilled_->awaits_any()) {
+        spilled_->wait_for_arrival(kLongestWait);
+        return;
+    }
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
     step_prompt_rows_ = 0;
     for (const StepEntry& entry : entries) note_start(entry, began);
@@ -208,6 +219,7 @@ void Stepper::learn_pace(Clock::duration took) {
     totals_.step_seconds += seconds(took);
     pace_.learn(seconds(took), step_prompt_rows_, rows_.n_rows() - step_prompt_rows_);
     scheduler_.limit_mixed_prompt(pace_.prompt_rows());
+    if (spilled_ != nullptr) spilled_->learn_row_seconds(pace_.row_seconds());
 }
 
 // A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row
@@ -277,11 +289,17 @@ Permission Stepper::permission_of(std::size_t place, const RequestSpec& spec) {
     return read_mask(guide_->mask(asked), limits_.n_vocab, spec, vocabulary_.end_tokens());
 }
 
+void Stepper::save_cache(Clock::duration longest) {
+    if (spilled_ != nullptr) spilled_->save(scheduler_.pool().free_published(), Clock::now() + longest);
+}
+
 EngineStats Stepper::stats() const {
     EngineStats stats = totals_;
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
     stats.preemptions = scheduler_.preemptions();
+    stats.kept_preemptions = scheduler_.kept_preemptions();
+    if (spilled_ != nullptr) stats.spill = spilled_->stats();
     stats.kv_blocks_total = scheduler_.pool().capacity();
     stats.kv_blocks_free = scheduler_.pool().free_blocks();
     return stats;

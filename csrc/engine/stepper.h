@@ -37,6 +37,8 @@ struct EngineStats {
     std::int64_t failed = 0;     // requests
     std::int64_t expired = 0;    // requests, past their deadline; among the failed ones too
     std::int64_t preemptions = 0;
+    std::int64_t kept_preemptions = 0;  // of those: cached tokens were kept, not computed again
+    SpillStats spill;
     std::int64_t prompt_tokens = 0;
     std::int64_t cached_prompt_tokens = 0;  // of those: found in the cache
     std::int64_t generated_tokens = 0;
@@ -55,6 +57,7 @@ struct StepperConfig {
     std::int64_t guesses = 0;          // tokens to guess by prompt lookup for a sequence in a step, at most
     std::int64_t draft_tokens = 0;     // the same by the draft model
     bool draft_adapts = true;          // fewer where that does not pay
+    SpilledBlocks* spilled = nullptr;  // outlives the stepper; null: what leaves the pool is lost
 };
 
 class Stepper {
@@ -91,6 +94,9 @@ public:
         rest();
         if (guide_) guide_->wait();
     }
+
+    // After the last step: what is cached goes where the next process finds it, in that time.
+    void save_cache(Clock::duration longest);
 
     EngineStats stats() const;
 
@@ -129,6 +135,7 @@ private:
     ModelRunner& runner_;
     const Vocabulary& vocabulary_;
     RunnerLimits limits_;
+    SpilledBlocks* spilled_;
     Scheduler scheduler_;
     SequenceId next_sequence_ = 1;
     std::unordered_map<std::uint64_t, std::unique_ptr<LiveRequest>> requests_;

@@ -83,6 +83,9 @@ class AsyncEngine:
         mmap: bool = False,
         draft_model: str | Path | None = None,
         draft_tokens: int = 4,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -107,6 +110,9 @@ class AsyncEngine:
             mmap=mmap,
             draft_model=draft_model,
             draft_tokens=draft_tokens,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, _Box] = {}

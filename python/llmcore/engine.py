@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from llmcore.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+
+logger = logging.getLogger(__name__)
 
 # More are seldom right, and each is a row of the step.
 _MAX_GUESSES = 32
@@ -55,6 +58,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    kv_cache_type: str
+    """The format of keys and values: F32, F16, BF16, Q8_0 or Q4_0."""
+    kv_contexts: float
+    """So many sequences of `n_ctx` tokens fit the cache at once."""
     draft_model: str
     """The name of the model that guesses tokens, whose memory counts above; empty without one."""
     system_fingerprint: str
@@ -84,7 +91,17 @@ class EngineStats(msgspec.Struct, frozen=True):
     expired: int
     """Requests that missed their deadline; among the failed ones too."""
     preemptions: int
-    """Sequences that gave their KV blocks to older ones and started over."""
+    """Sequences that gave their KV blocks to older ones and waited again."""
+    kept_preemptions: int
+    """Of those: all that was cached of them was kept, so that they had nothing to compute again."""
+    kv_spilled_ram: int
+    """KV blocks that left the cache for memory (`kv_spill_ram`)."""
+    kv_restored_ram: int
+    """KV blocks that came back from there."""
+    kv_spilled_disk: int
+    """KV blocks written to `kv_cache_dir`."""
+    kv_restored_disk: int
+    """KV blocks read from there."""
     prompt_tokens: int
     cached_prompt_tokens: int
     """Of those: found in the cache."""
@@ -142,6 +159,9 @@ def load_model(
     mmap: bool = False,
     draft_model: str | Path | None = None,
     draft_tokens: int = 4,
+    kv_spill_ram: int | None = None,
+    kv_cache_dir: str | Path | None = None,
+    kv_cache_dir_limit: int | None = None,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -159,8 +179,16 @@ def load_model(
     ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
-    if kv_budget is not None and not 1 <= kv_budget < 1 << 62:
-        raise InvalidArgumentError(f"[engine] kv_budget; got {kv_budget}; expected bytes, 1 or more, or None")
+    sizes = {
+        "kv_budget": kv_budget,
+        "kv_spill_ram": kv_spill_ram,
+        "kv_cache_dir_limit": kv_cache_dir_limit,
+    }
+    for name, value in sizes.items():
+        if value is not None and not 1 <= value < 1 << 62:
+            raise InvalidArgumentError(f"[engine] {name}; got {value}; expected bytes, 1 or more, or None")
+    if kv_cache_dir_limit is not None and kv_cache_dir is None:
+        raise InvalidArgumentError("[engine] kv_cache_dir_limit; got no kv_cache_dir; expected both")
     if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
         raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
     if not 0 <= prompt_lookup <= _MAX_GUESSES:
@@ -175,8 +203,9 @@ def load_model(
     if max_itl_ms is not None:
         given["max_itl_seconds"] = max_itl_ms / 1000
     guide = GrammarGuide()
-    if kv_budget is not None:
-        given["kv_budget"] = kv_budget
+    given |= {name: value for name, value in sizes.items() if value is not None}
+    if kv_cache_dir is not None:
+        given["kv_cache_dir"] = Path(kv_cache_dir).expanduser().absolute()
     tuned = tuning.load()
     given |= {
         "device": device,
@@ -195,6 +224,7 @@ def load_model(
     core, tokenizer = _load_both(path, given)
     guide.attach(tokenizer.tokenizer, core.info.n_vocab)
     loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide, tuned.description, mmap)
+    _tell_once(core)
     # The engine's threads must have ended before the interpreter does.
     weakref.finalize(loaded, _end, core, guide)
     return loaded
@@ -222,6 +252,7 @@ def _end(core: _core.Engine, guide: GrammarGuide) -> None:
         threading.Thread(target=core.close).start()
     else:
         core.close()
+        _tell_once(core)
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
@@ -249,8 +280,15 @@ def _embedded_model() -> Path:
     return default_model.path()
 
 
+def _tell_once(core: _core.Engine) -> None:
+    """Logs what went wrong below the KV cache since this was last asked."""
+    if warning := core.new_warning():
+        logger.warning("%s", warning)
+
+
 def read_stats(core: _core.Engine) -> EngineStats:
     """A snapshot of the engine's counters."""
+    _tell_once(core)
     stats = core.stats()
     return EngineStats(**{name: getattr(stats, name) for name in EngineStats.__struct_fields__})
 

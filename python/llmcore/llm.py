@@ -63,25 +63,34 @@ class LLM:
         mmap: bool = False,
         draft_model: str | Path | None = None,
         draft_tokens: int = 4,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
-        for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
-        sequences that run at once. lora: adapters that requests may name, as {name: path} or
-        {name: (path, scale)}, or a list of "[NAME=]PATH[:SCALE]". quantization: a type such as "q4_0" or
-        "Q4_K_M" that wider weights become as they are loaded; None leaves them as the file has them.
-        prefix_cache: prompts that begin like an earlier one start behind what was computed for it.
-        prompt_lookup: tokens to guess in each step from what came before, 0 for none; what is sampled does
-        not depend on it. deterministic: a request gets the same bits whatever runs beside it, however its
-        prompt is cut and whatever is cached, at the price of slower prompts and batches (mixtures of experts:
-        much slower); without it, all these change logits by rounding. draft_model: a small GGUF file with the
-        same vocabulary that guesses up to draft_tokens tokens a step, fewer where measured times say that it
-        does not pay; its memory counts into that of the model, and what is sampled does not depend on it.
-        mmap: matrices stay in the file's pages, which processes share, instead of being copied to huge pages
-        of this process: less memory and a faster start, slower steps; the file must not change meanwhile
-        (shortened, it ends requests with an error, or the process with SIGBUS if that happens in the middle
-        of a step). Raises GGUFError, ModelError or InvalidArgumentError.
+        for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
+        "q4_0": smaller ones hold more tokens and round more, q4_0 so much that answers may suffer; q8_0 and
+        q4_0 need head sizes that are multiples of 32. max_batch: sequences that run at once. lora: adapters
+        that requests may name, as {name: path} or {name: (path, scale)}, or a list of "[NAME=]PATH[:SCALE]".
+        quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become as they are loaded; None
+        leaves them as the file has them. prefix_cache: prompts that begin like an earlier one start behind
+        what was computed for it. prompt_lookup: tokens to guess in each step from what came before, 0 for
+        none; what is sampled does not depend on it. deterministic: a request gets the same bits whatever runs
+        beside it, however its prompt is cut and whatever is cached, at the price of slower prompts and
+        batches (mixtures of experts: much slower); without it, all these change logits by rounding.
+        draft_model: a small GGUF file with the same vocabulary that guesses up to draft_tokens tokens a step,
+        fewer where measured times say that it does not pay; its memory counts into that of the model, and
+        what is sampled does not depend on it. mmap: matrices stay in the file's pages, which processes share,
+        instead of being copied to huge pages of this process: less memory and a faster start, slower steps;
+        the file must not change meanwhile (shortened, it ends requests with an error, or the process with
+        SIGBUS if that happens in the middle of a step).
+        kv_spill_ram: bytes of memory for KV blocks that leave the cache, to be restored instead of computed
+        again; None for none. kv_cache_dir: a folder of such blocks, and of what is cached when the model is
+        closed, for later processes; it holds what prompts were made of in a form that its owner alone may
+        read. kv_cache_dir_limit: bytes of its files, 8 GiB if None.
+        Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -100,6 +109,9 @@ class LLM:
             mmap=mmap,
             draft_model=draft_model,
             draft_tokens=draft_tokens,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._post: _Mail | None = _Mail(self._model)
 

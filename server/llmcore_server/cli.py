@@ -78,6 +78,30 @@ def _parse_adapters(
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
 @click.option(
+    "--kv-cache-type",
+    default="f16",
+    show_default=True,
+    type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
+    help="Format of cached keys and values; smaller ones hold more context and round more.",
+)
+@click.option(
+    "--kv-spill-ram",
+    type=byte_size,
+    metavar="SIZE",
+    help="Memory of each model for cached prefixes that leave its cache, such as 2GB.  [default: none]",
+)
+@click.option(
+    "--kv-cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory that keeps cached prefixes, over restarts too.",
+)
+@click.option(
+    "--kv-cache-dir-limit",
+    type=byte_size,
+    metavar="SIZE",
+    help="What --kv-cache-dir may hold.  [default: 8GB]",
+)
+@click.option(
     "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
 )
 @click.option(
@@ -155,6 +179,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
     n_ctx: int | None,
     quantization: str | None,
     max_batch: int | None,
+    kv_cache_type: str,
+    kv_spill_ram: int | None,
+    kv_cache_dir: Path | None,
+    kv_cache_dir_limit: int | None,
     max_itl_ms: float | None,
     prompt_lookup: int,
     draft_model: Path | None,
@@ -181,6 +209,8 @@ def serve(  # noqa: PLR0917 - click passes them by name
 
     if draft_model is not None and (len(models) > 1 or models_dir is not None):
         raise click.UsageError("--draft-model guesses for one MODEL, without --models-dir")
+    if kv_cache_dir_limit is not None and kv_cache_dir is None:
+        raise click.UsageError("--kv-cache-dir-limit needs --kv-cache-dir.")
     tls = checked_tls(access.pop("tls_cert"), access.pop("tls_key"))
     origins = access.pop("cors_origins")
     limits = limit_settings(**{name: access.pop(name) for name in _LIMITS})
@@ -208,6 +238,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
         deterministic=deterministic,
         mmap=mmap,
         explain=explain,
+        kv_cache_type=kv_cache_type,
+        kv_spill_ram=kv_spill_ram,
+        kv_cache_dir=kv_cache_dir,
+        kv_cache_dir_limit=kv_cache_dir_limit,
     )
     socket = listen(host, port)
     raise SystemExit(

@@ -72,6 +72,7 @@ class LoadPlanner:
 
     quantization: what a load gets that asks for none. kv_budget: bytes of each model's KV cache.
     draft_bytes: weights of the small model that guesses for each.
+    kv_cache_type: the format of its numbers. kv_spill_ram: bytes beside it for blocks that leave it.
     """
 
     quantization: str | None = None
@@ -79,6 +80,8 @@ class LoadPlanner:
     max_batch: int | None = None
     kv_budget: int | None = None
     draft_bytes: int = 0
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int = 0
 
     def __call__(self, files: Sequence[ModelFile], options: LoadOptions) -> LoadPlan:
         """Raises `ApiError` for a quantization that is unknown or finer than every file of the model."""
@@ -104,10 +107,12 @@ class LoadPlanner:
                 n_ctx=self.n_ctx,
                 max_batch=self.max_batch,
                 kv_budget=self.kv_budget,
+                kv_cache_type=self.kv_cache_type,
             )
         except (LLMCoreError, OSError):
             return MemoryNeed(weights=file.size)  # The load itself tells what is wrong with the file.
-        return MemoryNeed(estimate.weights + self.draft_bytes, estimate.cache, estimate.workspace)
+        cache = estimate.cache + self.kv_spill_ram
+        return MemoryNeed(estimate.weights + self.draft_bytes, cache, estimate.workspace)
 
 
 def _mix_name(name: str) -> str:

@@ -38,7 +38,7 @@ _ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
     "llmcore_engine_steps_total": ("Steps of the engine", lambda stats: stats.steps),
     "llmcore_engine_step_seconds_total": ("Time spent in steps", lambda stats: stats.step_seconds),
     "llmcore_preemptions_total": (
-        "Sequences that gave their blocks to older ones and started over",
+        "Sequences that gave their blocks to older ones and waited again",
         lambda stats: stats.preemptions,
     ),
     "llmcore_engine_requests_total": ("Requests the engine took", lambda stats: stats.requests),
@@ -68,6 +68,22 @@ _ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
     "llmcore_wasted_tokens_total": (
         "Tokens run or sampled for requests that were cancelled or missed their deadline",
         lambda stats: stats.wasted_tokens,
+    ),
+    "llmcore_kv_blocks_spilled_ram_total": (
+        "Blocks that left the KV cache for memory",
+        lambda stats: stats.kv_spilled_ram,
+    ),
+    "llmcore_kv_blocks_restored_ram_total": (
+        "Blocks that came back to the KV cache from memory",
+        lambda stats: stats.kv_restored_ram,
+    ),
+    "llmcore_kv_blocks_spilled_disk_total": (
+        "Blocks of the KV cache written to its directory",
+        lambda stats: stats.kv_spilled_disk,
+    ),
+    "llmcore_kv_blocks_restored_disk_total": (
+        "Blocks of the KV cache read from its directory",
+        lambda stats: stats.kv_restored_disk,
     ),
 }
 

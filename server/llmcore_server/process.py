@@ -44,6 +44,10 @@ class EngineOptions:
     deterministic: bool = False
     mmap: bool = False
     explain: bool = False
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int | None = None
+    kv_cache_dir: Path | None = None
+    kv_cache_dir_limit: int | None = None
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
@@ -65,7 +69,12 @@ class EngineOptions:
             deterministic=self.deterministic,
             mmap=self.mmap,
             lora={adapter.name: (adapter.path, adapter.scale) for adapter in plan.adapters},
+            kv_cache_type=self.kv_cache_type,
+            kv_spill_ram=self.kv_spill_ram,
+            kv_cache_dir=self.kv_cache_dir,
+            kv_cache_dir_limit=self.kv_cache_dir_limit,
         )
+        click.echo(engine.model_info.kv_plan, err=True)
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
         return engine
@@ -153,6 +162,8 @@ def run_server(
                 options.n_ctx,
                 options.max_batch,
                 kv_budget,
+                kv_cache_type=options.kv_cache_type,
+                kv_spill_ram=options.kv_spill_ram or 0,
                 draft_bytes=options.draft_model.stat().st_size if options.draft_model else 0,
             ),
             warm_up=options.warm_up,

@@ -125,6 +125,8 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(backend.info().kv_block_tokens == 32);
         CHECK(backend.info().step_tokens > 0);
         CHECK(!backend.info().runs_encoders);
+        CHECK(backend.caches(Format::F16, 64) && backend.caches(Format::F32, 80));
+        CHECK(!backend.caches(Format::Q8_0, 64) && backend.kv_block_bytes() == 0);
         CHECK(backend.device_info().total_bytes == 2000);
         device.calls.clear();
         CHECK(backend.alloc(3, 5).id == 305);

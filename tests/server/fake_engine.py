@@ -140,6 +140,10 @@ class FakeStats:
     guessed_tokens: int = 0
     accepted_tokens: int = 0
     wasted_tokens: int = 0
+    kv_spilled_ram: int = 0
+    kv_restored_ram: int = 0
+    kv_spilled_disk: int = 0
+    kv_restored_disk: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from llmcore import _core
-from llmcore.errors import ModelError
+from llmcore.errors import InvalidArgumentError, ModelError
 
 # As the engine has them: csrc/engine/decoder_runner.cpp, csrc/backend/cpu_backend.h.
 _MAX_BATCH = 32
@@ -15,7 +15,7 @@ _STEP_ROWS = 512
 _LOGIT_ROWS = 64
 _ENCODER_CONTEXT = 8192
 _BLOCK_TOKENS = 32
-_F16, _F32 = 2, 4
+_F32 = 4
 
 
 class MemoryEstimate(msgspec.Struct, frozen=True):
@@ -37,6 +37,7 @@ def estimate_memory(
     n_ctx: int | None = None,
     max_batch: int | None = None,
     kv_budget: int | None = None,
+    kv_cache_type: str = "f16",
 ) -> MemoryEstimate:
     """The memory of a model loaded with these options; kv_budget: bytes, a quarter of what is free if None.
 
@@ -48,7 +49,7 @@ def estimate_memory(
     budget = kv_budget if kv_budget is not None else _available_memory() // 4
     return MemoryEstimate(
         weights=_weight_bytes(file, path, quantization),
-        cache=_cache_bytes(file, n_ctx, batch, budget),
+        cache=_cache_bytes(file, n_ctx, batch, budget, kv_cache_type),
         workspace=_workspace_bytes(file, n_ctx, batch),
     )
 
@@ -67,17 +68,26 @@ def _weight_bytes(file: _core.GGUFFile, path: Path | str, quantization: str | No
     return total
 
 
-def _cache_bytes(file: _core.GGUFFile, n_ctx: int | None, max_batch: int, budget: int) -> int:
+def _cache_bytes(
+    file: _core.GGUFFile, n_ctx: int | None, max_batch: int, budget: int, kv_cache_type: str
+) -> int:
     """What csrc/cache/kv_sizing.cpp plans."""
     n_heads = _number(file, "attention.head_count")
     kv_heads = _number(file, "attention.head_count_kv", n_heads)
     head_dim = _number(file, "attention.key_length", _number(file, "embedding_length") // n_heads)
     layers = 1 if _encodes(file) else _number(file, "block_count")
-    block = _BLOCK_TOKENS * layers * 2 * kv_heads * head_dim * _F16
+    block = _BLOCK_TOKENS * layers * 2 * kv_heads * _row_bytes(kv_cache_type, head_dim)
     blocks = budget // block
     context = n_ctx or min(_number(file, "context_length"), blocks * _BLOCK_TOKENS)
     per_context = -(-context // _BLOCK_TOKENS)
     return block * max(per_context, min(blocks, per_context * max_batch))
+
+
+def _row_bytes(format_name: str, elements: int) -> int:
+    for entry in _core.formats():
+        if entry["name"] == format_name.upper():
+            return -(-elements // int(entry["block_elements"])) * int(entry["block_bytes"])
+    raise InvalidArgumentError(f"[memory] kv_cache_type; got {format_name:.40}; expected a format's name")
 
 
 def _workspace_bytes(file: _core.GGUFFile, n_ctx: int | None, max_batch: int) -> int:
