@@ -106,7 +106,7 @@ class ChatRunner:
         model = await self._registry.choose(model_name)
         engine = await self._registry.generator(model, scheduling)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
-        chosen = _with_form(params(), turn.form or turn.guard)
+        chosen = with_form(params(), turn.form or turn.guard)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
         generation = Generation(
             engine,
@@ -121,7 +121,8 @@ class ChatRunner:
         return ChatRun(model_name or model.name, engine, generation, readers, turn)
 
 
-def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
+def with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
+    """Return parameters that hold the text to a form. Raises `ApiError` for one that cannot be served."""
     if form is None:
         return params
     from llmcore import StructuredOutput  # noqa: PLC0415 - keeps the start of the process light

@@ -93,9 +93,11 @@ _SAMPLING = tuple(
 
 
 class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
-    """Body of ``POST /api/v1/generate`` and ``/generate/stream``."""
+    """Body of ``POST /api/v1/generate`` and ``/generate/stream``. ``response_format`` is that of
+    ``/v1/chat/completions``."""
 
     prompt: str
+    response_format: dict[str, Any] | None = None
     stream: bool | None = None
     raw: bool | None = None
     lora: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -147,7 +149,6 @@ UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),

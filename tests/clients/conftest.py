@@ -85,8 +85,9 @@ def run_in_node(environments: Path) -> Callable[..., str]:
     folder = environments / "node"
     shutil.copytree(HERE / "examples", folder, dirs_exist_ok=True)
     package = folder / "package.json"
-    installed = package.exists() and package.read_text() == (HERE / "package.json").read_text()
-    if not installed:
+    same = package.exists() and package.read_text() == (HERE / "package.json").read_text()
+    # npm writes that file last.
+    if not same or not (folder / "node_modules" / ".package-lock.json").exists():
         shutil.copy(HERE / "package.json", package)
         run([npm, "install", "--no-audit", "--no-fund"], limit=INSTALL_LIMIT, cwd=folder)
 

@@ -139,3 +139,31 @@ def test_finished_requests_are_measured_and_not_aborted(client, engine):
     assert engine.finished == 1
     assert engine.aborted == []
     assert engine.closed
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "f", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/generate/stream"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_answer_may_have_a_form(client, engine, path, raw):
+    engine.tokenizer.thinks_at_once = not raw
+    engine.tokenizer.chat_template = "</think>"
+    answer = client.post(path, {"prompt": "x", "raw": raw, "response_format": FORM})
+    assert answer.status_code == 200, answer.text
+    structured = engine.params[0].structured
+    assert (structured.kind, json.loads(structured.text)) == ("json_schema", {"type": "object"})
+    prompt = engine.prompts[0]
+    assert prompt == "x" if raw else "".join(map(chr, prompt)).endswith("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [({"type": "xml"}, "UNSUPPORTED_PARAMETER"), ({"type": "json_schema"}, "INVALID_REQUEST")],
+)
+def test_a_form_that_cannot_be_served_is_named(client, engine, form, code):
+    answer = client.post("/api/v1/generate", {"prompt": "x", "response_format": form})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
+    assert "response_format" in answer.json()["error"]["details"]
+    assert engine.params == []

@@ -57,7 +57,7 @@ def test_no_request_fails_and_every_answer_is_as_documented(serve_fake, tmp_path
         [command, "run", str(document), *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
         cwd=tmp_path,
         env={**os.environ, "NO_PROXY": "*"},
