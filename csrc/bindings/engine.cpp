@@ -97,7 +97,8 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                                const std::map<std::string, std::string>& tensor_formats,
                                const py::object& guide, bool prefix_cache, double max_itl_seconds,
                                std::int64_t prompt_lookup, bool deterministic, std::int64_t kv_spill_ram,
-                               const std::filesystem::path& kv_cache_dir, std::int64_t kv_cache_dir_limit) {
+                               const std::optional<std::filesystem::path>& kv_cache_dir,
+                               std::int64_t kv_cache_dir_limit) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -124,7 +125,7 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
                               .max_itl_seconds = max_itl_seconds,
                               .prompt_lookup = prompt_lookup,
                               .spill = {.ram_bytes = kv_spill_ram,
-                                        .folder = kv_cache_dir,
+                                        .folder = kv_cache_dir.value_or(std::filesystem::path()),
                                         .folder_bytes = kv_cache_dir_limit,
                                         .model = model.info.cache_fingerprint}};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
@@ -329,7 +330,7 @@ void bind_engine(py::module_& m) {
              py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
              py::arg("deterministic") = false, py::arg("kv_spill_ram") = 0,
-             py::arg("kv_cache_dir") = std::filesystem::path(),
+             py::arg("kv_cache_dir") = py::none(),
              py::arg("kv_cache_dir_limit") = llmcore::SpillOptions{}.folder_bytes)
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,

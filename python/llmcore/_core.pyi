@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'KvTiers', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
 class Output:
     """
     What one step brought for one sequence.
@@ -91,6 +91,12 @@ class ModelInfo:
     def kv_bytes(self) -> int:
         ...
     @property
+    def kv_cache_type(self) -> str:
+        ...
+    @property
+    def kv_contexts(self) -> float:
+        ...
+    @property
     def kv_plan(self) -> str:
         ...
     @property
@@ -149,10 +155,25 @@ class EngineStats:
     def guessed_tokens(self) -> int:
         ...
     @property
+    def kept_preemptions(self) -> int:
+        ...
+    @property
     def kv_blocks_free(self) -> int:
         ...
     @property
     def kv_blocks_total(self) -> int:
+        ...
+    @property
+    def kv_restored_disk(self) -> int:
+        ...
+    @property
+    def kv_restored_ram(self) -> int:
+        ...
+    @property
+    def kv_spilled_disk(self) -> int:
+        ...
+    @property
+    def kv_spilled_ram(self) -> int:
         ...
     @property
     def preemptions(self) -> int:
@@ -182,7 +203,7 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, kv_spill_ram: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_dir: os.PathLike | str | bytes | None = None, kv_cache_dir_limit: typing.SupportsInt | typing.SupportsIndex = 8589934592) -> None:
         ...
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
@@ -193,6 +214,10 @@ class Engine:
     def drain(self) -> list[Output]:
         """
         All queued outputs; never waits.
+        """
+    def new_warning(self) -> str:
+        """
+        What the operator should know of the tiers below the KV cache, told once; otherwise empty.
         """
     def stats(self) -> EngineStats:
         ...
@@ -342,6 +367,36 @@ class KernelCall:
         """
         Seconds of a run, of each sample.
         """
+class KvTiers:
+    """
+    What KV blocks become that leave the cache.
+    """
+    def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex, block_bytes: typing.SupportsInt | typing.SupportsIndex, *, ram_bytes: typing.SupportsInt | typing.SupportsIndex = 0, folder: os.PathLike | str | bytes | None = None, folder_bytes: typing.SupportsInt | typing.SupportsIndex = 8589934592, model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def fetch(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def get(self, block: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        ...
+    def keep(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def leaving(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def restore(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def restore_kept(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def save(self, blocks: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> None:
+        ...
+    def set(self, block: typing.SupportsInt | typing.SupportsIndex, contents: bytes) -> None:
+        ...
+    @property
+    def stats(self) -> list[int]:
+        """
+        Blocks spilled to and restored from memory, then the folder.
+        """
+    @property
+    def warning(self) -> str:
+        ...
 class Sampler:
     """
     Chooses the tokens of one sequence.

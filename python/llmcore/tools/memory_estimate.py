@@ -85,7 +85,7 @@ def _cache_bytes(
 def _row_bytes(format_name: str, elements: int) -> int:
     for entry in _core.formats():
         if entry["name"] == format_name.upper():
-            return -(-elements // entry["block_elements"]) * int(entry["block_bytes"])
+            return -(-elements // int(entry["block_elements"])) * int(entry["block_bytes"])
     raise InvalidArgumentError(f"[memory] kv_cache_type; got {format_name:.40}; expected a format's name")
 
 
