@@ -105,7 +105,8 @@ std::unique_ptr<PyEngine> load(
     double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
     const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
     const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens,
-    std::int64_t kv_spill_ram, const std::filesystem::path& kv_cache_dir, std::int64_t kv_cache_dir_limit) {
+    std::int64_t kv_spill_ram, const std::optional<std::filesystem::path>& kv_cache_dir,
+    std::int64_t kv_cache_dir_limit) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -140,7 +141,7 @@ std::unique_ptr<PyEngine> load(
                               .prompt_lookup = prompt_lookup,
                               .draft_tokens = draft_tokens,
                               .spill = {.ram_bytes = kv_spill_ram,
-                                        .folder = kv_cache_dir,
+                                        .folder = kv_cache_dir.value_or(std::filesystem::path()),
                                         .folder_bytes = kv_cache_dir_limit,
                                         .model = model.info.cache_fingerprint}};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
@@ -379,7 +380,7 @@ void bind_engine(py::module_& m) {
              py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
              py::arg("lora") = std::vector<LoraTuple>(), py::arg("draft_model") = py::none(),
              py::arg("draft_tokens") = EngineConfig{}.draft_tokens, py::arg("kv_spill_ram") = 0,
-             py::arg("kv_cache_dir") = std::filesystem::path(),
+             py::arg("kv_cache_dir") = py::none(),
              py::arg("kv_cache_dir_limit") = llmcore::SpillOptions{}.folder_bytes,
              "tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, "
              "scale) of the adapters that are there from the start.")

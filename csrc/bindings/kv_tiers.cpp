@@ -37,7 +37,8 @@ public:
     KvTiers(const KvTiers&) = delete;
     KvTiers& operator=(const KvTiers&) = delete;
 
-    void set(std::int32_t block, const std::string& contents) {
+    void set(std::int32_t block, const py::bytes& bytes) {
+        const auto contents = bytes.cast<std::string>();
         if (contents.size() != block_bytes_) {
             llmcore::fail(llmcore::ErrorCode::invalid_argument, "cache", "contents of a block",
                           std::to_string(contents.size()) + " bytes", std::to_string(block_bytes_));
@@ -93,18 +94,19 @@ private:
 
 void bind_kv_tiers(py::module_& m) {
     py::class_<KvTiers>(m, "KvTiers", "What KV blocks become that leave the cache.")
-        .def(
-            py::init([](std::int64_t n_blocks, std::int64_t block_bytes, std::int64_t ram_bytes,
-                        const std::filesystem::path& folder, std::int64_t folder_bytes, std::uint64_t model) {
-                return std::make_unique<KvTiers>(n_blocks, block_bytes,
-                                                 SpillOptions{.ram_bytes = ram_bytes,
-                                                              .folder = folder,
-                                                              .folder_bytes = folder_bytes,
-                                                              .model = model});
-            }),
-            py::arg("n_blocks"), py::arg("block_bytes"), py::kw_only(), py::arg("ram_bytes") = 0,
-            py::arg("folder") = std::filesystem::path(),
-            py::arg("folder_bytes") = SpillOptions{}.folder_bytes, py::arg("model") = 0)
+        .def(py::init([](std::int64_t n_blocks, std::int64_t block_bytes, std::int64_t ram_bytes,
+                         const std::optional<std::filesystem::path>& folder, std::int64_t folder_bytes,
+                         std::uint64_t model) {
+                 return std::make_unique<KvTiers>(
+                     n_blocks, block_bytes,
+                     SpillOptions{.ram_bytes = ram_bytes,
+                                  .folder = folder.value_or(std::filesystem::path()),
+                                  .folder_bytes = folder_bytes,
+                                  .model = model});
+             }),
+             py::arg("n_blocks"), py::arg("block_bytes"), py::kw_only(), py::arg("ram_bytes") = 0,
+             py::arg("folder") = py::none(), py::arg("folder_bytes") = SpillOptions{}.folder_bytes,
+             py::arg("model") = 0)
         .def("set", &KvTiers::set, py::arg("block"), py::arg("contents"))
         .def("get", &KvTiers::get, py::arg("block"))
         .def("leaving", &KvTiers::leaving, py::arg("block"), py::arg("key"))

@@ -97,6 +97,12 @@ class ModelInfo:
     def kv_bytes(self) -> int:
         ...
     @property
+    def kv_cache_type(self) -> str:
+        ...
+    @property
+    def kv_contexts(self) -> float:
+        ...
+    @property
     def kv_plan(self) -> str:
         ...
     @property
@@ -170,10 +176,25 @@ class EngineStats:
     def guessed_tokens(self) -> int:
         ...
     @property
+    def kept_preemptions(self) -> int:
+        ...
+    @property
     def kv_blocks_free(self) -> int:
         ...
     @property
     def kv_blocks_total(self) -> int:
+        ...
+    @property
+    def kv_restored_disk(self) -> int:
+        ...
+    @property
+    def kv_restored_ram(self) -> int:
+        ...
+    @property
+    def kv_spilled_disk(self) -> int:
+        ...
+    @property
+    def kv_spilled_ram(self) -> int:
         ...
     @property
     def preemptions(self) -> int:
@@ -383,6 +404,36 @@ class KernelCall:
         """
         Seconds of a run, of each sample.
         """
+class KvTiers:
+    """
+    What KV blocks become that leave the cache.
+    """
+    def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex, block_bytes: typing.SupportsInt | typing.SupportsIndex, *, ram_bytes: typing.SupportsInt | typing.SupportsIndex = 0, folder: os.PathLike | str | bytes | None = None, folder_bytes: typing.SupportsInt | typing.SupportsIndex = 8589934592, model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def fetch(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def get(self, block: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        ...
+    def keep(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def leaving(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def restore(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def restore_kept(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def save(self, blocks: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> None:
+        ...
+    def set(self, block: typing.SupportsInt | typing.SupportsIndex, contents: bytes) -> None:
+        ...
+    @property
+    def stats(self) -> list[int]:
+        """
+        Blocks spilled to and restored from memory, then the folder.
+        """
+    @property
+    def warning(self) -> str:
+        ...
 class Sampler:
     """
     Chooses the tokens of one sequence.

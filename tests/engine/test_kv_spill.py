@@ -133,16 +133,16 @@ def test_memory_takes_what_leaves_the_cache(opened: Open, undisturbed: list[tupl
 def test_who_gives_way_goes_on_as_if_nothing_had_been(
     model: Path, kv_spill_ram: int | None, prefix_cache: bool
 ) -> None:
-    prompts = [prompt[:40] for prompt in PROMPTS]
-    params = SamplingParams(max_tokens=100, temperature=0.9, seed=4, ignore_eos=True)
-    shared: dict[str, Any] = {"threads": 1, "n_ctx": 160, "max_batch": 4, "deterministic": True}
+    prompts = [prompt[: 10 + 7 * number] for number, prompt in enumerate(PROMPTS)]
+    params = SamplingParams(max_tokens=220, temperature=0.9, seed=4, ignore_eos=True)
+    shared: dict[str, Any] = {"threads": 1, "n_ctx": 256, "max_batch": 4, "deterministic": True}
     with LLM(model, **shared) as llm:
         expected = [llm.generate([prompt], params)[0].token_ids for prompt in prompts]
 
     async def crowd() -> tuple[list[tuple[int, ...]], EngineStats]:
-        # Nine blocks for four sequences of five: two are let in, and outgrow them.
+        # Twelve blocks for four sequences of eight: all are let in, and outgrow them.
         engine = AsyncEngine(
-            model, **shared, kv_budget=9 * BLOCK, kv_spill_ram=kv_spill_ram, prefix_cache=prefix_cache
+            model, **shared, kv_budget=12 * BLOCK, kv_spill_ram=kv_spill_ram, prefix_cache=prefix_cache
         )
 
         async def generate(prompt: list[int]) -> tuple[int, ...]:
