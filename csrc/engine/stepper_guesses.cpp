@@ -12,6 +12,8 @@ namespace {
 
 // A draft model that fails so often without a success in between is given up.
 constexpr int kMostDraftFailures = 3;
+// Rows that a draft model may catch up with in a step, at least: however tight the time is, it gets on.
+constexpr std::int64_t kLeastCatchUp = 64;
 
 }  // namespace
 
@@ -43,7 +45,8 @@ void Stepper::draft(std::span<LiveSequence* const> guessing, std::int64_t n_deco
     try {
         const std::vector<Drafter::Wish> wishes = draft_wishes(guessing, n_decoding);
         if (wishes.empty()) return;
-        drafter_->guess(wishes, pace_.prompt_rows(), speculation_.draft_cost());
+        const std::int64_t catch_up = std::max(kLeastCatchUp, pace_.prompt_rows());
+        drafter_->guess(wishes, catch_up, speculation_.draft_cost());
         draft_failures_in_row_ = 0;
     } catch (const std::exception&) {
         for (LiveSequence* active : guessing) active->guesses.clear();
