@@ -202,7 +202,9 @@ LLMCORE_TEST(attention_kernels_match_float64) {
             check.store(*scalar_store(kernel->weight_format));
             const std::vector<float> out = check.attend(*kernel, shape);
             const double error = relative_error(out.data(), check.expected().data(), out.size());
-            const double allowed = kernel->weight_format == Format::F32 ? 1e-5 : 1e-3;
+            const double allowed = kernel->isa == Isa::amx                ? 3e-3  // multiplies bf16
+                                   : kernel->weight_format == Format::F32 ? 1e-5
+                                                                          : 1e-3;
             CHECK_MSG(error <= allowed,
                       kernel->name << " head_dim " << attention.head_dim << ": error " << error);
         }

@@ -158,6 +158,8 @@ __m512i _mm512_mask_add_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b);
 __m512i _mm512_mask_add_epi16(__m512i from, __mmask32 m, __m512i a, __m512i b);
 __m512i _mm512_mask_add_epi64(__m512i from, __mmask8 m, __m512i a, __m512i b);
 __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b);
+__mmask16 _mm512_cmple_epi32_mask(__m512i a, __m512i b);
+__mmask16 _mm512_cmpgt_epi32_mask(__m512i a, __m512i b);
 __mmask32 _mm512_test_epi16_mask(__m512i a, __m512i b);
 __m512i _mm512_permutexvar_epi8(__m512i i, __m512i a);
 __m512i _mm512_permutexvar_epi16(__m512i i, __m512i a);

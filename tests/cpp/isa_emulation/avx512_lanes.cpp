@@ -155,6 +155,15 @@ __m512i _mm512_mask_add_epi64(__m512i from, __mmask8 m, __m512i a, __m512i b) {
 __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b) {
     return blend<uint8_t>(m, from, (__m512i)(isa_emulation::as<uint8_t>(a) - isa_emulation::as<uint8_t>(b)));
 }
+__mmask16 _mm512_cmpgt_epi32_mask(__m512i a, __m512i b) {
+    const isa_emulation::Array<int32_t> x(a), y(b);
+    unsigned mask = 0;
+    for (unsigned i = 0; i < 16; ++i) mask |= static_cast<unsigned>(x[i] > y[i]) << i;
+    return static_cast<__mmask16>(mask);
+}
+__mmask16 _mm512_cmple_epi32_mask(__m512i a, __m512i b) {
+    return static_cast<__mmask16>(~_mm512_cmpgt_epi32_mask(a, b));
+}
 __mmask32 _mm512_test_epi16_mask(__m512i a, __m512i b) {
     const isa_emulation::Array<uint16_t> x(a), y(b);
     __mmask32 mask = 0;
