@@ -7,9 +7,6 @@
 #pragma once
 
 #include_next <immintrin.h>
-#ifndef __AVX512F__
-#define __AVX512F__ 1  // kernels choose their vectors by it
-#endif
 
 #include "isa_emulation/avx512.h"
 #include "isa_emulation/tiles.h"
