@@ -26,6 +26,7 @@ _COLD_BYTES = 256 << 20  # of weights in all, where they are to come from memory
 _COLD_ROWS = 16
 _CHECKED = 64  # weight rows
 _ALLOWED = {"f32": 1e-5, "q8_32": 6e-3, "bf16_x32": 3e-3}  # error against float64, by the activations' layout
+_COMPUTED_IN = {"f32": "f32", "q8_32": "int8", "bf16_x32": "bf16"}  # the same
 _RANDOM_CODES = 2  # times that, for formats that nothing here can write: their rows are of few large weights
 
 
@@ -90,7 +91,7 @@ def bench(kernel: kernels.Kernel, shape: tuple[int, int, int], limits: Limits, t
     copies = math.ceil(_COLD_BYTES / weight.nbytes) if m <= _COLD_ROWS else 1
     timing = kernels.time(kernel.name, weight=weight, x=x, copies=copies, threads=threads)
     macs = m * n * k
-    computed_in = "f32" if kernel.act_layout == "f32" else "int8"
+    computed_in = _COMPUTED_IN[kernel.act_layout]
     least = max(weight.nbytes / limits.read_gb_s, macs / limits.gmac_s[computed_in]) / 1e9
     return Result(
         kernel.name, kernel.format or "", m, n, k, timing.median, error,
