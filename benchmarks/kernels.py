@@ -25,6 +25,7 @@ from llmcore.tools.kernel_check import WrongResultError, activations, checked_er
 
 _COLD_BYTES = 256 << 20  # of weights in all, where they are to come from memory
 _COLD_ROWS = 16
+_COMPUTED_IN = {"f32": "f32", "q8_32": "int8", "bf16_x32": "bf16"}  # by the activations' layout
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ def bench(kernel: kernels.Kernel, shape: tuple[int, int, int], limits: Limits, t
     copies = math.ceil(_COLD_BYTES / weight.nbytes) if m <= _COLD_ROWS else 1
     timing = kernels.time(kernel.name, weight=weight, x=x, copies=copies, threads=threads)
     macs = m * n * k
-    computed_in = "f32" if kernel.act_layout == "f32" else "int8"
+    computed_in = _COMPUTED_IN[kernel.act_layout]
     least = max(weight.nbytes / limits.read_gb_s, macs / limits.gmac_s[computed_in]) / 1e9
     return Result(
         kernel.name, kernel.format or "", m, n, k, timing.median, error,

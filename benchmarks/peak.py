@@ -45,7 +45,7 @@ def measure(kernel: str, threads: int, size: int | None = None) -> Peak:
 
 
 def best_kernels() -> dict[str, str]:
-    """By kind of work (read, f32, int8), the kernel of the highest instruction set that may be used."""
+    """By kind of work (read, f32, int8, bf16), the kernel of the highest instruction set that may be used."""
     order = ("scalar", "avx2", "avx512", "amx")
     ceiling = order.index(_core.machine()["isa_ceiling"])
     chosen: dict[str, str] = {}

@@ -17,6 +17,9 @@ constexpr std::int64_t kBlockTokens = 32;
 constexpr std::int64_t kLeastCopyChunk = std::int64_t{1} << 18;
 constexpr std::int64_t kMostCopyChunk = std::int64_t{4} << 20;
 constexpr std::int64_t kConvertRows = 8;
+// Of tokens and KV heads that attention takes at a time: tiles hold more queries than vectors.
+constexpr std::int64_t kAttentionItems = 16;
+constexpr std::int64_t kTileItems = 64;
 
 }  // namespace
 
@@ -185,7 +188,9 @@ void CpuBackend::embed(const EmbedOp& op) {
 }
 
 const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape, Layout out) {
-    const Kernel*& kernel = small_kernels_[{op, format, out, shape.n, shape.k, shape.head_dim}];
+    // Attention has no n; its kernels differ by the number of tokens.
+    const std::int64_t n = op == Op::attention ? std::min<std::int64_t>(shape.m, 64) : shape.n;
+    const Kernel*& kernel = small_kernels_[{op, format, out, n, shape.k, shape.head_dim}];
     if (kernel == nullptr) {
         kernel = &selector_.select(op, format, Layout::none, out, shape);
         ledger_.note(op, format, out, shape);
@@ -340,7 +345,9 @@ void CpuBackend::attention(const AttentionOp& op) {
     const std::int64_t longest = *std::max_element(batch_.kv_lens.begin(), batch_.kv_lens.end());
     const std::int64_t work = 2 * q.live_rows * op.n_heads * longest * kv_spec_.head_dim;
     const std::int64_t chunk =
-        work < kInlineWork ? items : std::clamp<std::int64_t>(items / (4 * pool_.size()), 1, 16);
+        work < kInlineWork ? items
+                           : std::clamp<std::int64_t>(items / (4 * pool_.size()), 1,
+                                                      kernel.isa == Isa::amx ? kTileItems : kAttentionItems);
     pool_.parallel_for(items, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
         run(kernel, shape, args, begin, end, worker);
     });

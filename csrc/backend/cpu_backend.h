@@ -151,7 +151,7 @@ private:
     WeightState& weight(Weight handle) { return weights_[static_cast<std::size_t>(handle.id)]; }
     void copy_rows(const WeightView& view, std::byte* target, std::int64_t bytes);
     void convert_rows(const WeightView& view, std::byte* target);
-    const Kernel& linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n);
+    const Kernel& linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n, bool gathered);
     const Kernel& small_kernel(Op op, Format format, const Shape& shape, Layout out = Layout::f32);
     const PackedForm& packed_form(BufferState& input, Layout layout);
     static const std::byte* packed_rows(const BufferState& input, const PackedForm& form);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::int64_t kMostChunkRows = 256;
+constexpr std::int64_t kMostTileChunkRows = 512;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -44,12 +45,12 @@ GluArgs glu_args(float* gate, const float* up, std::int64_t width, Activation ac
 
 }  // namespace
 
-const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n) {
+const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n, bool gathered) {
     const std::size_t index = row_class(m);
     if (weight.kernels.size() <= index) weight.kernels.resize(index + 1, nullptr);
     const Kernel*& kernel = weight.kernels[index];
     if (kernel == nullptr) {
-        const Shape shape = {.m = class_rows(index), .n = n, .k = weight.cols};
+        const Shape shape = {.m = class_rows(index), .n = n, .k = weight.cols, .gathered = gathered};
         kernel = &selector_.select(Op::linear, weight.format, Layout::gguf, Layout::f32, shape);
         ledger_.note(Op::linear, weight.format, Layout::f32, shape);
     }
@@ -66,7 +67,7 @@ const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout
             made.row_bytes = input.cols * static_cast<std::int64_t>(sizeof(float));
         } else {
             made.row_bytes = packed_row_bytes(layout, input.cols);
-            made.bytes = PageBuffer(static_cast<std::size_t>(made.row_bytes * input.rows));
+            made.bytes = PageBuffer(static_cast<std::size_t>(packed_bytes(layout, input.rows, input.cols)));
         }
         input.packed.push_back(std::move(made));
         form = input.packed.end() - 1;
@@ -80,7 +81,8 @@ const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout
         args.k = input.cols;
         const Shape shape = {.m = input.live_rows, .k = input.cols};
         const Kernel& kernel = small_kernel(Op::pack, Format::none, shape, layout);
-        pool_.parallel_for(input.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+        const std::int64_t chunk = std::max<std::int64_t>(8, packed_row_group(layout));
+        pool_.parallel_for(input.live_rows, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
             run(kernel, shape, args, begin, end, worker);
         });
     }
@@ -93,10 +95,12 @@ const std::byte* CpuBackend::packed_rows(const BufferState& input, const PackedF
 }
 
 void CpuBackend::cut(LinearJob& job) const {
-    // A few chunks a thread so that a slow thread is not waited for, but long enough to stream.
-    const std::int64_t wanted = ceil_div(job.args.n, 8 * pool_.size());
-    job.chunk_rows =
-        std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup, kMostChunkRows);
+    // A few chunks a thread so that a slow thread is not waited for, but long enough to stream; fewer and
+    // longer where each chunk has to bring all activations from a far cache.
+    const bool tiles = job.kernel->act_layout == Layout::bf16_x32;
+    const std::int64_t wanted = ceil_div(job.args.n, (tiles ? 4 : 8) * pool_.size());
+    job.chunk_rows = std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup,
+                                              tiles ? kMostTileChunkRows : kMostChunkRows);
     job.n_chunks = ceil_div(job.args.n, job.chunk_rows);
 }
 
@@ -107,7 +111,7 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
     LinearJob job;
     const auto bind = [&](Weight handle, const Kernel*& kernel, LinearArgs& args) {
         WeightState& matrix = weight(handle);
-        kernel = &linear_kernel(matrix, m, matrix.rows);
+        kernel = &linear_kernel(matrix, m, matrix.rows, false);
         const PackedForm& act = packed_form(in, kernel->act_layout);
         args.weight = matrix.bytes;
         args.weight_row_bytes = matrix.row_bytes;

@@ -95,7 +95,7 @@ void CpuBackend::moe(const MoeOp& op) {
         const std::int64_t n = stack.rows / n_experts;
         const std::int64_t first = routing_.expert_begin[static_cast<std::size_t>(expert)];
         const std::int64_t m = routing_.expert_begin[static_cast<std::size_t>(expert) + 1] - first;
-        kernel = &linear_kernel(stack, m, n);
+        kernel = &linear_kernel(stack, m, n, true);
         const PackedForm& form = packed_form(input, kernel->act_layout);
         const std::byte*& source = sources[&input][form.layout];
         if (source == nullptr) source = gather ? gathered_rows(input, form) : packed_rows(input, form);

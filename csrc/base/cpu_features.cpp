@@ -17,7 +17,9 @@ namespace {
 
 constexpr std::array<const char*, 4> kIsaNames = {"scalar", "avx2", "avx512", "amx"};
 
-#if defined(__x86_64__)
+#if defined(LLMCORE_EMULATED_ISA)
+Isa probe() { return Isa::amx; }  // tests/cpp/isa_emulation runs it
+#elif defined(__x86_64__)
 // Linux grants the 8 KB of tile state only on request (arch_prctl(2)).
 bool request_amx_tiles() {
     constexpr long kArchReqXcompPerm = 0x1023;

@@ -30,9 +30,10 @@ enum class Op : uint8_t {
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
     none,
-    f32,    // float rows
-    gguf,   // weight rows exactly as the file has them
-    q8_32,  // activations as int8, a scale per 32 (kernels/activation_layout.h)
+    f32,       // float rows
+    gguf,      // weight rows exactly as the file has them
+    q8_32,     // activations as int8, a scale per 32 (kernels/activation_layout.h)
+    bf16_x32,  // activations as bf16, 32 rows interleaved (kernels/activation_layout.h)
 };
 
 // What a kernel is asked whether it supports, and at what cost. Fields an op does not use are 0.
@@ -43,6 +44,8 @@ struct Shape {
     int64_t head_dim = 0;  // rope, kv_store, attention
     int64_t n_heads = 0;
     int64_t n_kv_heads = 0;
+    // linear: activation rows are picked one by one from packed ones, which must not be interleaved.
+    bool gathered = false;
 };
 
 struct Args {};

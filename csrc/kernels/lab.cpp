@@ -90,7 +90,7 @@ KernelCall KernelCall::linear(const Kernel& kernel, const LinearInput& input) {
         PackArgs pack;
         pack.x = x;
         pack.x_stride = input.k;
-        pack.out = call.hold(static_cast<std::size_t>(input.m * act_row_bytes));
+        pack.out = call.hold(static_cast<std::size_t>(packed_bytes(kernel.act_layout, input.m, input.k)));
         pack.out_row_bytes = act_row_bytes;
         pack.k = input.k;
         scalar_kernel(Op::pack, Format::none, kernel.act_layout).run(&pack, 0, input.m, nullptr);
@@ -129,7 +129,7 @@ KernelCall KernelCall::pack(const Kernel& kernel, std::span<const float> x, std:
     args.x_stride = k;
     args.out_row_bytes = packed_row_bytes(kernel.out_layout, k);
     args.k = k;
-    call.output_bytes_ = static_cast<std::size_t>(m * args.out_row_bytes);
+    call.output_bytes_ = static_cast<std::size_t>(packed_bytes(kernel.out_layout, m, k));
     args.out = call.output_ = call.hold(call.output_bytes_);
     call.args_.push_back(std::make_shared<PackArgs>(args));
     return call;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* kOpNames[] = {"linear", "pack", "norm",       "rope",    "kv_store", "attention",
                                     "glu",    "peak", "layer_norm", "row_max", "exp_sum"};
-constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
+constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32", "bf16_x32"};
 constexpr const char* kReasonNames[] = {"built-in", "tuned", "forced"};
 
 bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
@@ -43,7 +43,15 @@ const char* reason_name(ChoiceReason reason) { return kReasonNames[static_cast<s
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
     if (layout == Layout::f32) return k * static_cast<std::int64_t>(sizeof(float));
     if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
+    if (layout == Layout::bf16_x32) return bf16_x32_row_bytes(k);
     fail(ErrorCode::internal, "kernels", std::string("no packed form ") + layout_name(layout));
+}
+
+std::int64_t packed_row_group(Layout layout) { return layout == Layout::bf16_x32 ? kBf16GroupRows : 1; }
+
+std::int64_t packed_bytes(Layout layout, std::int64_t m, std::int64_t k) {
+    const std::int64_t group = packed_row_group(layout);
+    return (m + group - 1) / group * group * packed_row_bytes(layout, k);
 }
 
 KernelSelector::KernelSelector(Isa ceiling, std::string_view forced, TunedKernels tuned)

@@ -55,7 +55,11 @@ const char* op_name(Op op);
 const char* layout_name(Layout layout);
 const char* reason_name(ChoiceReason reason);
 
-// Bytes of a row of k floats in a layout of activations.
+// Bytes of a row of k floats in a layout of activations; rows that lie interleaved share them.
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k);
+// Rows of a layout that lie interleaved: 1 where they do not.
+std::int64_t packed_row_group(Layout layout);
+// Bytes of m rows, whole groups of them.
+std::int64_t packed_bytes(Layout layout, std::int64_t m, std::int64_t k);
 
 }  // namespace llmcore

@@ -241,13 +241,14 @@ LLMCORE_TEST(attention_kernels_match_float64) {
             const std::vector<float> out = check.attend(*kernel, shape);
             const double error = relative_error(out.data(), check.expected().data(), out.size());
             // Errors of keys and of values add up; both average out over positions like the output itself.
-            const double allowed = 1e-5 + 2 * stored_error(kernel->weight_format);
+            const double rounding = kernel->isa == Isa::amx ? 3e-3 : 1e-5;  // AMX multiplies bf16
+            const double allowed = rounding + 2 * stored_error(kernel->weight_format);
             CHECK_MSG(error <= allowed,
                       kernel->name << " head_dim " << attention.head_dim << ": error " << error);
             check.read_back(kernel->weight_format);
             const double own_error = relative_error(out.data(), check.expected().data(), out.size());
-            CHECK_MSG(own_error <= 1e-5, kernel->name << " head_dim " << attention.head_dim << ": error "
-                                                      << own_error << " beside that of the cache");
+            CHECK_MSG(own_error <= rounding, kernel->name << " head_dim " << attention.head_dim << ": error "
+                                                          << own_error << " beside that of the cache");
         }
     }
 }

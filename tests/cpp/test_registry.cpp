@@ -34,6 +34,18 @@ LLMCORE_TEST(forced_kernels_win) {
     CHECK(other != nullptr && (other->isa != Isa::scalar || detected_isa() == Isa::scalar));
 }
 
+// Of tokens: few stay with int8, and so do rows that experts pick one by one.
+LLMCORE_TEST(amx_multiplies_many_tokens) {
+    const KernelSelector selector(Isa::amx, "");
+    const auto isa_for = [&](const Shape& shape) {
+        return selector.select(Op::linear, Format::Q4_K, Layout::gguf, Layout::f32, shape).isa;
+    };
+    if (find_kernel("linear_q4_k_amx") == nullptr) return CHECK(true);  // not a processor of this kind
+    CHECK(isa_for({.m = 128, .n = 4096, .k = 4096}) == Isa::amx);
+    CHECK(isa_for({.m = 8, .n = 4096, .k = 4096}) == Isa::avx512);
+    CHECK(isa_for({.m = 128, .n = 4096, .k = 4096, .gathered = true}) == Isa::avx512);
+}
+
 LLMCORE_TEST(unusable_forced_names_are_errors) {
     CHECK_THROWS(ErrorCode::invalid_argument, KernelSelector(detected_isa(), "linear_q4_0_abacus"));
     CHECK_THROWS(ErrorCode::invalid_argument, KernelSelector(Isa::scalar, "linear_q4_0_avx2"));
