@@ -9,7 +9,10 @@ import pytest
 from served_process import REAL_SERVER, ServedProcess
 
 CHAT = {
-    "messages": [{"role": "user", "content": "Why is the sky blue, and what has that to do with the sea?"}],
+    # More than the 32 tokens of a block.
+    "messages": [
+        {"role": "user", "content": 3 * "Why is the sky blue, and what has that to do with the sea?"}
+    ],
     "max_tokens": 40,
     "temperature": 0,
 }
@@ -40,7 +43,7 @@ def test_what_was_cached_is_there_after_a_restart(tmp_path: Path) -> None:
     try:
         found, cached = answer(again)
         assert found == text
-        assert cached > 0
+        assert cached == 32
     finally:
         assert again.stop() == 0
     assert "cannot" not in again.said
