@@ -20,10 +20,10 @@ extern constinit const Kernel attention_f16_amx = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::amx,
-    .supports = tile_attention_supports,
+    .supports = tile_attention_supports<F16Rows>,
     .cost = cost,
-    .workspace_bytes = tile_attention_workspace,
-    .run = tile_attention_run<uint16_t>,
+    .workspace_bytes = tile_attention_workspace<F16Rows>,
+    .run = tile_attention_run<F16Rows>,
 };
 
 }  // namespace llmcore

@@ -39,7 +39,7 @@ struct alignas(64) TileAttentionMemory {
     float shrink[kBlockQueries];
 };
 
-template <class Stored>
+template <class Rows>
 class TileAttention {
 public:
     // Heads [head, head + heads) of tokens [token, token + tokens), at most kBlockQueries, token by token.
@@ -135,27 +135,27 @@ private:
     void convert_keys(int64_t begin) {
         const KvView& kv = args_.kv;
         const int32_t* blocks = args_.block_table + args_.token_sequence[token_] * args_.block_table_stride;
-        const Stored* values[kBlockKeys];
+        const char* values[kBlockKeys];
         for (int64_t i = 0; i < kBlockKeys; ++i) {
             const int64_t position = begin + i < seen_.end ? begin + i : seen_.end - 1;
             const int64_t block = blocks[position / kv.block_tokens];
-            const int64_t row = position % kv.block_tokens * dim_;
-            convert_key(reinterpret_cast<const Stored*>(head_block(kv, block, kv_head_, false)) + row, i);
-            values[i] = reinterpret_cast<const Stored*>(head_block(kv, block, kv_head_, true)) + row;
+            const int64_t row = position % kv.block_tokens * Rows::bytes(dim_);
+            convert_key(head_block(kv, block, kv_head_, false) + row, i);
+            values[i] = head_block(kv, block, kv_head_, true) + row;
         }
         for (int64_t i = 0; i < kBlockKeys; i += 2)
             for (int64_t part = 0; part < dim_ / 16; ++part) {
-                const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(Vec::load(values[i + 1] + 16 * part).v,
-                                                                  Vec::load(values[i] + 16 * part).v);
+                const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(Rows::load(values[i + 1], 16 * part).v,
+                                                                  Rows::load(values[i], 16 * part).v);
                 _mm512_storeu_si512(memory_.values[i / 32][part] + 32 * (i % 32 / 2), interleaved(both));
             }
     }
 
-    void convert_key(const Stored* key, int64_t i) {
+    void convert_key(const char* key, int64_t i) {
         for (int64_t step = 0; step < steps_; ++step) {
-            const __m512 low = Vec::load(key + 32 * step).v;
+            const __m512 low = Rows::load(key, 32 * step).v;
             const __m512 high =
-                has_second_half(step) ? Vec::load(key + 32 * step + 16).v : _mm512_setzero_ps();
+                has_second_half(step) ? Rows::load(key, 32 * step + 16).v : _mm512_setzero_ps();
             store_bf16(memory_.keys[i] + 32 * step, low, high);
         }
     }
@@ -298,15 +298,17 @@ private:
     SeenRange seen_ = {};  // what any query sees
 };
 
+template <class Rows>
 bool tile_attention_supports(const Shape* shape) {
-    return attention_supports(shape) && shape->head_dim <= kMaxTileDim;
+    return attention_supports<Rows>(shape) && shape->head_dim <= kMaxTileDim;
 }
 
+template <class Rows>
 size_t tile_attention_workspace(const Shape* shape) {
-    return sizeof(TileAttentionMemory) + 64 + attention_workspace(shape);
+    return sizeof(TileAttentionMemory) + 64 + attention_workspace<Rows>(shape);
 }
 
-template <class Stored>
+template <class Rows>
 void tile_attention_run(const Args* base, int64_t row_begin, int64_t row_end, void* workspace) {
     const AttentionArgs& args = *static_cast<const AttentionArgs*>(base);
     auto& memory = *reinterpret_cast<TileAttentionMemory*>(align_64(workspace));
@@ -320,12 +322,12 @@ void tile_attention_run(const Args* base, int64_t row_begin, int64_t row_end, vo
                args.token_sequence[token + tokens] == args.token_sequence[token])
             ++tokens;
         if (tokens * group < kFewestTileQueries) {
-            attention_run<Stored>(base, item, item + tokens, &memory + 1);
+            attention_run<Rows>(base, item, item + tokens, &memory + 1);
         } else {
             const TileScope scope;
             for (int64_t head = 0; head < group; head += kBlockQueries) {
                 const int64_t heads = group - head < kBlockQueries ? group - head : kBlockQueries;
-                TileAttention<Stored>(args, memory, kv_head, token, tokens, kv_head * group + head, heads)
+                TileAttention<Rows>(args, memory, kv_head, token, tokens, kv_head * group + head, heads)
                     .run();
             }
         }
