@@ -146,6 +146,7 @@ void SpilledBlocks::forget(const BlockKey& key) {
 
 void SpilledBlocks::save(std::span<const Published> blocks, Clock::time_point deadline) {
     if (!disk_) return;
+    disk_->stop_reading(deadline);
     std::int64_t left = folder_blocks_;
     const auto store = [&](DiskTier::Contents contents) {
         return left-- > 0 && disk_->store_by(std::move(contents), deadline);
