@@ -64,7 +64,7 @@ def test_stream_is_the_same_text_in_paced_events(slow):
             received.append(json.loads(chunk.decode().removeprefix("data: ")))
     assert "".join(event["token"] for event in received) == whole
     assert [event["finished"] for event in received] == [False] * (len(received) - 1) + [True]
-    assert len(times) > 5
+    assert len(times) >= 3
     assert (times[-1] - times[0]) / (len(times) - 1) >= 0.028
 
 
