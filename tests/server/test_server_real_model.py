@@ -54,7 +54,7 @@ def test_answer_is_the_engines(served, stories_model):
 
 
 def test_stream_is_the_same_text_in_paced_events(slow):
-    body = {"prompt": "hello", "max_tokens": 150, "temperature": 0, "ignore_eos": True}
+    body = {"prompt": "hello", "max_tokens": 500, "temperature": 0, "ignore_eos": True}
     whole = slow.post(GENERATE, body).json()["text"]
     received, times = [], []
     with slow.stream(STREAM, body) as response:
@@ -64,7 +64,7 @@ def test_stream_is_the_same_text_in_paced_events(slow):
             received.append(json.loads(chunk.decode().removeprefix("data: ")))
     assert "".join(event["token"] for event in received) == whole
     assert [event["finished"] for event in received] == [False] * (len(received) - 1) + [True]
-    assert len(times) >= 3
+    assert len(times) > 5
     assert (times[-1] - times[0]) / (len(times) - 1) >= 0.028
 
 
