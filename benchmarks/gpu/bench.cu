@@ -2,6 +2,7 @@
 //   llmcore_gpu_bench ceilings
 //   llmcore_gpu_bench kernels
 //   llmcore_gpu_bench model SHAPE QUANT FILE   (writes FILE if it is not there)
+//   llmcore_gpu_bench profile FILE BATCH DEPTH (one decode step between cudaProfilerStart and -Stop, for ncu)
 // Every line of standard output is a JSON object. A product is checked before its time is printed.
 #include <algorithm>
 #include <chrono>
@@ -15,6 +16,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include <cuda_profiler_api.h>
 
 #include "backend/loader.h"
 #include "base/error.h"
@@ -159,7 +162,17 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
     auto* out = static_cast<float*>(device_alloc(static_cast<std::size_t>(most * test.n) * 4));
     auto* form = static_cast<unsigned char*>(device_alloc(
         static_cast<std::size_t>(most * ((test.k + 255) / 256 * 256) * 2 + 8 * q8_row_bytes(test.k))));
-    for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048}) {
+    const std::size_t workspace_bytes = matmul_workspace_bytes(limits);
+    auto* workspace = device_alloc(workspace_bytes);
+    fill_device(workspace, 0, workspace_bytes, stream);
+    // The kernels' own choice, and for few rows also the other kind: where the one overtakes the other.
+    struct Rows {
+        std::int64_t m;
+        bool tensor_cores;
+    };
+    const Rows all_rows[] = {{1, false}, {2, false}, {4, false}, {4, true},   {8, false},  {8, true},
+                             {16, true}, {32, true}, {64, true}, {128, true}, {512, true}, {2048, true}};
+    for (const auto [m, tensor_cores] : all_rows) {
         if (m > 64 && test.n > 100000) continue;
         const auto args_of = [&](int copy) {
             MatmulArgs args = {};
@@ -174,9 +187,10 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
             args.n_jobs = 1;
             args.m = static_cast<std::int32_t>(m);
             args.k = static_cast<std::int32_t>(test.k);
+            args.workspace = workspace;
             return args;
         };
-        const bool few = m <= gemv_rows(limits, packing, test.k);
+        const bool few = !tensor_cores && m <= gemv_rows(limits, packing, test.k);
         const PackInput pack = {.rows = input,
                                 .stride = test.k,
                                 .norm_weight = nullptr,
@@ -233,10 +247,12 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
         const double read = static_cast<double>(matrices * bytes);
         const double flops = 2.0 * static_cast<double>(m * test.n * test.k * matrices);
         std::printf(
-            "{\"test\":\"kernel\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,\"us\":%.2f,"
+            "{\"test\":\"kernel\",\"kind\":\"%s\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,"
+            "\"us\":%.2f,"
             "\"gb_s\":%.0f,\"of_read\":%.3f,\"tflop_s\":%.1f,\"error\":%.1e}\n",
-            format, test.gated, static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k),
-            seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling, flops / seconds / 1e12, error);
+            few ? "gemv" : "matmul", format, test.gated, static_cast<int>(m), static_cast<int>(test.n),
+            static_cast<int>(test.k), seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling,
+            flops / seconds / 1e12, error);
         std::fflush(stdout);
     }
     device_free(raw);
@@ -244,6 +260,7 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
     device_free(input);
     device_free(out);
     device_free(form);
+    device_free(workspace);
 }
 
 double now() {
@@ -257,9 +274,9 @@ public:
         const gguf::File file = gguf::File::open(path);
         const ModelSpec spec = read_model_spec(file, 0);
         n_vocab_ = spec.n_vocab;
-        decoder_ =
-            std::make_unique<Decoder>(file, spec, TensorFormats(), load_backend("cuda", 1).backend,
-                                      DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
+        decoder_ = std::make_unique<Decoder>(
+            file, spec, TensorFormats(), load_backend("cuda", {.threads = 1}).backend,
+            DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
         decoder_->alloc_kv(Format::F16, blocks);
     }
 
@@ -346,10 +363,25 @@ void time_model(const std::string& shape_name, const std::string& quant, const s
     }
 }
 
+void profile_step(const std::string& path, std::int64_t batch, std::int64_t depth) {
+    ModelRun run(path, 2048, batch * ((depth + 8) / 32 + 1));
+    const std::int64_t chunk = 2048 / batch;
+    for (std::int64_t done = 0; done < depth; done += chunk)
+        run.step(batch, std::min(chunk, depth - done), done);
+    for (std::int64_t i = 0; i < 3; ++i) run.step(batch, 1, depth + i);
+    check(cudaProfilerStart(), "profiler");
+    run.step(batch, 1, depth + 3);
+    check(cudaProfilerStop(), "profiler");
+}
+
 int run(int argc, char** argv) {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "write" && argc == 5) {
         write_model(argv[4], find_shape(argv[2]), argv[3]);
+        return 0;
+    }
+    if (what == "profile" && argc == 5) {
+        profile_step(argv[2], std::atoll(argv[3]), std::atoll(argv[4]));
         return 0;
     }
     use_device(0);
@@ -372,7 +404,8 @@ int run(int argc, char** argv) {
     } else if (what != "ceilings") {
         std::fprintf(
             stderr,
-            "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | write SHAPE QUANT FILE\n");
+            "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | profile FILE BATCH DEPTH | "
+            "write SHAPE QUANT FILE\n");
         return 2;
     }
     return 0;

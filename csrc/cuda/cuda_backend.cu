@@ -105,6 +105,8 @@ CudaBackend::CudaBackend(int device) : device_(device) {
     limits_ = device_limits();
     stream_ = make_stream();
     uses_graphs_ = graphs_available();
+    matmul_workspace_ = DeviceMemory(matmul_workspace_bytes(limits_));
+    fill_device(matmul_workspace_.as<void>(), 0, matmul_workspace_.bytes(), stream_);
 }
 
 CudaBackend::~CudaBackend() {

@@ -132,7 +132,7 @@ private:
 
     void run(const EmbedOp& op);
     void run(const NormOp& op, std::size_t index);
-    void run(const LinearGroup& group);
+    void run(const LinearGroup& group, std::size_t index);
     void run_unlike_pair(const LinearOp& op);
     void run(const MoeOp& op);
     void run(const RopeStoreOp& op);
@@ -140,9 +140,11 @@ private:
     void run(const GatherOp& op);
     bool readers_take_norm(const NormOp& op, std::size_t index);
     bool takes_norm(const LinearOp& op);
+    bool takes_packed(const LinearOp& op);
+    bool writes_packed(const LinearOp& op, std::size_t index);
     void make_norm(BufferState& state);
     MatmulJob job_of(const LinearOp& op);
-    void multiply(BufferState& in, Packing packing, const MatmulArgs& args);
+    void multiply(BufferState& in, Packing packing, MatmulArgs args);
     const std::uint16_t* bf16_form(BufferState& in);
     KvLayer kv_layer(std::int64_t layer) const;
     void plan_routing(const MoeOp& op);
@@ -168,6 +170,7 @@ private:
     void* step_host_ = nullptr;  // page-locked
     DeviceMemory attention_workspace_;
     DeviceMemory up_sums_;
+    DeviceMemory matmul_workspace_;
     DeviceMemory routing_;
     RouteArgs route_ = {};         // where its parts are
     DeviceMemory expert_inputs_;   // bf16 or float rows in the order of slots

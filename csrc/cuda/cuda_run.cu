@@ -1,5 +1,6 @@
 // How a step's operations become launches.
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,22 @@ bool reads(const LinearGroup& group, Buffer buffer) {
     });
 }
 
+bool is_any(Buffer buffer, std::initializer_list<Buffer> among) {
+    return std::any_of(among.begin(), among.end(), [&](Buffer other) { return other.id == buffer.id; });
+}
+
+bool touches(const EmbedOp& op, Buffer buffer) { return is_any(buffer, {op.out}); }
+bool touches(const NormOp& op, Buffer buffer) { return is_any(buffer, {op.in, op.residual, op.out}); }
+bool touches(const LinearGroup& group, Buffer buffer) {
+    return reads(group, buffer) || writes(group, buffer);
+}
+bool touches(const MoeOp& op, Buffer buffer) {
+    return is_any(buffer, {op.in, op.router, op.gated, op.down_rows, op.residual, op.out});
+}
+bool touches(const RopeStoreOp& op, Buffer buffer) { return is_any(buffer, {op.q, op.k, op.v}); }
+bool touches(const AttentionOp& op, Buffer buffer) { return is_any(buffer, {op.q, op.out}); }
+bool touches(const GatherOp& op, Buffer buffer) { return is_any(buffer, {op.in, op.out}); }
+
 }  // namespace
 
 // Grows outside of graphs only, because the first run of every step is not captured; those there are hold the
@@ -51,13 +68,13 @@ void CudaBackend::run_operations() {
     for (BufferState& state : buffers_) state.normed_from = {};
     for (std::size_t index = 0; index < operations_.size(); ++index) {
         const Operation& operation = operations_[index];
-        if (const auto* norm = std::get_if<NormOp>(&operation)) {
-            run(*norm, index);
-            continue;
-        }
         std::visit(
             [&](const auto& op) {
-                if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, NormOp>) run(op);
+                using Op = std::decay_t<decltype(op)>;
+                if constexpr (std::is_same_v<Op, NormOp> || std::is_same_v<Op, LinearGroup>)
+                    run(op, index);
+                else
+                    run(op);
             },
             operation);
     }
@@ -111,6 +128,43 @@ bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
     return true;
 }
 
+// Whether the product reads its input as bf16.
+bool CudaBackend::takes_packed(const LinearOp& op) {
+    const WeightState& matrix = weight(op.weight);
+    return matrix.packing != Packing::f32 &&
+           buffer(op.in).live_rows > gemv_rows(limits_, matrix.packing, matrix.cols);
+}
+
+// Whether a product's results can be written as the input of those that read them, and as nothing else.
+bool CudaBackend::writes_packed(const LinearOp& op, std::size_t index) {
+    const BufferState& out = buffer(op.out);
+    if (!takes_packed(op) || op.residual || op.out.id == key_.result || out.cols % kTileCols != 0 ||
+        weight(op.weight).rows != out.cols)
+        return false;
+    const std::int64_t rows = buffer(op.in).live_rows;
+    const auto packed_reader = [&](const LinearOp& reader) {
+        const WeightState& matrix = weight(reader.weight);
+        return matrix.packing != Packing::f32 && rows > gemv_rows(limits_, matrix.packing, matrix.cols) &&
+               reader.residual.id != op.out.id && reader.gate.id != op.out.id;
+    };
+    bool is_read = false;
+    for (std::size_t later = index + 1; later < operations_.size(); ++later) {
+        const auto* group = std::get_if<LinearGroup>(&operations_[later]);
+        if (group == nullptr) {
+            if (std::visit([&](const auto& other) { return touches(other, op.out); }, operations_[later]))
+                return false;
+            continue;
+        }
+        if (reads(*group, op.out)) {
+            for (const LinearOp& reader : group->ops)
+                if (!packed_reader(reader)) return false;
+            is_read = true;
+        }
+        if (writes(*group, op.out)) return is_read;
+    }
+    return is_read;
+}
+
 void CudaBackend::make_norm(BufferState& state) {
     const BufferState& in = buffer(state.normed_from);
     norm_rows(stream_, {.x = in.data(),
@@ -160,6 +214,7 @@ MatmulJob CudaBackend::job_of(const LinearOp& op) {
             .residual = data_of(op.residual),
             .gate = data_of(op.gate),
             .out = out.data(),
+            .packed_out = nullptr,
             .out_stride = static_cast<std::int32_t>(out.cols),
             .bias_stride = 0,
             .n = static_cast<std::int32_t>(matrix.rows),
@@ -184,13 +239,14 @@ const std::uint16_t* CudaBackend::bf16_form(BufferState& in) {
     return form;
 }
 
-void CudaBackend::multiply(BufferState& in, Packing packing, const MatmulArgs& args) {
+void CudaBackend::multiply(BufferState& in, Packing packing, MatmulArgs args) {
     if (packing == Packing::f32) {
         if (in.normed_from) make_norm(in);
         matmul_f32(stream_, args, in.data(), in.cols);
         return;
     }
     if (args.m > gemv_rows(limits_, packing, args.k)) {
+        args.workspace = matmul_workspace_.as<void>();
         matmul_bf16(stream_, limits_, packing, args, bf16_form(in));
         return;
     }
@@ -236,7 +292,8 @@ void CudaBackend::run_unlike_pair(const LinearOp& op) {
     multiply(in, weight(op.weight).packing, args);
 }
 
-void CudaBackend::run(const LinearGroup& group) {
+void CudaBackend::run(const LinearGroup& group, std::size_t index) {
+    std::vector<bool> packed(group.ops.size(), false);
     std::vector<bool> done(group.ops.size(), false);
     for (std::size_t i = 0; i < group.ops.size(); ++i) {
         if (done[i]) continue;
@@ -259,12 +316,22 @@ void CudaBackend::run(const LinearGroup& group) {
                 other.cols != matrix.cols || static_cast<bool>(op.up) != static_cast<bool>(first.up) ||
                 (op.up && weight(op.up).packing != other.packing))
                 continue;
-            args.jobs[args.n_jobs++] = job_of(op);
+            MatmulJob& job = args.jobs[args.n_jobs++];
+            job = job_of(op);
+            if (writes_packed(op, index)) {
+                BufferState& out = buffer(op.out);
+                job.packed_out = static_cast<std::uint16_t*>(grown(out.bf16, bf16_bytes(out.rows, out.cols)));
+                packed[j] = true;
+            }
             done[j] = true;
         }
         multiply(in, matrix.packing, args);
     }
-    for (const LinearOp& op : group.ops) written(buffer(op.out), buffer(op.in).live_rows);
+    for (std::size_t i = 0; i < group.ops.size(); ++i) {
+        BufferState& out = buffer(group.ops[i].out);
+        written(out, buffer(group.ops[i].in).live_rows);
+        out.bf16_valid = packed[i];
+    }
 }
 
 void CudaBackend::run(const RopeStoreOp& op) {
