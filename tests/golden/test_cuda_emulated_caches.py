@@ -23,7 +23,7 @@ N_DECODED = 8  # so few rows are no prefill
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("heads")
     for head_dim in (*HEAD_DIMS, 80):
-        shape = Shape("llama", 4 * head_dim, 2, 4, 2, head_dim, 128, 300, 512)
+        shape = Shape("llama", 2 * head_dim, 2, 2, 1, head_dim, 64, 300, 512)
         synthesize(folder / f"{head_dim}.gguf", shape, "F32")
     return {head_dim: folder / f"{head_dim}.gguf" for head_dim in (*HEAD_DIMS, 80)}
 
