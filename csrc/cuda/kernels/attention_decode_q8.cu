@@ -195,6 +195,17 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
             scores[i] = is_seen[i] ? capped(args, scores[i]) : -INFINITY;
         }
         const float shrink = weigh_scores(scores, maximum, denominator);
+        // Far into a sequence maxima seldom change.
+        if (__any_sync(kFullWarp, shrink != 1.0F ? 1 : 0) != 0) {
+#pragma unroll
+            for (int i = 0; i < Blocks; ++i) {
+#pragma unroll
+                for (int tile = 0; tile < 4; ++tile) {
+#pragma unroll
+                    for (int j = 0; j < 4; ++j) sums[i][tile][j] *= shrink;
+                }
+            }
+        }
         if constexpr (Q8::kIsWide) {
             __syncwarp();
             Q8::load_value_scales(value_scales, value_head, in_block);
@@ -212,11 +223,6 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
             for (int j = 0; j < 4; ++j) {
                 const float scale = Q8::scale(j < 2 ? value_scales.early : value_scales.late, j % 2, i);
                 weights[j] = is_seen[j] ? scores[j] * kLift * scale : 0.0F;
-            }
-#pragma unroll
-            for (int tile = 0; tile < 4; ++tile) {
-#pragma unroll
-                for (int j = 0; j < 4; ++j) sums[i][tile][j] *= shrink;
             }
             const auto& codes = values.codes;
             const int in_span = i % Q8::kSpanBlocks;
