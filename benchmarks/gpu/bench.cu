@@ -1,8 +1,11 @@
 // The CUDA backend against the device's own limits, in one run, without Python:
 //   llmcore_gpu_bench ceilings
 //   llmcore_gpu_bench kernels
-//   llmcore_gpu_bench model SHAPE QUANT FILE   (writes FILE if it is not there)
+//   llmcore_gpu_bench attention
+//   llmcore_gpu_bench model SHAPE QUANT FILE [KV [DEPTHS]]
 //   llmcore_gpu_bench profile FILE BATCH DEPTH (one decode step between cudaProfilerStart and -Stop, for ncu)
+// `model` writes FILE if it is not there. KV: f16, f32 or q8_0; DEPTHS: tokens before the decoding that is
+// timed, such as 128,8192.
 // Every line of standard output is a JSON object. A product is checked before its time is printed.
 #include <algorithm>
 #include <chrono>
@@ -19,6 +22,7 @@
 
 #include <cuda_profiler_api.h>
 
+#include "attention_bench.h"
 #include "backend/loader.h"
 #include "base/error.h"
 #include "cuda/device.h"
@@ -31,42 +35,13 @@
 #include "model_file.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
+#include "timing.h"
 
 namespace llmcore::bench {
 
 namespace {
 
 using namespace llmcore::cuda;
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
-
-// Median seconds of `body` on the stream, a graph of `repeats` of them at a time.
-double device_seconds(const Stream& stream, int repeats, const std::function<void(int)>& body) {
-    body(0);
-    wait_for(stream);
-    begin_capture(stream);
-    for (int i = 0; i < repeats; ++i) body(i);
-    void* graph = end_capture(stream);
-    const auto handle = static_cast<cudaStream_t>(stream.handle);
-    cudaEvent_t start, stop;
-    check(cudaEventCreate(&start), "event");
-    check(cudaEventCreate(&stop), "event");
-    std::vector<double> times;
-    for (int run = 0; run < 8; ++run) {
-        check(cudaEventRecord(start, handle), "event");
-        launch_graph(stream, graph);
-        check(cudaEventRecord(stop, handle), "event");
-        wait_for(stream);
-        float milliseconds = 0.0F;
-        check(cudaEventElapsedTime(&milliseconds, start, stop), "event");
-        if (run > 0) times.push_back(milliseconds / 1e3 / repeats);
-    }
-    destroy_graph(graph);
-    return median(times);
-}
 
 struct ReadArgs {
     const uint4* from;
@@ -270,14 +245,20 @@ double now() {
 // A decoder with `batch` sequences; steps are made by hand, so that what is timed is the backend.
 class ModelRun {
 public:
-    ModelRun(const std::string& path, std::int64_t max_step, std::int64_t blocks) : blocks_(blocks) {
+    ModelRun(const std::string& path, Format kv, std::int64_t max_step, std::int64_t blocks)
+        : blocks_(blocks) {
         const gguf::File file = gguf::File::open(path);
         const ModelSpec spec = read_model_spec(file, 0);
         n_vocab_ = spec.n_vocab;
         decoder_ = std::make_unique<Decoder>(
             file, spec, TensorFormats(), load_backend("cuda", {.threads = 1}).backend,
             DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
-        decoder_->alloc_kv(Format::F16, blocks);
+        decoder_->alloc_kv(kv, blocks);
+    }
+
+    // Whether `batch` sequences of so many tokens have room.
+    bool holds(std::int64_t batch, std::int64_t tokens) const {
+        return (tokens + 31) / 32 <= blocks_ / batch;
     }
 
     // One step: `tokens` more of each of `batch` sequences that hold `depth`; logits of the last rows.
@@ -293,9 +274,8 @@ public:
             starts_.push_back(static_cast<std::int32_t>(tokens_.size()));
             rows_.push_back(starts_.back() - 1);
             lens_.push_back(static_cast<std::int32_t>(depth + tokens));
-            const std::int64_t needed = (depth + tokens + 31) / 32;
-            if (needed > per_sequence) fail(ErrorCode::internal, "bench", "too few KV blocks");
-            for (std::int64_t b = 0; b < needed; ++b)
+            if (!holds(batch, depth + tokens)) fail(ErrorCode::internal, "bench", "too few KV blocks");
+            for (std::int64_t b = 0; b < (depth + tokens + 31) / 32; ++b)
                 table_.push_back(static_cast<std::int32_t>(s * per_sequence + b));
         }
         const Batch made = {.tokens = tokens_,
@@ -316,35 +296,75 @@ private:
     std::vector<std::int32_t> tokens_, positions_, starts_, lens_, table_, rows_;
 };
 
-void time_model(const std::string& shape_name, const std::string& quant, const std::string& path,
-                double ceiling) {
-    const ModelShape shape = find_shape(shape_name);
-    if (!std::filesystem::exists(path)) write_model(path, shape, quant);
-    const auto streamed = static_cast<double>(streamed_bytes(shape, quant));
-    const double loading = now();
-    ModelRun run(path, 2048, 64 * 48);
-    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n",
-                shape_name.c_str(), quant.c_str(), now() - loading);
+struct ModelCase {
+    std::string shape, quant, path;
+    Format kv = Format::F16;
+    std::vector<std::int64_t> depths = {128};
+};
+
+// Of "128,8192".
+std::vector<std::int64_t> read_depths(const std::string& text) {
+    std::vector<std::int64_t> depths;
+    for (std::size_t at = 0; at <= text.size(); at = text.find(',', at) + 1) {
+        char* end = nullptr;
+        const long long depth = std::strtoll(text.c_str() + at, &end, 10);
+        if (depth < 1 || depth > 1 << 20 || (*end != ',' && *end != '\0'))
+            fail(ErrorCode::invalid_argument, "bench", "depths", text, "such as 128,8192");
+        depths.push_back(depth);
+        if (*end == '\0') break;
+    }
+    return depths;
+}
+
+ModelCase read_case(int argc, char** argv) {
+    ModelCase given = {.shape = argv[2], .quant = argv[3], .path = argv[4]};
+    if (argc > 5) {
+        const FormatInfo* kv = find_format(argv[5]);
+        if (kv == nullptr)
+            fail(ErrorCode::invalid_argument, "bench", "KV format", argv[5], "f16, f32 or q8_0");
+        given.kv = kv->format;
+    }
+    if (argc > 6) given.depths = read_depths(argv[6]);
+    return given;
+}
+
+void time_decode(ModelRun& run, const ModelCase& given, std::int64_t batch, std::int64_t depth,
+                 double streamed, double ceiling) {
+    constexpr std::int64_t kSteps = 48;
     const char* setting = std::getenv("LLMCORE_CUDA_GRAPHS");
     const bool graphs = setting == nullptr || std::strcmp(setting, "0") != 0;
-    for (const std::int64_t batch : {1, 2, 4, 8, 16, 32, 64}) {
-        const std::int64_t depth = 128;
-        for (std::int64_t done = 0; done < depth; done += 32) run.step(batch, 32, done);
-        std::vector<double> times;
-        for (std::int64_t i = 0; i < 48; ++i) {
-            const double start = now();
-            run.step(batch, 1, depth + i);
-            if (i >= 8) times.push_back(now() - start);
-        }
-        const double seconds = median(times);
-        std::printf(
-            "{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"graphs\":%d,\"batch\":%d,\"depth\":%d,"
-            "\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
-            shape_name.c_str(), quant.c_str(), graphs, static_cast<int>(batch), static_cast<int>(depth),
-            static_cast<double>(batch) / seconds, seconds * 1e3, streamed / seconds / 1e9,
-            streamed / seconds / ceiling);
-        std::fflush(stdout);
+    if (!run.holds(batch, depth + kSteps)) return;
+    const std::int64_t chunk = 2048 / batch;
+    for (std::int64_t done = 0; done < depth; done += chunk)
+        run.step(batch, std::min(chunk, depth - done), done);
+    std::vector<double> times;
+    for (std::int64_t i = 0; i < kSteps; ++i) {
+        const double start = now();
+        run.step(batch, 1, depth + i);
+        if (i >= 8) times.push_back(now() - start);
     }
+    const double seconds = median(times);
+    std::printf(
+        "{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"kv\":\"%s\",\"graphs\":%d,\"batch\":%d,"
+        "\"depth\":%d,\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
+        given.shape.c_str(), given.quant.c_str(), format_info(given.kv).name, graphs, static_cast<int>(batch),
+        static_cast<int>(depth), static_cast<double>(batch) / seconds, seconds * 1e3,
+        streamed / seconds / 1e9, streamed / seconds / ceiling);
+    std::fflush(stdout);
+}
+
+void time_model(const ModelCase& given, double ceiling) {
+    const ModelShape shape = find_shape(given.shape);
+    if (!std::filesystem::exists(given.path)) write_model(given.path, shape, given.quant);
+    const auto streamed = static_cast<double>(streamed_bytes(shape, given.quant));
+    const std::int64_t deepest = *std::max_element(given.depths.begin(), given.depths.end());
+    const double loading = now();
+    ModelRun run(given.path, given.kv, 2048, std::max<std::int64_t>(64 * 48, (deepest + 79) / 32));
+    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n",
+                given.shape.c_str(), given.quant.c_str(), now() - loading);
+    for (const std::int64_t depth : given.depths)
+        for (const std::int64_t batch : {1, 2, 4, 8, 16, 32, 64})
+            time_decode(run, given, batch, depth, streamed, ceiling);
     for (const std::int64_t tokens : {512, 2048, 8192}) {
         std::vector<double> times;
         for (int i = 0; i < 4; ++i) {
@@ -355,16 +375,16 @@ void time_model(const std::string& shape_name, const std::string& quant, const s
         }
         const double seconds = median(times);
         std::printf(
-            "{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"tokens\":%d,\"tok_s\":%.0f,\"ms\":%."
-            "1f}\n",
-            shape_name.c_str(), quant.c_str(), static_cast<int>(tokens),
+            "{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"kv\":\"%s\",\"tokens\":%d,"
+            "\"tok_s\":%.0f,\"ms\":%.1f}\n",
+            given.shape.c_str(), given.quant.c_str(), format_info(given.kv).name, static_cast<int>(tokens),
             static_cast<double>(tokens) / seconds, seconds * 1e3);
         std::fflush(stdout);
     }
 }
 
 void profile_step(const std::string& path, std::int64_t batch, std::int64_t depth) {
-    ModelRun run(path, 2048, batch * ((depth + 8) / 32 + 1));
+    ModelRun run(path, Format::F16, 2048, batch * ((depth + 8) / 32 + 1));
     const std::int64_t chunk = 2048 / batch;
     for (std::int64_t done = 0; done < depth; done += chunk)
         run.step(batch, std::min(chunk, depth - done), done);
@@ -399,13 +419,15 @@ int run(int argc, char** argv) {
             if (format == Format::Q6_K || format == Format::Q4_0)
                 time_product(stream, {format, 128256, 4096, false}, ceiling);
         }
-    } else if (what == "model" && argc == 5) {
-        time_model(argv[2], argv[3], argv[4], ceiling);
+    } else if (what == "attention") {
+        time_attention(stream, limits.multiprocessors, ceiling);
+    } else if (what == "model" && argc >= 5 && argc <= 7) {
+        time_model(read_case(argc, argv), ceiling);
     } else if (what != "ceilings") {
-        std::fprintf(
-            stderr,
-            "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | profile FILE BATCH DEPTH | "
-            "write SHAPE QUANT FILE\n");
+        std::fprintf(stderr,
+                     "llmcore_gpu_bench ceilings | kernels | attention | model SHAPE QUANT FILE [KV "
+                     "[DEPTHS]] | profile "
+                     "FILE BATCH DEPTH | write SHAPE QUANT FILE\n");
         return 2;
     }
     return 0;

@@ -188,10 +188,16 @@ Weight CudaBackend::upload(const WeightView& view) {
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
 
+bool CudaBackend::caches(Format format, std::int64_t head_dim) {
+    if (format == Format::Q8_0) return head_dim % format_info(format).block_elements == 0;
+    return format == Format::F16 || format == Format::F32;
+}
+
 void CudaBackend::alloc_kv(const KvSpec& spec) {
-    if (spec.format != Format::F16 && spec.format != Format::F32)
-        fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache", format_info(spec.format).name,
-             "F16 or F32");
+    if (!caches(spec.format, spec.head_dim))
+        fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache",
+             std::string(format_info(spec.format).name) + " for heads of " + std::to_string(spec.head_dim),
+             "F16, F32, or Q8_0 for heads of a multiple of 32");
     raw_rows_ = DeviceMemory();  // loading is over
     forget_graphs();
     kv_spec_ = spec;

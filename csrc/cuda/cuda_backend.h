@@ -66,6 +66,7 @@ public:
     void info(AbiInfo& info) const;
     Buffer alloc(std::int64_t rows, std::int64_t cols);
     Weight upload(const WeightView& view);
+    static bool caches(Format format, std::int64_t head_dim);
     void alloc_kv(const KvSpec& spec);
     void begin(const AbiBatch& batch);
     void note(Operation operation);
