@@ -40,9 +40,19 @@ struct PendingCopy {
     int group;
 };
 
+// What a thread that spins waits for: that a counter reaches its target, or that the phase of this parity of a
+// barrier is complete.
+struct Condition {
+    const uint32_t* counter = nullptr;
+    uint32_t target = 0;
+    uint64_t* barrier = nullptr;
+    uint32_t parity = 0;
+};
+
 struct Thread {
     Fiber* fiber = nullptr;  // none before it starts and after it ends
     bool at_barrier = false;
+    Condition awaited;
     std::vector<PendingCopy> copies;
     int committed_groups = 0;
 };
@@ -61,19 +71,52 @@ struct Warp {
     Lane lanes[kLanes];
 };
 
-// The state of a system thread: its fibers, and the block that runs.
+struct FreeMemory {
+    void operator()(void* memory) const { std::free(memory); }
+};
+
+struct BulkCopy {
+    void* to;
+    const void* from;
+    size_t bytes;
+    const uint64_t* barrier;
+};
+
+struct Block {
+    unsigned index = 0;
+    unsigned n_alive = 0;
+    unsigned n_at_barrier = 0;
+    bool depth_first = false;
+    unsigned n_ready = 0;
+    uint16_t ready[kMaxThreads] = {};
+    std::vector<uint16_t> spinning;
+    std::vector<BulkCopy> bulk_copies;
+    std::vector<Thread> threads{kMaxThreads};
+    std::vector<Warp> warps{kMaxThreads / kLanes};
+    std::unique_ptr<void, FreeMemory> shared;
+};
+
+// The state of a system thread: its fibers, and the blocks that run; several only in a cooperative launch, each
+// as far as it goes before another.
 class Engine {
 public:
-    void run(Dim3 grid, unsigned n_threads, size_t bytes, const std::function<void()>& body);
+    void run(Dim3 grid, unsigned n_threads, size_t bytes, bool cooperative, const std::function<void()>& body);
     uint64_t meet(const Collective& collective, uint32_t mask, const Lane& mine);
     void barrier();
+    void spin(const Condition& condition);
+    void start_bulk_copy(const BulkCopy& copy);
     void run_threads();  // what a fiber does, over and over
-    Thread& current() { return threads_[current_]; }
+    Thread& current() { return block_->threads[current_]; }
     Fiber& running_fiber() { return *running_; }
 
 private:
     uint64_t random();
-    void run_block();
+    void start_block(unsigned index, size_t bytes);
+    void enter(Block& block);
+    bool enter_another_block();
+    void run_blocks();
+    bool is_met(const Condition& condition);
+    void wake_spinning();
     void make_all_ready();
     void make_ready(unsigned warp, uint32_t lanes);
     bool take_ready();
@@ -86,14 +129,11 @@ private:
 
     const std::function<void()>* body_ = nullptr;
     unsigned n_threads_ = 0;
-    unsigned n_alive_ = 0;
-    unsigned n_at_barrier_ = 0;
-    unsigned current_ = 0;
-    bool depth_first_ = false;
-    unsigned n_ready_ = 0;
-    uint16_t ready_[kMaxThreads] = {};
-    std::vector<Thread> threads_{kMaxThreads};
-    std::vector<Warp> warps_{kMaxThreads / kLanes};
+    size_t shared_bytes_ = 0;
+    unsigned current_ = 0;  // thread of the block
+    Block* block_ = nullptr;
+    size_t n_blocks_ = 0;  // that run together
+    std::vector<std::unique_ptr<Block>> blocks_;
     Fiber system_fiber_;
     Fiber* running_ = &system_fiber_;
     std::vector<std::unique_ptr<Fiber>> fibers_;
@@ -114,10 +154,6 @@ void fiber_entry() {
     for (;;) mine.run_threads();
 }
 
-struct FreeMemory {
-    void operator()(void* memory) const { std::free(memory); }
-};
-
 // SplitMix64.
 uint64_t Engine::random() {
     random_state_ += 0x9E3779B97F4A7C15ULL;
@@ -127,7 +163,8 @@ uint64_t Engine::random() {
     return z ^ (z >> 31);
 }
 
-void Engine::run(Dim3 grid, unsigned n_threads, size_t bytes, const std::function<void()>& body) {
+void Engine::run(Dim3 grid, unsigned n_threads, size_t bytes, bool cooperative,
+                 const std::function<void()>& body) {
     if (body_ != nullptr) stop("a kernel launched from a kernel");
     if (seed_changes_ != seed_of_all.changes.load()) {
         seed_changes_ = seed_of_all.changes.load();
@@ -135,6 +172,7 @@ void Engine::run(Dim3 grid, unsigned n_threads, size_t bytes, const std::functio
     }
     body_ = &body;
     n_threads_ = n_threads;
+    shared_bytes_ = bytes;
     gridDim = grid;
     blockDim = {n_threads, 1, 1};
     const size_t n_blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
@@ -144,41 +182,117 @@ void Engine::run(Dim3 grid, unsigned n_threads, size_t bytes, const std::functio
         block_order_[i] = block_order_[j];
         block_order_[j] = static_cast<uint32_t>(i);
     }
+    n_blocks_ = 0;
     for (const uint32_t block : block_order_) {
-        blockIdx = {block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y};
-        // Exactly the bytes asked for, so that the address sanitizer sees what goes beyond them; all NaN.
-        void* memory = nullptr;
-        if (bytes != 0 && posix_memalign(&memory, 1024, bytes) != 0) stop("no memory for %zu bytes", bytes);
-        const std::unique_ptr<void, FreeMemory> owner(memory);
-        if (bytes != 0) std::memset(memory, 0xFF, bytes);
-        shared_begin = static_cast<unsigned char*>(memory);
-        shared_bytes = bytes;
-        run_block();
+        start_block(block, bytes);
+        if (!cooperative) run_blocks();
     }
+    if (cooperative) run_blocks();
     shared_begin = nullptr;
     shared_bytes = 0;
     body_ = nullptr;
 }
 
-void Engine::run_block() {
-    n_alive_ = n_threads_;
-    n_at_barrier_ = 0;
-    n_ready_ = 0;
+void Engine::start_block(unsigned index, size_t bytes) {
+    if (n_blocks_ == blocks_.size()) blocks_.push_back(std::make_unique<Block>());
+    Block& block = *blocks_[n_blocks_++];
+    // Exactly the bytes asked for, so that the address sanitizer sees what goes beyond them; all NaN.
+    void* memory = nullptr;
+    if (bytes != 0 && posix_memalign(&memory, 1024, bytes) != 0) stop("no memory for %zu bytes", bytes);
+    block.shared.reset(memory);
+    if (bytes != 0) std::memset(memory, 0xFF, bytes);
+    block.index = index;
+    block.n_alive = n_threads_;
+    block.n_at_barrier = 0;
+    block.n_ready = 0;
+    block.spinning.clear();
+    block.bulk_copies.clear();
     for (unsigned i = 0; i < n_threads_; ++i) {
-        threads_[i].copies.clear();
-        threads_[i].committed_groups = 0;
+        block.threads[i].copies.clear();
+        block.threads[i].committed_groups = 0;
     }
     for (unsigned i = 0; i * kLanes < n_threads_; ++i) {
         const unsigned rest = n_threads_ - i * kLanes;
-        warps_[i].alive = rest >= kLanes ? ~0U : (1U << rest) - 1;
-        warps_[i].n_meetings = 0;
+        block.warps[i].alive = rest >= kLanes ? ~0U : (1U << rest) - 1;
+        block.warps[i].n_meetings = 0;
     }
     // Some blocks run each warp as far as it goes before the next: that finds the barriers missing between
     // warps.
-    depth_first_ = (random() & 1U) != 0;
+    block.depth_first = (random() & 1U) != 0;
+    enter(block);
     make_all_ready();
+}
+
+void Engine::enter(Block& block) {
+    block_ = &block;
+    blockIdx = {block.index % gridDim.x, block.index / gridDim.x % gridDim.y,
+                block.index / gridDim.x / gridDim.y};
+    shared_begin = static_cast<unsigned char*>(block.shared.get());
+    shared_bytes = shared_bytes_;
+}
+
+void Engine::run_blocks() {
     take_ready();
     resume();
+    for (size_t i = 0; i < n_blocks_; ++i) {
+        if (!blocks_[i]->bulk_copies.empty()) stop("a block that ends before its copies");
+        blocks_[i]->shared.reset();
+    }
+    n_blocks_ = 0;
+}
+
+// Makes a block current that has a thread which can go on.
+bool Engine::enter_another_block() {
+    Block& before = *block_;
+    const size_t first = random() % n_blocks_;
+    for (size_t i = 0; i < n_blocks_; ++i) {
+        Block& block = *blocks_[(first + i) % n_blocks_];
+        if (&block == &before || block.n_alive == 0) continue;
+        enter(block);
+        wake_spinning();
+        if (block.n_ready != 0) return true;
+    }
+    enter(before);
+    return false;
+}
+
+bool Engine::is_met(const Condition& condition) {
+    if (condition.counter != nullptr)
+        return static_cast<int32_t>(*condition.counter - condition.target) >= 0;
+    uint64_t& barrier = *condition.barrier;
+    const auto phase = [&] { return static_cast<uint32_t>(barrier >> 32); };
+    if ((phase() & 1U) != condition.parity) return true;
+    size_t arrived = 0;
+    for (const BulkCopy& copy : block_->bulk_copies) arrived += copy.barrier == &barrier ? copy.bytes : 0;
+    if ((barrier & 0xFFFFFFFFU) == 0 || (barrier & 0xFFFFFFFFU) != arrived) return false;
+    std::erase_if(block_->bulk_copies, [&](const BulkCopy& copy) {
+        if (copy.barrier == &barrier) std::memcpy(copy.to, copy.from, copy.bytes);
+        return copy.barrier == &barrier;
+    });
+    barrier = static_cast<uint64_t>(phase() + 1) << 32;
+    return true;
+}
+
+void Engine::wake_spinning() {
+    std::erase_if(block_->spinning, [&](uint16_t thread) {
+        const bool met = is_met(block_->threads[thread].awaited);
+        if (met) block_->ready[block_->n_ready++] = thread;
+        return met;
+    });
+}
+
+void Engine::spin(const Condition& condition) {
+    if (is_met(condition)) return;
+    current().awaited = condition;
+    block_->spinning.push_back(static_cast<uint16_t>(current_));
+    wait();
+}
+
+// Half of the copies arrive at once, so that what is overwritten too early shows; the others when they are
+// waited for.
+void Engine::start_bulk_copy(const BulkCopy& copy) {
+    if ((random() & 1U) != 0) std::memcpy(copy.to, copy.from, copy.bytes);
+    block_->bulk_copies.push_back(copy);
 }
 
 void Engine::make_all_ready() {
@@ -189,7 +303,7 @@ void Engine::make_all_ready() {
         order[i] = order[j];
         order[j] = static_cast<uint8_t>(i);
     }
-    for (unsigned i = 0; i < n_warps; ++i) make_ready(order[i], warps_[order[i]].alive);
+    for (unsigned i = 0; i < n_warps; ++i) make_ready(order[i], block_->warps[order[i]].alive);
 }
 
 void Engine::make_ready(unsigned warp, uint32_t lanes) {
@@ -198,20 +312,23 @@ void Engine::make_ready(unsigned warp, uint32_t lanes) {
     unsigned lane = drawn >> 8;
     for (unsigned i = 0; i < kLanes; ++i, lane += step) {
         const unsigned in_warp = lane % kLanes;
-        if ((lanes >> in_warp & 1U) != 0) ready_[n_ready_++] = static_cast<uint16_t>(warp * kLanes + in_warp);
+        if ((lanes >> in_warp & 1U) != 0) block_->ready[block_->n_ready++] = static_cast<uint16_t>(warp * kLanes + in_warp);
     }
 }
 
 // Makes one of those that can go on the current thread.
 bool Engine::take_ready() {
-    if (n_ready_ == 0) {
-        if (n_alive_ != 0) stop_in_deadlock();
+    if (block_->n_ready == 0) wake_spinning();
+    if (block_->n_ready == 0 && !enter_another_block()) {
+        for (size_t i = 0; i < n_blocks_; ++i)
+            if (blocks_[i]->n_alive != 0) stop_in_deadlock();
         return false;
     }
+    Block& block = *block_;
     const uint64_t drawn = random() >> 32;
-    const unsigned at = depth_first_ ? n_ready_ - 1 : static_cast<unsigned>(drawn * n_ready_ >> 32);
-    current_ = ready_[at];
-    ready_[at] = ready_[--n_ready_];
+    const unsigned at = block.depth_first ? block.n_ready - 1 : static_cast<unsigned>(drawn * block.n_ready >> 32);
+    current_ = block.ready[at];
+    block.ready[at] = block.ready[--block.n_ready];
     threadIdx.x = current_;
     return true;
 }
@@ -233,9 +350,9 @@ void Engine::resume() {
 }
 
 void Engine::wait() {
-    const unsigned mine = current_;
+    const Thread* const mine = &current();
     take_ready();
-    if (current_ != mine) resume();
+    if (&current() != mine) resume();
 }
 
 // A thread that ends hands its fiber to one that has not begun: a kernel without barriers never switches.
@@ -258,8 +375,8 @@ void Engine::run_threads() {
 }
 
 void Engine::end_thread() {
-    --n_alive_;
-    Warp& warp = warps_[current_ / kLanes];
+    --block_->n_alive;
+    Warp& warp = block_->warps[current_ / kLanes];
     warp.alive &= ~(1U << current_ % kLanes);
     finish_meetings(warp, current_ / kLanes);
     pass_barrier_if_all_are_there();
@@ -283,7 +400,7 @@ void Engine::finish_meetings(Warp& warp, unsigned warp_index) {
 uint64_t Engine::meet(const Collective& collective, uint32_t mask, const Lane& mine) {
     const unsigned warp_index = current_ / kLanes;
     const unsigned lane = current_ % kLanes;
-    Warp& warp = warps_[warp_index];
+    Warp& warp = block_->warps[warp_index];
     if ((mask >> lane & 1U) == 0) stop("%s: lane %u is not in its mask 0x%08x", collective.name, lane, mask);
     warp.lanes[lane] = mine;
     unsigned at = 0;
@@ -300,14 +417,14 @@ uint64_t Engine::meet(const Collective& collective, uint32_t mask, const Lane& m
 }
 
 void Engine::pass_barrier_if_all_are_there() {
-    if (n_at_barrier_ == 0 || n_at_barrier_ != n_alive_) return;
-    n_at_barrier_ = 0;
-    for (unsigned i = 0; i < n_threads_; ++i) threads_[i].at_barrier = false;
+    if (block_->n_at_barrier == 0 || block_->n_at_barrier != block_->n_alive) return;
+    block_->n_at_barrier = 0;
+    for (unsigned i = 0; i < n_threads_; ++i) block_->threads[i].at_barrier = false;
     make_all_ready();
 }
 
 void Engine::barrier() {
-    ++n_at_barrier_;
+    ++block_->n_at_barrier;
     current().at_barrier = true;
     pass_barrier_if_all_are_there();
     wait();
@@ -316,22 +433,31 @@ void Engine::barrier() {
 void Engine::stop_in_deadlock() {
     std::string where;
     char line[160];
-    for (unsigned w = 0; w * kLanes < n_threads_; ++w) {
-        uint32_t at_barrier = 0;
-        for (unsigned lane = 0; lane < kLanes && w * kLanes + lane < n_threads_; ++lane)
-            at_barrier |= static_cast<uint32_t>(threads_[w * kLanes + lane].at_barrier) << lane;
-        if (at_barrier != 0) {
-            std::snprintf(line, sizeof(line), "\n  warp %u: lanes 0x%08x in __syncthreads", w, at_barrier);
-            where += line;
+    unsigned n_alive = 0;
+    for (size_t b = 0; b < n_blocks_; ++b) {
+        const Block& block = *blocks_[b];
+        n_alive += block.n_alive;
+        if (n_blocks_ > 1) where += "\n block " + std::to_string(block.index) + ":";
+        for (unsigned w = 0; w * kLanes < n_threads_; ++w) {
+            uint32_t at_barrier = 0;
+            for (unsigned lane = 0; lane < kLanes && w * kLanes + lane < n_threads_; ++lane)
+                at_barrier |= static_cast<uint32_t>(block.threads[w * kLanes + lane].at_barrier) << lane;
+            if (at_barrier != 0) {
+                std::snprintf(line, sizeof(line), "\n  warp %u: lanes 0x%08x in __syncthreads", w, at_barrier);
+                where += line;
+            }
+            for (unsigned i = 0; i < block.warps[w].n_meetings; ++i) {
+                const Meeting& meeting = block.warps[w].meetings[i];
+                std::snprintf(line, sizeof(line), "\n  warp %u: lanes 0x%08x in %s of mask 0x%08x", w,
+                              meeting.arrived, meeting.collective->name, meeting.mask);
+                where += line;
+            }
         }
-        for (unsigned i = 0; i < warps_[w].n_meetings; ++i) {
-            const Meeting& meeting = warps_[w].meetings[i];
-            std::snprintf(line, sizeof(line), "\n  warp %u: lanes 0x%08x in %s of mask 0x%08x", w,
-                          meeting.arrived, meeting.collective->name, meeting.mask);
-            where += line;
-        }
+        for (const uint16_t thread : block.spinning)
+            where += "\n  thread " + std::to_string(thread) + " waits for " +
+                     (block.threads[thread].awaited.counter != nullptr ? "other blocks" : "a bulk copy");
     }
-    stop("no thread can go on; %u are alive:%s", n_alive_, where.c_str());
+    stop("no thread can go on; %u are alive:%s", n_alive, where.c_str());
 }
 
 }  // namespace
@@ -369,6 +495,34 @@ void copy_async16(void* shared, const void* global, int bytes) {
 
 void copy_async_commit() { ++emulation::engine().current().committed_groups; }
 
+void barrier_init(uint64_t* barrier, int arrivals) {
+    if (arrivals != 1) emulation::stop("a barrier of %d arrivals is not emulated", arrivals);
+    *barrier = 0;
+}
+
+void barrier_arrive_expecting(uint64_t* barrier, int bytes) {
+    if ((*barrier & 0xFFFFFFFFU) != 0) emulation::stop("a barrier armed twice");
+    if (bytes <= 0) emulation::stop("a barrier that expects %d bytes", bytes);
+    *barrier |= static_cast<uint32_t>(bytes);
+}
+
+void barrier_wait(uint64_t* barrier, uint32_t parity) {
+    emulation::engine().spin({.barrier = barrier, .parity = parity});
+}
+
+void copy_bulk(void* shared, const void* global, int bytes, uint64_t* barrier) {
+    if (bytes <= 0 || bytes % 16 != 0) emulation::stop("copy_bulk of %d bytes", bytes);
+    for (int at = 0; at < bytes; at += 16)
+        emulation::check_shared_row("copy_bulk", static_cast<unsigned char*>(shared) + at);
+    if (reinterpret_cast<uintptr_t>(global) % 16 != 0) emulation::stop("copy_bulk from unaligned %p", global);
+    emulation::engine().start_bulk_copy({shared, global, static_cast<size_t>(bytes), barrier});
+}
+
+void arrive_at_grid(uint32_t* counter) { ++*counter; }
+void wait_for_grid(const uint32_t* counter, uint32_t target) {
+    emulation::engine().spin({.counter = counter, .target = target});
+}
+
 void __syncthreads() { emulation::engine().barrier(); }
 
 void set_emulation_seed(uint64_t seed) {
@@ -376,16 +530,20 @@ void set_emulation_seed(uint64_t seed) {
     ++emulation::seed_of_all.changes;
 }
 
-void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body) {
+void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, bool cooperative,
+             const std::function<void()>& body) {
     const auto refuse = [](const char* what, size_t got, const char* expected) {
         fail(ErrorCode::internal, "cuda emulation", what, std::to_string(got), expected);
     };
     if (threads == 0 || threads > emulation::kMaxThreads) refuse("threads of a block", threads, "1 to 1024");
     if (shared_bytes > kEmulatedSharedBytes) refuse("bytes of shared memory", shared_bytes, "up to 227 KiB");
+    if (cooperative && static_cast<size_t>(grid.x) * grid.y * grid.z > kEmulatedMultiprocessors)
+        refuse("blocks of a cooperative launch", static_cast<size_t>(grid.x) * grid.y * grid.z,
+               "a block a multiprocessor");
     if (grid.x == 0 || grid.x > 0x7FFFFFFFU) refuse("grid x", grid.x, "1 to 2^31 - 1");
     if (grid.y == 0 || grid.y > 0xFFFFU) refuse("grid y", grid.y, "1 to 65535");
     if (grid.z == 0 || grid.z > 0xFFFFU) refuse("grid z", grid.z, "1 to 65535");
-    emulation::engine().run(grid, threads, shared_bytes, body);
+    emulation::engine().run(grid, threads, shared_bytes, cooperative, body);
 }
 
 }  // namespace llmcore::cuda
