@@ -41,6 +41,7 @@ void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
             destroy_graph(graph.executable);
             graph.executable = nullptr;
         }
+        programs_.clear();
         memory = DeviceMemory();
         memory = DeviceMemory(bytes);
     }
@@ -48,9 +49,16 @@ void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
 }
 
 void CudaBackend::run_operations() {
+    if (const StepProgram* program = recorder_ == nullptr ? program_of_step() : nullptr) {
+        run_program_of(*program);
+        return;
+    }
     for (BufferState& state : buffers_) state.normed_from = {};
     for (std::size_t index = 0; index < operations_.size(); ++index) {
         const Operation& operation = operations_[index];
+        if (recorder_ != nullptr && std::holds_alternative<MoeOp>(operation)) recorder_->refuse();
+        if (recorder_ != nullptr && std::holds_alternative<EmbedOp>(operation)) recorder_->refuse();
+        if (recorder_ != nullptr && recorder_->is_refused()) return;
         if (const auto* norm = std::get_if<NormOp>(&operation)) {
             run(*norm, index);
             continue;
@@ -111,17 +119,24 @@ bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
     return true;
 }
 
+void CudaBackend::normalize(const NormRowsArgs& args) {
+    if (recorder_ != nullptr)
+        recorder_->norm(args);
+    else
+        norm_rows(stream_, args);
+}
+
 void CudaBackend::make_norm(BufferState& state) {
     const BufferState& in = buffer(state.normed_from);
-    norm_rows(stream_, {.x = in.data(),
-                        .x_stride = in.cols,
-                        .weight = floats_of(state.norm_weight),
-                        .residual = nullptr,
-                        .out = state.data(),
-                        .out_stride = state.cols,
-                        .m = static_cast<std::int32_t>(state.live_rows),
-                        .n = static_cast<std::int32_t>(in.cols),
-                        .eps = state.norm_eps});
+    normalize({.x = in.data(),
+               .x_stride = in.cols,
+               .weight = floats_of(state.norm_weight),
+               .residual = nullptr,
+               .out = state.data(),
+               .out_stride = state.cols,
+               .m = static_cast<std::int32_t>(state.live_rows),
+               .n = static_cast<std::int32_t>(in.cols),
+               .eps = state.norm_eps});
     state.normed_from = {};
 }
 
@@ -137,15 +152,15 @@ void CudaBackend::run(const NormOp& op, std::size_t index) {
     }
     const BufferState& in = buffer(op.in);
     if (rows > 0)
-        norm_rows(stream_, {.x = in.data(),
-                            .x_stride = in.cols,
-                            .weight = floats_of(op.weight),
-                            .residual = data_of(op.residual),
-                            .out = out.data(),
-                            .out_stride = out.cols,
-                            .m = static_cast<std::int32_t>(rows),
-                            .n = static_cast<std::int32_t>(in.cols),
-                            .eps = op.eps});
+        normalize({.x = in.data(),
+                   .x_stride = in.cols,
+                   .weight = floats_of(op.weight),
+                   .residual = data_of(op.residual),
+                   .out = out.data(),
+                   .out_stride = out.cols,
+                   .m = static_cast<std::int32_t>(rows),
+                   .n = static_cast<std::int32_t>(in.cols),
+                   .eps = op.eps});
     written(out, rows);
 }
 
@@ -184,7 +199,21 @@ const std::uint16_t* CudaBackend::bf16_form(BufferState& in) {
     return form;
 }
 
+// The rows, or those whose norm they stand for.
+PackInput CudaBackend::input_of(const BufferState& in) {
+    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
+    return {.rows = source.data(),
+            .stride = source.cols,
+            .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
+            .norm_eps = in.norm_eps,
+            .k = static_cast<std::int32_t>(in.cols)};
+}
+
 void CudaBackend::multiply(BufferState& in, Packing packing, const MatmulArgs& args) {
+    if (recorder_ != nullptr) {
+        recorder_->products(packing, args, input_of(in));
+        return;
+    }
     if (packing == Packing::f32) {
         if (in.normed_from) make_norm(in);
         matmul_f32(stream_, args, in.data(), in.cols);
@@ -194,14 +223,7 @@ void CudaBackend::multiply(BufferState& in, Packing packing, const MatmulArgs& a
         matmul_bf16(stream_, limits_, packing, args, bf16_form(in));
         return;
     }
-    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
-    GemvArgs gemv_args = {.matmul = args,
-                          .input = {.rows = source.data(),
-                                    .stride = source.cols,
-                                    .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
-                                    .norm_eps = in.norm_eps,
-                                    .k = args.k},
-                          .packed = nullptr};
+    GemvArgs gemv_args = {.matmul = args, .input = input_of(in), .packed = nullptr};
     const bool packs_itself = args.m <= kFusedPackRows || packing == Packing::f16 || packing == Packing::bf16;
     if (!packs_itself) {
         auto* form = static_cast<unsigned char*>(
@@ -271,22 +293,26 @@ void CudaBackend::run(const RopeStoreOp& op) {
     BufferState& q = buffer(op.q);
     const BufferState& k = buffer(op.k);
     const BufferState& v = buffer(op.v);
-    rope_store(stream_, {.q = q.data(),
-                         .k = k.data(),
-                         .v = v.data(),
-                         .q_stride = q.cols,
-                         .k_stride = k.cols,
-                         .v_stride = v.cols,
-                         .step = step_,
-                         .kv = kv_layer(op.layer),
-                         .n_heads = static_cast<std::int32_t>(op.n_heads),
-                         .style = op.style,
-                         .rope_dims = static_cast<std::int32_t>(op.rope_dims),
-                         .inv_freq = op.style == RopeStyle::none ? nullptr : floats_of(op.inv_freq),
-                         .magnitude = op.magnitude,
-                         .q_norm = floats_of(op.q_norm),
-                         .k_norm = floats_of(op.k_norm),
-                         .norm_eps = op.norm_eps});
+    const RopeStoreArgs args = {.q = q.data(),
+                                .k = k.data(),
+                                .v = v.data(),
+                                .q_stride = q.cols,
+                                .k_stride = k.cols,
+                                .v_stride = v.cols,
+                                .step = step_,
+                                .kv = kv_layer(op.layer),
+                                .n_heads = static_cast<std::int32_t>(op.n_heads),
+                                .style = op.style,
+                                .rope_dims = static_cast<std::int32_t>(op.rope_dims),
+                                .inv_freq = op.style == RopeStyle::none ? nullptr : floats_of(op.inv_freq),
+                                .magnitude = op.magnitude,
+                                .q_norm = floats_of(op.q_norm),
+                                .k_norm = floats_of(op.k_norm),
+                                .norm_eps = op.norm_eps};
+    if (recorder_ != nullptr)
+        recorder_->rope_store(args);
+    else
+        rope_store(stream_, args);
 }
 
 void CudaBackend::run(const AttentionOp& op) {
@@ -318,7 +344,10 @@ void CudaBackend::run(const AttentionOp& op) {
                 fill_device(grown(attention_workspace_, bytes), 0, bytes, stream_);
             args.workspace = attention_workspace_.as<void>();
         }
-        attention_decode(stream_, args);
+        if (recorder_ != nullptr)
+            recorder_->attention(args);
+        else
+            attention_decode(stream_, args);
     }
     if (key_.n_tiles > 0) {
         args.tiles = static_cast<const int4*>(tiles_);
@@ -330,15 +359,18 @@ void CudaBackend::run(const AttentionOp& op) {
 void CudaBackend::run(const GatherOp& op) {
     const BufferState& in = buffer(op.in);
     BufferState& out = buffer(op.out);
-    if (key_.n_logit_rows > 0)
-        gather_rows(stream_, {.in = in.data(),
-                              .in_stride = in.cols,
-                              .rows = step_.logit_rows,
-                              .added = nullptr,
-                              .out = out.data(),
-                              .out_stride = out.cols,
-                              .m = key_.n_logit_rows,
-                              .n = static_cast<std::int32_t>(in.cols)});
+    const GatherRowsArgs args = {.in = in.data(),
+                                 .in_stride = in.cols,
+                                 .rows = step_.logit_rows,
+                                 .added = nullptr,
+                                 .out = out.data(),
+                                 .out_stride = out.cols,
+                                 .m = key_.n_logit_rows,
+                                 .n = static_cast<std::int32_t>(in.cols)};
+    if (recorder_ != nullptr)
+        recorder_->gather(args);
+    else if (key_.n_logit_rows > 0)
+        gather_rows(stream_, args);
     written(out, key_.n_logit_rows);
 }
 
