@@ -133,7 +133,7 @@ bool ProgramRecorder::finish(const DeviceLimits& limits, const StepView& step, P
     std::copy(turns_.begin(), turns_.end(), args.turns);
     args.n_turns = static_cast<std::int32_t>(turns_.size());
     args.n_phases = static_cast<std::int32_t>(phases_.size());
-    return fit_program(limits, phases_, args.shape);
+    return fit_program(limits, phases_, args);
 }
 
 }  // namespace llmcore::cuda

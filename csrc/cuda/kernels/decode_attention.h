@@ -22,9 +22,10 @@ SIMT_BOTH int program_query_parts(const AttentionStepArgs& args) {
     return (args.n_heads / args.kv.n_kv_heads + kProgramQueries - 1) / kProgramQueries;
 }
 SIMT_BOTH int program_attention_bytes(const AttentionStepArgs& args) {
-    return 4 * (kProgramQueries * args.kv.head_dim + kProgramWarps * kAttendTokens * kProgramQueries +
+    return 4 * (kProgramQueries * args.kv.head_dim +
                 decode_shared_floats(kProgramWarps, kProgramQueries, args.kv.head_dim));
 }
+constexpr int kAttendWeights = kProgramWarps * kAttendTokens * kProgramQueries;
 
 // False: item `item` has no tokens.
 SIMT_DEVICE bool find_program_work(const AttentionStepArgs& args, const ProgramRow& row, int item,
@@ -118,12 +119,10 @@ SIMT_DEVICE void take_heads(const AttentionPhase& phase, const DecodeWork& work,
     }
 }
 
-SIMT_DEVICE float dot8(const uint4& words, const float4& a, const float4& b) {
-    const float2 x = unpack_halves(words.x);
-    const float2 y = unpack_halves(words.y);
-    const float2 z = unpack_halves(words.z);
-    const float2 w = unpack_halves(words.w);
-    return x.x * a.x + x.y * a.y + y.x * a.z + y.y * a.w + z.x * b.x + z.y * b.y + w.x * b.z + w.y * b.w;
+SIMT_DEVICE float dot_halves(uint32_t low, uint32_t high, const float4& q) {
+    const float2 x = unpack_halves(low);
+    const float2 y = unpack_halves(high);
+    return x.x * q.x + x.y * q.y + y.x * q.z + y.y * q.w;
 }
 
 // A warp's share of the tokens, for heads of up to 64 * Pieces dimensions, a multiple of 8. For the products
@@ -176,9 +175,11 @@ struct Attend {
         for (int query = 0; query < kProgramQueries; ++query) {
             const auto* q = reinterpret_cast<const float4*>(queries + query * head_dim + dim);
             const float4 a = q[0];
+#pragma unroll
+            for (int j = 0; j < 4; ++j) products[j][query] += dot_halves(words[j].x, words[j].y, a);
             const float4 b = q[1];
 #pragma unroll
-            for (int j = 0; j < 4; ++j) products[j][query] += dot8(words[j], a, b);
+            for (int j = 0; j < 4; ++j) products[j][query] += dot_halves(words[j].z, words[j].w, b);
         }
     }
 
@@ -343,15 +344,15 @@ SIMT_DEVICE int prepare_attention(const AttentionStepArgs& args, const ProgramRo
     return block;
 }
 
+// all_weights: kAttendWeights floats.
 SIMT_DEVICE void attend(const AttentionPhase& phase, const ProgramRow& row, const float2* turns,
-                        int first_block, unsigned char* arena) {
+                        int first_block, float* all_weights, unsigned char* arena) {
     const AttentionStepArgs& args = phase.attention;
     const int head_dim = args.kv.head_dim;
     auto* queries = reinterpret_cast<float*>(arena);
-    auto* weights = reinterpret_cast<float4*>(queries + kProgramQueries * head_dim);
-    const DecodeShared shared =
-        decode_shared(reinterpret_cast<float*>(weights + kProgramWarps * kAttendTokens), kProgramWarps);
-    weights += static_cast<int>(threadIdx.x) / kWarp * kAttendTokens;
+    const DecodeShared shared = decode_shared(queries + kProgramQueries * head_dim, kProgramWarps);
+    float4* weights =
+        reinterpret_cast<float4*>(all_weights) + static_cast<int>(threadIdx.x) / kWarp * kAttendTokens;
     const int n_items = args.kv.n_kv_heads * program_query_parts(args) * args.n_splits;
     for (int item = static_cast<int>(blockIdx.x); item < n_items; item += static_cast<int>(gridDim.x)) {
         DecodeWork work;

@@ -15,7 +15,8 @@ namespace {
 constexpr int kThreads = kProgramWarps * kWarp;
 constexpr int kMostStages = 8;
 constexpr int kPartialFloats = 2 * kProgramWarps * 2 * kTileRows;  // of two units in turn
-constexpr int kPackShort = 2;                                      // pack_row()'s loads
+static_assert(kAttendWeights <= kPartialFloats);
+constexpr int kPackShort = 2;  // pack_row()'s loads
 constexpr int kPackLong = 8;
 
 SIMT_BOTH int padded_columns(int k) { return static_cast<int>(tiles_of(k, kTileCols)) * kTileCols; }
@@ -151,7 +152,8 @@ public:
                     break;
                 }
                 case PhaseKind::attention:
-                    attend(phase.attention, row_, turns(phase.attention.turns), first_block, arena());
+                    attend(phase.attention, row_, turns(phase.attention.turns), first_block,
+                           floats_at(args_.shape.partials), arena());
                     break;
                 case PhaseKind::row:
                     do_row(phase.row, scratch());
@@ -222,7 +224,7 @@ private:
     SIMT_DEVICE float* floats_at(int offset) const { return reinterpret_cast<float*>(shared_ + offset); }
     SIMT_DEVICE float* scratch() const { return floats_at(args_.shape.scratch); }
     SIMT_DEVICE float2* turns(int which) const {
-        return reinterpret_cast<float2*>(shared_ + args_.shape.turns) + which * kMostProgramPairs;
+        return reinterpret_cast<float2*>(shared_ + args_.shape.turns) + which * args_.shape.turn_stride;
     }
     SIMT_DEVICE unsigned char* arena() const { return shared_ + args_.shape.arena; }
 
@@ -319,9 +321,12 @@ bool fill_products(ProductsPhase& phase, Packing packing, const MatmulArgs& matm
     return true;
 }
 
-bool fit_program(const DeviceLimits& limits, std::span<const ProgramPhase> phases, ProgramShape& shape) {
+bool fit_program(const DeviceLimits& limits, std::span<const ProgramPhase> phases, ProgramArgs& args) {
+    ProgramShape& shape = args.shape;
     int arena = 0;
     shape = {};
+    for (int which = 0; which < args.n_turns; ++which)
+        shape.turn_stride = std::max(shape.turn_stride, args.turns[which].n + args.turns[which].n % 2);
     for (const ProgramPhase& phase : phases) {
         arena = std::max(arena, arena_bytes(phase));
         if (phase.kind == PhaseKind::products)
@@ -333,7 +338,7 @@ bool fit_program(const DeviceLimits& limits, std::span<const ProgramPhase> phase
         shape.partials = shape.window + kProgramWindow * static_cast<int>(sizeof(ProgramPhase));
         shape.scratch = shape.partials + kPartialFloats * 4;
         shape.turns = shape.scratch + kProgramWarps * 4;
-        shape.arena = shape.turns + kMostProgramTurns * kMostProgramPairs * static_cast<int>(sizeof(float2));
+        shape.arena = shape.turns + args.n_turns * shape.turn_stride * static_cast<int>(sizeof(float2));
         shape.bytes = shape.arena + arena;
         if (static_cast<std::size_t>(shape.bytes) <= limits.shared_bytes_per_block) return true;
     }

@@ -60,6 +60,7 @@ struct ProgramShape {
     int32_t stages;      // super-tiles that a warp has under way
     int32_t slot_bytes;  // of the ring's slots, which come first
     int32_t barriers, window, partials, scratch, turns, arena, bytes;
+    int32_t turn_stride;  // pairs between two rotations
 };
 
 struct ProgramTurns {
@@ -83,8 +84,8 @@ bool programs_available(const DeviceLimits& limits);
 // Whether there is a kernel for it, and what a phase says of it.
 bool fill_products(ProductsPhase& phase, Packing packing, const MatmulArgs& matmul, const PackInput& input);
 
-// False: a block has not enough shared memory.
-bool fit_program(const DeviceLimits& limits, std::span<const ProgramPhase> phases, ProgramShape& shape);
+// Sets args.shape; args.turns are there. False: a block has not enough shared memory.
+bool fit_program(const DeviceLimits& limits, std::span<const ProgramPhase> phases, ProgramArgs& args);
 
 void run_program(const Stream& stream, const DeviceLimits& limits, const ProgramArgs& args);
 
