@@ -1,5 +1,5 @@
-// Barriers in shared memory and bulk copies, of compute capability 9.0 and later. A kernel that has them is empty
-// for others: SIMT_BULK_COPIES says where they are.
+// Barriers in shared memory and bulk copies, of compute capability 9.0 and later. A kernel that has them is
+// empty for others: SIMT_BULK_COPIES says where they are.
 #pragma once
 
 #include "cuda/simt.h"

@@ -73,8 +73,8 @@ void launch(const Stream& stream, void (*kernel)(Args), const LaunchShape& shape
 
 template <class Args>
 void launch(const Stream&, void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
-    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes,
-            shape.cooperative, [&] { kernel(args); });
+    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes, shape.cooperative,
+            [&] { kernel(args); });
 }
 
 #endif

@@ -104,8 +104,8 @@ SIMT_DEVICE void load_matrices_transposed(uint32_t (&d)[4], const void* shared_r
                  : "memory");
 }
 
-// The blocks of a cooperative launch meet at a counter that only grows: what was written before the arrival is
-// seen by who waited. One thread a block, between two __syncthreads().
+// The blocks of a cooperative launch meet at a counter that only grows: what was written before the arrival
+// is seen by who waited. One thread a block, between two __syncthreads().
 SIMT_DEVICE void arrive_at_grid(uint32_t* counter) {
     __threadfence();
     atomicAdd(counter, 1U);

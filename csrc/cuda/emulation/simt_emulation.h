@@ -1,7 +1,8 @@
 // CUDA's model of threads on the CPU. Each thread of a block is a fiber; blocks run one after another on the
-// calling system thread (those of a cooperative launch by turns), in an order, and with an order of their threads, drawn from a seeded generator, so
-// that a missing barrier gives wrong results. Misuse (lanes that meet in different collectives, a barrier
-// nobody can pass, an unaligned copy) prints what is wrong and aborts.
+// calling system thread (those of a cooperative launch by turns), in an order, and with an order of their
+// threads, drawn from a seeded generator, so that a missing barrier gives wrong results. Misuse (lanes that
+// meet in different collectives, a barrier nobody can pass, an unaligned copy) prints what is wrong and
+// aborts.
 #pragma once
 
 #include <stddef.h>

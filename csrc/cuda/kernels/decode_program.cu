@@ -16,8 +16,6 @@ constexpr int kThreads = kProgramWarps * kWarp;
 constexpr int kMostStages = 8;
 constexpr int kPartialFloats = 2 * kProgramWarps * 2 * kTileRows;  // of two units in turn
 static_assert(kAttendWeights <= kPartialFloats);
-constexpr int kPackShort = 2;  // pack_row()'s loads
-constexpr int kPackLong = 8;
 
 SIMT_BOTH int padded_columns(int k) { return static_cast<int>(tiles_of(k, kTileCols)) * kTileCols; }
 
@@ -26,13 +24,16 @@ SIMT_BOTH int input_bytes(int k, int group) {
     return padded + padded / 32 * 4 + padded / group * 16;
 }
 
+#if defined(SIMT_BULK_COPIES)
+
+constexpr int kPackShort = 2;  // pack_row()'s loads
+constexpr int kPackLong = 8;
+
 SIMT_DEVICE DotInput input_in(unsigned char* arena, int k) {
     const int padded = padded_columns(k);
     auto* scales = reinterpret_cast<float*>(arena + padded);
     return {arena, scales, reinterpret_cast<uint32_t*>(scales + padded / 32)};
 }
-
-#if defined(SIMT_BULK_COPIES)
 
 SIMT_DEVICE void pack_input(const ProductsPhase& phase, const DotInput& into, float* scratch) {
     const PackInput input = phase.input;
