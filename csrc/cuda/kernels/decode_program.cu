@@ -54,11 +54,10 @@ SIMT_DEVICE void multiply_units(const ProductsPhase& phase, const DotInput& inpu
     const int lane = WeightStream::lane_of_warp();
     const int n_units = phase.n_units;
     const int k_tiles = phase.k_tiles;
+    const int halves = phase.matmul.jobs[0].up == nullptr ? 1 : 2;  // of all jobs
     int turn = 0;
     int k_tile = warp;
     for (int index = first_unit(phase); index < n_units; index += static_cast<int>(gridDim.x), ++turn) {
-        const GemvUnit unit = find_unit(phase.matmul, index);
-        const int halves = phase.matmul.jobs[unit.job].up == nullptr ? 1 : 2;
         float* turn_partials = partials + turn % 2 * (kPartialFloats / 2);
         for (int which = 0; which < halves; ++which) {
             float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
@@ -75,7 +74,8 @@ SIMT_DEVICE void multiply_units(const ProductsPhase& phase, const DotInput& inpu
             }
         }
         __syncthreads();
-        if (warp == turn % kProgramWarps) finish_unit<kProgramWarps, 1>(phase.matmul, turn_partials, unit);
+        if (warp == turn % kProgramWarps)
+            finish_unit<kProgramWarps, 1>(phase.matmul, turn_partials, find_unit(phase.matmul, index));
     }
 }
 
@@ -313,6 +313,8 @@ bool programs_available(const DeviceLimits& limits) {
 bool fill_products(ProductsPhase& phase, Packing packing, const MatmulArgs& matmul, const PackInput& input) {
     phase.packing = packing;
     if (matmul.m != 1 || matmul.expert_begin != nullptr || !find_traits(phase)) return false;
+    for (int job = 1; job < matmul.n_jobs; ++job)
+        if ((matmul.jobs[job].up == nullptr) != (matmul.jobs[0].up == nullptr)) return false;
     phase.matmul = matmul;
     phase.input = input;
     phase.packs = true;

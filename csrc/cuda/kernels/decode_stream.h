@@ -81,7 +81,7 @@ private:
                 if (up_base_ != nullptr && !in_up_)
                     in_up_ = true;
                 else
-                    enter_unit(unit_ + static_cast<int>(gridDim.x));
+                    next_unit();
             }
             if (phase_ >= last_phase_) return;
             const ProgramPhase& next = window_[++phase_ % kProgramWindow];
@@ -90,8 +90,18 @@ private:
             k_tiles_ = next.products.k_tiles;
             tile_bytes_ = next.products.tile_bytes;
             k_tile_ = warp_of_block();
+            unit_step_ = static_cast<int64_t>(gridDim.x) * k_tiles_ * tile_bytes_;
             enter_unit(first_unit(next.products));
         }
+    }
+
+    SIMT_DEVICE void next_unit() {
+        units_left_ -= static_cast<int>(gridDim.x);
+        if (units_left_ <= 0) return enter_unit(unit_ + static_cast<int>(gridDim.x));
+        unit_ += static_cast<int>(gridDim.x);
+        in_up_ = false;
+        base_ += unit_step_;
+        if (up_base_ != nullptr) up_base_ += unit_step_;
     }
 
     SIMT_DEVICE void enter_unit(int unit) {
@@ -101,6 +111,7 @@ private:
         const MatmulArgs& matmul = window_[phase_ % kProgramWindow].products.matmul;
         const GemvUnit found = find_unit(matmul, unit);
         const MatmulJob& job = matmul.jobs[found.job];
+        units_left_ = static_cast<int>(tiles_of(job.n, kTileRows)) - found.tile;
         const int64_t offset = int64_t{found.tile} * k_tiles_ * tile_bytes_;
         base_ = job.weight + offset;
         up_base_ = job.up == nullptr ? nullptr : job.up + offset;
@@ -118,6 +129,8 @@ private:
     int phase_ = -1;
     int unit_ = 0;
     int n_units_ = 0;
+    int units_left_ = 0;  // of the job
+    int64_t unit_step_ = 0;
     int k_tile_ = 0;
     int k_tiles_ = 0;
     int tile_bytes_ = 0;
