@@ -186,6 +186,10 @@ Weight CudaBackend::upload(const WeightView& view) {
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
 
+std::int64_t CudaBackend::weight_bytes(const WeightView& view) const {
+    return packed_bytes(packing_of(view.stored), view.rows, view.cols);
+}
+
 void CudaBackend::alloc_kv(const KvSpec& spec) {
     if (spec.format != Format::F16 && spec.format != Format::F32)
         fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache", format_info(spec.format).name,
@@ -312,6 +316,16 @@ void CudaBackend::begin(const AbiBatch& batch) {
     use_device(device_);
     operations_.clear();
     upload_step(batch);
+}
+
+void CudaBackend::write_rows(Buffer to, const float* values, std::int64_t count) {
+    BufferState& target = buffer(to);
+    if (count != key_.n_rows * target.cols)
+        fail(ErrorCode::internal, "cuda", "values that are written", std::to_string(count),
+             std::to_string(key_.n_rows) + " rows of " + std::to_string(target.cols));
+    copy_to_device(target.memory.as<void>(), values, static_cast<std::size_t>(count) * sizeof(float),
+                   stream_);
+    written(target, key_.n_rows);
 }
 
 void CudaBackend::note(Operation operation) { operations_.push_back(std::move(operation)); }

@@ -52,10 +52,18 @@ constexpr BackendTable kTable = {
                 AbiError* error) { return guarded(error, [&] { *buffer = of(backend).alloc(rows, cols); }); },
     .upload = [](void* backend, const WeightView* view, Weight* weight,
                  AbiError* error) { return guarded(error, [&] { *weight = of(backend).upload(*view); }); },
+    .weight_bytes =
+        [](void* backend, const WeightView* view, std::int64_t* bytes, AbiError* error) {
+            return guarded(error, [&] { *bytes = of(backend).weight_bytes(*view); });
+        },
     .alloc_kv = [](void* backend, const KvSpec* spec,
                    AbiError* error) { return guarded(error, [&] { of(backend).alloc_kv(*spec); }); },
     .begin = [](void* backend, const AbiBatch* batch,
                 AbiError* error) { return guarded(error, [&] { of(backend).begin(*batch); }); },
+    .write_rows =
+        [](void* backend, Buffer to, const float* values, std::int64_t count, AbiError* error) {
+            return guarded(error, [&] { of(backend).write_rows(to, values, count); });
+        },
     .embed = &note<EmbedOp>,
     .norm = &note<NormOp>,
     .linear = &linear,

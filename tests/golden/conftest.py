@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_build import build
 from tiny_files import fingerprint, write_gguf
 from tiny_models import MODELS, N_PROMPT, model_named
 
@@ -146,12 +145,6 @@ def golden_runs(golden_models: Path) -> Runs:
         return out
 
     return lambda name, isa, kv_cache_type: run_of(name, folder_of(isa, kv_cache_type))
-
-
-@pytest.fixture(scope="session")
-def emulated_cuda(repository: Path) -> Path:
-    """The CUDA backend's library as it runs on the CPU."""
-    return build(repository, "plain", "llmcore_cuda_emulated") / "libllmcore_cuda_emulated.so"
 
 
 @pytest.fixture(scope="session")
