@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,17 +24,21 @@ HERE = Path(__file__).parent
 WORKER = HERE / "golden_worker.py"
 # Together more rows than one step takes, so that a prompt is computed in two.
 PROMPTS = range(N_PROMPT, N_PROMPT + 20, 2)
+# A kind of layer each: dense, tied, fused, with experts, shared ones, windows, norms behind blocks, sinks.
+SPLIT_MODELS = ("llama", "qwen2", "phi3", "mixtral", "qwen2moe", "gemma2", "gemma3-listed", "gpt-oss")
 EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
 _ISAS = ["scalar", "avx2", "avx512", "amx"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`isa` stands for every instruction set of this machine, `model_name` for every model."""
+    """`isa` stands for every instruction set of this machine, `model_name` for every model, or every one that
+    is split."""
     if "isa" in metafunc.fixturenames:
         metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
     if "model_name" in metafunc.fixturenames:
-        metafunc.parametrize("model_name", [model.name for model in MODELS])
+        names = [model.name for model in MODELS]
+        metafunc.parametrize("model_name", SPLIT_MODELS if "split_runs" in metafunc.fixturenames else names)
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,13 @@ def run_all(
     *,
     quantization: str | None,
     prompts: Iterable[int],
+    split_models: Collection[str] = (),
     **environment: str,
 ) -> None:
-    """Runs all models, a process a processor, which leave what they computed in the folder `out`."""
+    """Runs all models, a process a processor, which leave what they computed in the folder `out`.
+
+    split_models: those alone, and only the last half of their layers on the device.
+    """
     out.mkdir()
     jobs = [
         {
@@ -107,9 +115,11 @@ def run_all(
             "device": device,
             "kv_cache_type": kv_cache_type,
             "quantization": quantization,
+            "gpu_layers": model.n_layers // 2 if split_models else "auto",
             "out": str(out / f"{model.name}.npz"),
         }
         for model in MODELS
+        if not split_models or model.name in split_models
     ]
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
@@ -171,3 +181,25 @@ def emulated_runs(golden_models: Path, emulated_cuda: Path) -> EmulatedRuns:
         return out
 
     return lambda name, kv_cache_type, quantization: run_of(name, folder_of(kv_cache_type, quantization))
+
+
+@pytest.fixture(scope="session")
+def split_runs(golden_models: Path, emulated_cuda: Path) -> Callable[[str], Run]:
+    """Runs of a model by name, float32 throughout, half on the CPU and half on the emulated CUDA backend."""
+
+    @lru_cache(None)
+    def folder() -> Path:
+        out = golden_models / "cuda-split"
+        run_all(
+            golden_models,
+            out,
+            "cuda",
+            "f32",
+            quantization=None,
+            prompts=(N_PROMPT,),
+            split_models=SPLIT_MODELS,
+            LLMCORE_CUDA_LIBRARY=str(emulated_cuda),
+        )
+        return out
+
+    return lambda name: run_of(name, folder())
