@@ -354,7 +354,7 @@ LoadedModel load_model(const LoadOptions& options) {
     const std::string settings = options.build + ' ' + placed.backend.name + ' ' +
                                  format_info(kv_format(options.kv_cache_type)).name +
                                  (options.deterministic ? " deterministic" : "") + describe(options.tuned) +
-                                 (placed.is_split ? " " + placed.placement : "");
+                                 (placed.is_split ? " gpu layers " + std::to_string(placed.gpu_layers) : "");
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 

@@ -3,8 +3,8 @@ they compute.
 
 Usage: golden_worker.py JOB.json, a list of {"model", "ids", "prompts", "n_ctx", "device", "kv_cache_type",
 "quantization", "gpu_layers", "out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has
-to be generated, all at once, which splits prompts and mixes them with decoding; without any nothing is generated.
-A model that fails leaves OUT.error, the traceback, behind.
+to be generated, all at once, which splits prompts and mixes them with decoding; without any nothing is
+generated. A model that fails leaves OUT.error, the traceback, behind.
 """
 
 import json
