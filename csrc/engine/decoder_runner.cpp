@@ -305,8 +305,8 @@ PlacedModel place_somewhere(const std::shared_ptr<const gguf::File>& file, const
     if (options.device == "cpu" && gpu_layers > 0)
         fail(ErrorCode::invalid_argument, "engine", "gpu_layers on device 'cpu'", options.gpu_layers,
              "0 or auto");
-    const bool wants_cpu = options.device == "cpu" || gpu_layers == 0;
-    LoadedBackend loaded = load_backend(wants_cpu ? "cpu" : options.device, backend_options(options));
+    const bool passes_gpu_over = gpu_layers == 0 && (options.device == "auto" || options.device == "cuda");
+    LoadedBackend loaded = load_backend(passes_gpu_over ? "cpu" : options.device, backend_options(options));
     note = std::move(loaded.note);
     if (loaded.backend->info().memory_bytes == 0) {
         if (gpu_layers > 0 && note.empty())
@@ -319,8 +319,7 @@ PlacedModel place_somewhere(const std::shared_ptr<const gguf::File>& file, const
         if (options.device != "auto") throw;
         note = std::string("using the CPU: ") + error.what();
     }
-    loaded.backend =
-        load_backend("cpu", backend_options(options)).backend;  // the device's memory is free again
+    loaded = load_backend("cpu", backend_options(options));  // and gives back the device's memory
     return place_on_cpu(file, spec, options, std::move(loaded.backend));
 }
 

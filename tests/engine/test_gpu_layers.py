@@ -140,6 +140,8 @@ def test_layers_on_a_gpu_that_is_not_there(model: Path) -> None:
     with pytest.raises(ModelError, match="'cuda' is not available"):
         opened(model, "cuda", 2)
     assert placed(model, "cuda", 0) == 0
+    with pytest.raises(InvalidArgumentError, match="unknown device"):
+        opened(model, "tpu", 0)
     with opened(model, "auto", 2) as llm:
         assert llm.model_info.device == "cpu"
         assert llm.model_info.device_note
