@@ -196,6 +196,10 @@ bool CudaBackend::caches(Format format, std::int64_t head_dim) {
     return format == Format::F16 || format == Format::F32;
 }
 
+std::int64_t CudaBackend::weight_bytes(const WeightView& view) const {
+    return packed_bytes(packing_of(view.stored), view.rows, view.cols);
+}
+
 void CudaBackend::alloc_kv(const KvSpec& spec) {
     if (!caches(spec.format, spec.head_dim))
         fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache",
@@ -326,6 +330,16 @@ void CudaBackend::begin(const AbiBatch& batch) {
     use_device(device_);
     operations_.clear();
     upload_step(batch);
+}
+
+void CudaBackend::write_rows(Buffer to, const float* values, std::int64_t count) {
+    BufferState& target = buffer(to);
+    if (count != key_.n_rows * target.cols)
+        fail(ErrorCode::internal, "cuda", "values that are written", std::to_string(count),
+             std::to_string(key_.n_rows) + " rows of " + std::to_string(target.cols));
+    copy_to_device(target.memory.as<void>(), values, static_cast<std::size_t>(count) * sizeof(float),
+                   stream_);
+    written(target, key_.n_rows);
 }
 
 void CudaBackend::note(Operation operation) { operations_.push_back(std::move(operation)); }
