@@ -51,10 +51,9 @@ std::int64_t parse_gpu_layers(std::string_view text) {
 
 std::int64_t checked_gpu_layers(std::int64_t asked, std::int64_t n_layers) {
     if (asked == kAllGpuLayers) return n_layers;
-    if (asked > n_layers || asked < kAutoGpuLayers)
-        fail(ErrorCode::invalid_argument, "engine", "gpu_layers", std::to_string(asked),
-             "0 to " + std::to_string(n_layers) + ", the layers of the model, auto or all");
-    return asked;
+    if (asked < kAutoGpuLayers)
+        fail(ErrorCode::invalid_argument, "engine", "gpu_layers", std::to_string(asked), kExpected);
+    return std::min(asked, n_layers);
 }
 
 std::int64_t fitting_gpu_layers(const GpuSizing& sizing) {

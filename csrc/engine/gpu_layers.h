@@ -17,8 +17,8 @@ constexpr std::int64_t kAllGpuLayers = -2;   // every one, and the embedding
 // A number from 0 on, "all", or "auto", which may be written -1. Throws Error(invalid_argument).
 std::int64_t parse_gpu_layers(std::string_view text);
 
-// The layers asked for of a model of n_layers, kAutoGpuLayers where that is left open. Throws
-// Error(invalid_argument) for more than there are.
+// The layers asked for of a model of n_layers, all for more than there are (people write 99); kAutoGpuLayers
+// where that is left open. Throws Error(invalid_argument).
 std::int64_t checked_gpu_layers(std::int64_t asked, std::int64_t n_layers);
 
 struct GpuSizing {

@@ -37,9 +37,9 @@ LLMCORE_TEST(gpu_layers_that_may_be_asked_for) {
     CHECK(checked_gpu_layers(kAutoGpuLayers, 5) == kAutoGpuLayers);
     CHECK(checked_gpu_layers(kAllGpuLayers, 5) == 5);
     CHECK(checked_gpu_layers(0, 5) == 0 && checked_gpu_layers(5, 5) == 5);
-    for (const std::int64_t asked :
-         {std::int64_t{6}, std::numeric_limits<std::int64_t>::max(), std::int64_t{-3}})
-        CHECK_THROWS(ErrorCode::invalid_argument, checked_gpu_layers(asked, 5));
+    CHECK(checked_gpu_layers(99, 5) == 5);
+    CHECK(checked_gpu_layers(std::numeric_limits<std::int64_t>::max() - 2, 5) == 5);
+    CHECK_THROWS(ErrorCode::invalid_argument, checked_gpu_layers(-3, 5));
 }
 
 LLMCORE_TEST(gpu_layers_as_many_as_fit) {

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from llmcore import AsyncEngine, InvalidArgumentError
+from llmcore import AsyncEngine
 from llmcore.tools.shapes import Shape
 from llmcore.tools.synthesize import synthesize
 from llmcore_server.load_planning import LoadPlan
@@ -50,8 +50,3 @@ def test_layers_are_placed_and_told(
     told, layers = told_while_building(options, replace(plan, prefer_gpu=False), capsys)
     assert told.splitlines()[0] == "all 3 layers on cpu"
     assert layers == 0
-
-
-def test_too_many_layers_are_an_error(plan: LoadPlan) -> None:
-    with pytest.raises(InvalidArgumentError, match="got 4; expected 0 to 3"):
-        EngineOptions("auto", 1, 64, None, 1, gpu_layers="4").build(plan)
