@@ -108,7 +108,7 @@ CudaBackend::CudaBackend(int device) : device_(device) {
     uses_graphs_ = graphs_available();
     matmul_workspace_ = DeviceMemory(matmul_workspace_bytes(limits_));
     fill_device(matmul_workspace_.as<void>(), 0, matmul_workspace_.bytes(), stream_);
-    uses_programs_ = programs_available(limits_);
+    uses_programs_ = programs_wanted() && programs_available(limits_);
 }
 
 CudaBackend::~CudaBackend() {

@@ -197,7 +197,7 @@ private:
     void* result_host_ = nullptr;  // page-locked
     std::size_t result_host_bytes_ = 0;
     bool uses_graphs_ = true;
-    bool uses_programs_ = true;
+    bool uses_programs_ = false;
     ProgramRecorder* recorder_ = nullptr;  // set: launches are noted instead
     // Graphs hold the addresses of programs: both go together.
     std::unordered_map<StepKey, StepProgram, StepKeyHash> programs_;
