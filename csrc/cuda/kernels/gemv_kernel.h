@@ -41,7 +41,7 @@ struct GemvShared {
         }
         partials = extras + (is_float(P) ? 0 : padded / group_columns<P>() * kExtras * 4);
         scratch = partials + int64_t{2} * GemvTile<P>::kWarps * 2 * kTileRows * Columns * 4;
-        bytes = scratch + GemvTile<P>::kWarps * 4;
+        bytes = scratch + (GemvTile<P>::kWarps + 3) / 4 * 16;  // what compilers read ahead of it included
     }
 };
 
