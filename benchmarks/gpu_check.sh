@@ -28,7 +28,7 @@ stage_tests() { "$tests" >"$out/tests.log" 2>&1; local code=$?; tail -1 "$out/te
 stage_sanitize() {
     local code=0
     for tool in memcheck racecheck; do
-        for name in gemv_jobs experts attention_decode; do
+        for name in gemv_jobs experts attention_decode attention_q8 matmul_packed split_models program_does; do
             timeout 100 compute-sanitizer --tool $tool --error-exitcode 9 "$tests" $name >"$out/$tool-$name.log" 2>&1 || code=1
             echo "$tool $name: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool-$name.log")"
         done
@@ -42,20 +42,21 @@ stage_models() {
         set -- $model
         "$bench" model "$1" "$2" "$models/$1-$2.gguf" >>"$out/models.json" || return 1
     done
-    LLMCORE_CUDA_GRAPHS=0 "$bench" model 8b Q4_0 "$models/8b-Q4_0.gguf" >>"$out/models.json"
+    LLMCORE_CUDA_GRAPHS=0 "$bench" model 8b Q4_0 "$models/8b-Q4_0.gguf" f16 128 >>"$out/models.json"
+    LLMCORE_CUDA_PERSISTENT=1 "$bench" model 8b Q4_0 "$models/8b-Q4_0.gguf" f16 128 >"$out/persistent.json"
+    for cache in f16 q8_0; do "$bench" model 8b Q4_0 "$models/8b-Q4_0.gguf" $cache 8192 >>"$out/deep.json"; done
 }
 stage_peers() {
     : >"$out/peers.jsonl"
     for quant in Q4_0 Q4_K_M Q8_0; do
         "$PEER/llama-bench" -m "$models/8b-$quant.gguf" -ngl 99 -p 2048 -ub 2048 -n 128 -fa 1 -r 3 -o jsonl >>"$out/peers.jsonl" 2>>"$out/peers.log"
     done
-    "$PEER/llama-batched-bench" -m "$models/8b-Q4_0.gguf" -ngl 99 -fa on -c 16384 -b 2048 -ub 512 -npp 128 -ntg 64 \
-        -npl 1,8,32,64 --output-format jsonl >>"$out/peers.jsonl" 2>>"$out/peers.log"
+    for quant in Q4_0 Q4_K_M; do
+        "$PEER/llama-batched-bench" -m "$models/8b-$quant.gguf" -ngl 99 -fa on -c 16384 -b 2048 -ub 512 -npp 128 -ntg 64 \
+            -npl 1,8,16,32,64 --output-format jsonl >"$out/batched-$quant.jsonl" 2>>"$out/peers.log"
+    done
 }
-stage_parity() {
-    unset LLMCORE_CUDA_LIBRARY
-    python3 benchmarks/gpu/parity.py
-}
+stage_parity() { python3 benchmarks/gpu/parity.py; }
 
 for stage in $stages; do
     begin=$SECONDS
