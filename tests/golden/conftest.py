@@ -197,6 +197,7 @@ def emulated_alone(golden_models: Path, emulated_cuda: Path) -> Callable[[str, s
             "prompts": [len(golden_of(name).ids) - N_ALONE],
             "n_ctx": model_named(name).n_ctx,
             "device": "cuda",
+            "gpu_layers": "auto",
             "kv_cache_type": "f16",
             "quantization": "Q8_0",
             "out": str(out / f"{name}.npz"),
