@@ -43,7 +43,7 @@ std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
 
 KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
     for (const Kernel* kernel : all_kernels())
-        if (kernel->isa <= ceiling) usable_.push_back(kernel);
+        if (can_run(kernel->isa, ceiling)) usable_.push_back(kernel);
 
     while (!forced.empty()) {
         const std::size_t comma = forced.find(',');
@@ -54,7 +54,7 @@ KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
         if (kernel == nullptr)
             fail(ErrorCode::invalid_argument, "kernels", "unknown kernel", name,
                  "a name that 'llmcore kernels' lists");
-        if (kernel->isa > ceiling)
+        if (!can_run(kernel->isa, ceiling))
             fail(ErrorCode::invalid_argument, "kernels",
                  std::string("kernel ") + kernel->name + " cannot run here", isa_name(ceiling),
                  isa_name(kernel->isa));

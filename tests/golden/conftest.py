@@ -27,13 +27,11 @@ WORKER = HERE / "golden_worker.py"
 PROMPTS = range(N_PROMPT, N_PROMPT + 20, 2)
 EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
-_ISAS = ["scalar", "avx2", "avx512", "amx"]
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`isa` stands for every instruction set of this machine, `model_name` for every model."""
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
+        metafunc.parametrize("isa", _core.machine()["isas"])
     if "model_name" in metafunc.fixturenames:
         metafunc.parametrize("model_name", [model.name for model in MODELS])
 

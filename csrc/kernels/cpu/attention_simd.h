@@ -72,7 +72,7 @@ void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Til
 }
 
 LLMCORE_INLINE void prefetch_row(const void* row, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(static_cast<const char*>(row) + i, _MM_HINT_T0);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(row) + i);
 }
 
 // Scores of N queries with the tile's keys, four keys at a time. Not inlined: its pointers need all
@@ -158,7 +158,7 @@ LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const T
     for (int key = 0; key < tile.count; ++key) {
         const char* ahead = reinterpret_cast<const char*>(prefetched[key] + d);
         unrolled<0, (C * L * static_cast<int>(sizeof(Stored)) + 63) / 64>(
-            [&](auto i) __attribute__((always_inline)) { _mm_prefetch(ahead + 64 * i.value, _MM_HINT_T0); });
+            [&](auto i) __attribute__((always_inline)) { __builtin_prefetch(ahead + 64 * i.value); });
         const Stored* value = tile.values[key] + d;
         Vec v[C];
         unrolled<0, C>([&](auto c)
