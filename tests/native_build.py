@@ -29,6 +29,7 @@ def build_for_aarch64(repository: Path, *targets: str) -> Path:
     options = {
         "CMAKE_TOOLCHAIN_FILE": str(repository / "cmake" / "aarch64-linux-gnu.cmake"),
         "CMAKE_CXX_FLAGS_RELEASE": "-O1",
+        "LLMCORE_UNITE_KERNELS": "ON",
     }
     return _build(repository, "native-aarch64", targets, options)
 

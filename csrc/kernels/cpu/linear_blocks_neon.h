@@ -101,45 +101,50 @@ private:
             const char* row = in.act + kT * in.act_row_bytes;
             const float32x4_t d =
                 vld1q_f32(reinterpret_cast<const float*>(row + layout.d_offset) + column / 32);
-            total[kT] = vfmaq_f32(total[kT], scaled_dots<Part>(w, q, row, layout, column), d);
-            if constexpr (Weights::kHasBias && kGroup == 32) {
-                const float* dsum = reinterpret_cast<const float*>(row + layout.dsum_offset) + column / 32;
-                total[kT] = vfmaq_f32(total[kT], w.bias[Part], vld1q_f32(dsum));
+            if constexpr (kGroup == 32) {
+                // Scales first: those of weights and activations may be out of floats' range only apart.
+                const float32x4_t scale = vmulq_f32(w.scale[Part], d);
+                total[kT] = vfmaq_f32(total[kT], dots_of_32(q, row + column), scale);
+                if constexpr (Weights::kHasBias) {
+                    const float* dsum =
+                        reinterpret_cast<const float*>(row + layout.dsum_offset) + column / 32;
+                    total[kT] = vfmaq_f32(total[kT], w.bias[Part], vld1q_f32(dsum));
+                }
+            } else {
+                const auto* sums = reinterpret_cast<const int16_t*>(row + layout.sums_offset) + column / 16;
+                total[kT] = vfmaq_f32(total[kT], scaled_dots_of_16<Part>(w, q, row + column, sums), d);
             }
         });
     }
 
-    // The products of four times 32 columns, but for the activations' scales.
+    static LLMCORE_INLINE float32x4_t dots_of_32(const Bytes32 (&q)[4], const char* act) {
+        int32x4_t dots[4];
+        unrolled<0, 4>([&](auto j) __attribute__((always_inline)) {
+            constexpr int kJ = decltype(j)::value;
+            const int32x4_t low = dot(q[kJ].low, load_s8(act + 32 * kJ));
+            dots[kJ] = add_dot(low, q[kJ].high, load_s8(act + 32 * kJ + 16));
+        });
+        return sums_of(dots[0], dots[1], dots[2], dots[3]);
+    }
+
+    // Of 32 columns too, whose halves have scales of their own.
     template <int Part>
-    static LLMCORE_INLINE float32x4_t scaled_dots(const Weights& w, const Bytes32 (&q)[4], const char* row,
-                                                  const Q8x32Layout& layout, int64_t column) {
-        const char* a = row + column;
-        if constexpr (kGroup == 32) {
-            int32x4_t dots[4];
-            unrolled<0, 4>([&](auto j) __attribute__((always_inline)) {
-                constexpr int kJ = decltype(j)::value;
-                const int32x4_t low = dot(q[kJ].low, load_s8(a + 32 * kJ));
-                dots[kJ] = add_dot(low, q[kJ].high, load_s8(a + 32 * kJ + 16));
-            });
-            return vmulq_f32(sums_of(dots[0], dots[1], dots[2], dots[3]), w.scale[Part]);
-        } else {
-            int32x4_t dots[8];
-            unrolled<0, 4>([&](auto j) __attribute__((always_inline)) {
-                constexpr int kJ = decltype(j)::value;
-                dots[2 * kJ] = dot(q[kJ].low, load_s8(a + 32 * kJ));
-                dots[2 * kJ + 1] = dot(q[kJ].high, load_s8(a + 32 * kJ + 16));
-            });
-            float32x4_t first = vmulq_f32(sums_of(dots[0], dots[1], dots[2], dots[3]), w.scale[2 * Part]);
-            float32x4_t second =
-                vmulq_f32(sums_of(dots[4], dots[5], dots[6], dots[7]), w.scale[2 * Part + 1]);
-            if constexpr (Weights::kHasBias) {
-                const int16x8_t sums =
-                    vld1q_s16(reinterpret_cast<const int16_t*>(row + layout.sums_offset) + column / 16);
-                first = vfmaq_f32(first, w.bias[2 * Part], vcvtq_f32_s32(vmovl_s16(vget_low_s16(sums))));
-                second = vfmaq_f32(second, w.bias[2 * Part + 1], vcvtq_f32_s32(vmovl_high_s16(sums)));
-            }
-            return vpaddq_f32(first, second);
+    static LLMCORE_INLINE float32x4_t scaled_dots_of_16(const Weights& w, const Bytes32 (&q)[4],
+                                                        const char* act, const int16_t* act_sums) {
+        int32x4_t dots[8];
+        unrolled<0, 4>([&](auto j) __attribute__((always_inline)) {
+            constexpr int kJ = decltype(j)::value;
+            dots[2 * kJ] = dot(q[kJ].low, load_s8(act + 32 * kJ));
+            dots[2 * kJ + 1] = dot(q[kJ].high, load_s8(act + 32 * kJ + 16));
+        });
+        float32x4_t first = vmulq_f32(sums_of(dots[0], dots[1], dots[2], dots[3]), w.scale[2 * Part]);
+        float32x4_t second = vmulq_f32(sums_of(dots[4], dots[5], dots[6], dots[7]), w.scale[2 * Part + 1]);
+        if constexpr (Weights::kHasBias) {
+            const int16x8_t sums = vld1q_s16(act_sums);
+            first = vfmaq_f32(first, w.bias[2 * Part], vcvtq_f32_s32(vmovl_s16(vget_low_s16(sums))));
+            second = vfmaq_f32(second, w.bias[2 * Part + 1], vcvtq_f32_s32(vmovl_high_s16(sums)));
         }
+        return vpaddq_f32(first, second);
     }
 };
 

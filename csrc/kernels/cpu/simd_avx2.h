@@ -90,5 +90,15 @@ LLMCORE_INLINE __m256i pair_products(__m256i magnitudes, __m256i signs, const vo
     return _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(load_256(act), signs));
 }
 
+// Adds the products of four neighbours, unsigned weights with activations, to each lane.
+LLMCORE_INLINE __m256i add_four_products(__m256i sum, __m256i weights, __m256i act) {
+#if defined(__AVXVNNI__)
+    return _mm256_dpbusd_avx_epi32(sum, weights, act);
+#else
+    const __m256i pairs = _mm256_maddubs_epi16(weights, act);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
 }  // namespace
 }  // namespace llmcore
