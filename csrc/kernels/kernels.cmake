@@ -50,7 +50,7 @@ foreach(isa IN LISTS known_isas)
   endif()
 endforeach()
 
-# Files that hold nothing but a name take as long as their headers: together, a third of the time.
+# Files that hold nothing but a name take as long as their headers: together, half the time.
 option(LLMCORE_UNITE_KERNELS "Compile ARM's kernels of quantized formats together, for quick tests" OFF)
 foreach(isa IN ITEMS neon dotprod i8mm)
   if(LLMCORE_UNITE_KERNELS AND TARGET llmcore_kernels_${isa})
