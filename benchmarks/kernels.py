@@ -17,16 +17,15 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks import plots
 from benchmarks.peak import best_kernels, measure
 from llmcore import _core, kernels
+from llmcore.tools.kernel_check import WrongResultError, activations, checked_error, weights
 
 _COLD_BYTES = 256 << 20  # of weights in all, where they are to come from memory
 _COLD_ROWS = 16
-_CHECKED = 64  # weight rows
-_ALLOWED = {"f32": 1e-5, "q8_32": 6e-3}  # error against float64, by the activations' layout
-_RANDOM_CODES = 2  # times that, for formats that nothing here can write: their rows are of few large weights
+_COMPUTED_IN = {"f32": "f32", "q8_32": "int8", "bf16_x32": "bf16"}  # by the activations' layout
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -55,42 +54,16 @@ class Result(msgspec.Struct, frozen=True):
     """Multiplications a byte of weights."""
 
 
-class WrongResultError(Exception):
-    """A kernel's product is not what it should be, so its time means nothing."""
-
-
-def weights(format_name: str, n: int, k: int) -> NDArray[np.uint8]:
-    """n rows in a format, the same few again and again."""
-    rows = min(n, _CHECKED)
-    few = kernels.random_weight(format_name, rows, k)
-    return np.tile(few, (math.ceil(n / rows), 1))[:n]
-
-
-def checked_error(kernel: kernels.Kernel, weight: NDArray[np.uint8], x: NDArray[np.float32]) -> float:
-    """The error of a kernel's product with some of the rows; WrongResultError if it is too large."""
-    few, k = weight[:_CHECKED], x.shape[1]
-    format_name = kernel.format or ""
-    exact = _core.dequantize(format_name, few.reshape(-1), len(few) * k).reshape(-1, k).astype(np.float64)
-    expected = x.astype(np.float64) @ exact.T
-    got = kernels.run(kernel.name, weight=few, x=x)
-    error = float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
-    info = next(entry for entry in _core.formats() if entry["name"] == format_name)
-    allowed = _ALLOWED[kernel.act_layout] * (1 if info["can_quantize"] else _RANDOM_CODES)
-    if not error <= allowed:  # also for what is not a number
-        raise WrongResultError(f"{kernel.name}: error {error:.2e}, allowed {allowed:.0e}")
-    return error
-
-
 def bench(kernel: kernels.Kernel, shape: tuple[int, int, int], limits: Limits, threads: int) -> Result:
     """Checks one kernel on (m, n, k), then times it."""
     m, n, k = shape
     weight = weights(kernel.format or "", n, k)
-    x = np.random.default_rng(2).standard_normal((m, k), np.float32)
+    x = activations(m, k)
     error = checked_error(kernel, weight, x)
     copies = math.ceil(_COLD_BYTES / weight.nbytes) if m <= _COLD_ROWS else 1
     timing = kernels.time(kernel.name, weight=weight, x=x, copies=copies, threads=threads)
     macs = m * n * k
-    computed_in = "f32" if kernel.act_layout == "f32" else "int8"
+    computed_in = _COMPUTED_IN[kernel.act_layout]
     least = max(weight.nbytes / limits.read_gb_s, macs / limits.gmac_s[computed_in]) / 1e9
     return Result(
         kernel.name, kernel.format or "", m, n, k, timing.median, error,
@@ -112,14 +85,7 @@ def measured_limits(threads: int) -> Limits:
 
 def plot(results: list[Result], limits: Limits, path: Path) -> None:
     """A roofline: multiplications a second over multiplications a byte."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - only who asks for a plot needs it
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt  # noqa: PLC0415
-    except ImportError:
-        raise SystemExit("--plot needs matplotlib: pip install '.[bench]'") from None
-    figure, axes = plt.subplots(figsize=(9, 6))
+    figure, axes = plots.axes_of_a_figure()
     reach = np.geomspace(0.5, 2048, 100)
     for kind, peak in limits.gmac_s.items():
         axes.plot(reach, np.minimum(reach * limits.read_gb_s, peak), label=f"limit, {kind}", lw=1)
@@ -130,7 +96,7 @@ def plot(results: list[Result], limits: Limits, path: Path) -> None:
         )
     axes.set(xscale="log", yscale="log", xlabel="multiplications a byte of weights", ylabel="GMAC/s")
     axes.legend(fontsize="small", ncols=2)
-    figure.savefig(path, bbox_inches="tight")
+    plots.save(figure, path)
 
 
 def main() -> int:

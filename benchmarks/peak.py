@@ -45,7 +45,7 @@ def measure(kernel: str, threads: int, size: int | None = None) -> Peak:
 
 
 def best_kernels() -> dict[str, str]:
-    """By kind of work (read, f32, int8), the kernel of the highest instruction set that may be used."""
+    """By kind of work (read, f32, int8, bf16), the kernel of the highest instruction set that may be used."""
     machine = _core.machine()
     allowed = machine["isas"][: machine["isas"].index(machine["isa_ceiling"]) + 1]
     usable = [kernel for kernel in kernels.list("peak") if kernel.isa in allowed]

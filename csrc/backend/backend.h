@@ -2,12 +2,15 @@
 // graph. No device types here: weights and activation buffers are handles.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "backend/batch.h"
-#include "kernels/kernel.h"
+#include "kernels/kernel_choice.h"
 #include "quant/formats.h"
 
 namespace llmcore {
@@ -32,6 +35,9 @@ struct WeightView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
+    // Where the same bytes begin in a file that is open for reading; -1: nowhere.
+    int fd = -1;
+    std::int64_t file_offset = 0;
 };
 
 struct BackendInfo {
@@ -40,9 +46,10 @@ struct BackendInfo {
     int threads = 0;
     std::int64_t memory_bytes = 0;  // free on a device with memory of its own; 0: it uses the host's
     std::int64_t step_tokens = 0;   // rows of a step that suit it; 0: as the size of the model allows
+    bool runs_encoders = true;      // LayerNorm, positions that are added, attention that is not causal
 };
 
-// How the cache of every layer is laid out. `format` is F32 or F16 (more as kernels for them arrive).
+// How the cache of every layer is laid out. `format` is one of those that the backend caches().
 struct KvSpec {
     Format format = Format::F16;
     std::int64_t n_layers = 0;
@@ -55,6 +62,13 @@ struct EmbedOp {
     Weight table;
     Buffer out;  // one row a token of the batch
     float scale = 1.0F;
+    Weight positions = {};  // optional: the row of the token's position is added
+    Weight types = {};      // optional: its first row is added
+};
+
+enum class NormStyle : std::uint8_t {
+    rms,
+    layer,  // with a bias, which is added, and without a residual
 };
 
 // out = norm(in) * weight + residual
@@ -64,6 +78,8 @@ struct NormOp {
     Buffer out;
     float eps = 0.0F;
     Buffer residual = {};  // optional; may be `out`
+    NormStyle style = NormStyle::rms;
+    Weight bias = {};  // optional, F32
 };
 
 // out = gate(activation(in W^T + bias) * (in U^T + up_bias)) + residual; without `up`, activation and gate a
@@ -125,6 +141,32 @@ struct AttentionOp {
     bool causal = true;
 };
 
+// Which kernel an operation of a model gets, for steps of some numbers of rows.
+struct KernelUse {
+    KernelChoice choice;
+    Shape shape;                  // linear: n, k; pack: k; norm, glu: n; the others: head_dim and heads
+    std::int64_t first_rows = 1;  // of the step, or of those that go to one expert
+    std::int64_t last_rows = 0;   // 0: any number
+    bool ran = false;             // otherwise no step of so many rows has come yet
+};
+
+// A low-rank change of a matrix (LoRA, Hu et al. 2021): for the rows that have it, in W^T becomes
+// in W^T + scale * (in A^T) B^T.
+struct LowRankChange {
+    Weight weight;  // W
+    WeightView a;   // [rank][columns of W]; F32, F16 or BF16
+    WeightView b;   // [rows of W][rank]; likewise
+    float scale = 1.0F;
+};
+
+// Changes of a model's weights, for the sequences that Batch says have them. Immutable; threads may share it,
+// and it may outlive its backend.
+class Adapter {
+public:
+    virtual ~Adapter() = default;
+    virtual std::int64_t bytes() const = 0;
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -137,7 +179,22 @@ public:
     // Copies (and packs) a weight. The view's bytes are not used after the call.
     virtual Weight upload(const WeightView& view) = 0;
 
+    // Whether keys and values can be kept in that format, with heads of that size.
+    virtual bool caches(Format format, std::int64_t /*head_dim*/) const {
+        return format == Format::F32 || format == Format::F16;
+    }
+
     virtual void alloc_kv(const KvSpec& spec) = 0;
+
+    // Copies changes of matrices this backend has, at most one of each; views as in upload. From any thread,
+    // beside steps. Throws Error(model) if there is no memory, or where the device knows no adapters.
+    virtual std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const = 0;
+
+    // Between steps, blocks of the cache may be copied out and in: of so many bytes, every layer's keys and
+    // values of one block. 0: they cannot, and the two functions are not called.
+    virtual std::int64_t kv_block_bytes() const { return 0; }
+    virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
+    virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;
@@ -153,6 +210,9 @@ public:
     virtual void gather_logit_rows(Buffer in, Buffer out) = 0;
     // Rows of `result` in host memory, [logit_rows][cols], valid until the next begin.
     virtual std::span<const float> end(Buffer result) = 0;
+
+    // The operations that have run so far. From any thread. Empty where kernels are not chosen.
+    virtual std::vector<KernelUse> kernel_uses() const { return {}; }
 };
 
 }  // namespace llmcore

@@ -6,6 +6,8 @@
 
 namespace llmcore {
 
+class Adapter;
+
 // Sequences lie one after the other. A sequence that decodes has one token here, one in prefill a chunk of
 // its prompt; nothing else tells them apart.
 struct Batch {
@@ -16,6 +18,8 @@ struct Batch {
     std::span<const std::int32_t> block_table;  // [n_sequences * block_table_stride]: KV blocks in order
     std::int64_t block_table_stride = 0;
     std::span<const std::int32_t> logit_rows;  // ascending rows whose logits are wanted; may be empty
+    // [n_sequences]: of each, made by the backend that runs the step, or null; empty: none has one.
+    std::span<const Adapter* const> adapters = {};
 };
 
 }  // namespace llmcore

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/file_bytes.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
 
@@ -13,16 +14,22 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kBlockTokens = 32;
-constexpr std::int64_t kCopyChunk = std::int64_t{4} << 20;
+constexpr std::int64_t kLeastCopyChunk = std::int64_t{1} << 18;
+constexpr std::int64_t kMostCopyChunk = std::int64_t{4} << 20;
 constexpr std::int64_t kConvertRows = 8;
+// Of tokens and KV heads that attention takes at a time: tiles hold more queries than vectors.
+constexpr std::int64_t kAttentionItems = 16;
+constexpr std::int64_t kTileItems = 64;
 
 }  // namespace
 
-CpuBackend::CpuBackend(KernelSelector selector, int threads)
+CpuBackend::CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> threads, bool weights_in_place)
     : selector_(std::move(selector)),
-      pool_(threads),
-      workspaces_(static_cast<std::size_t>(threads)),
-      scratches_(static_cast<std::size_t>(threads)) {}
+      weights_in_place_(weights_in_place),
+      threads_(std::move(threads)),
+      pool_(*threads_),
+      workspaces_(static_cast<std::size_t>(pool_.size())),
+      scratches_(static_cast<std::size_t>(pool_.size())) {}
 
 BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
 
@@ -36,9 +43,16 @@ Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
     return {static_cast<std::int32_t>(buffers_.size()) - 1};
 }
 
-void CpuBackend::copy_bytes(const std::byte* source, std::byte* target, std::int64_t bytes) {
-    pool_.parallel_for(bytes, kCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
-        std::memcpy(target + begin, source + begin, static_cast<std::size_t>(end - begin));
+// From the file where there is one: its pages are not mapped then, and huge ones are filled as they are made.
+void CpuBackend::copy_rows(const WeightView& view, std::byte* target, std::int64_t bytes) {
+    const std::int64_t chunk =
+        std::clamp(bytes / (4 * pool_.size()), kLeastCopyChunk, kMostCopyChunk) & -kLeastCopyChunk;
+    pool_.parallel_for(bytes, chunk, [&](std::int64_t begin, std::int64_t end, int) {
+        const auto size = static_cast<std::size_t>(end - begin);
+        if (view.fd >= 0)
+            read_file_bytes(view.fd, view.file_offset + begin, {target + begin, size});
+        else
+            std::memcpy(target + begin, static_cast<const std::byte*>(view.data) + begin, size);
     });
 }
 
@@ -64,11 +78,19 @@ Weight CpuBackend::upload(const WeightView& view) {
     state.cols = view.cols;
     state.row_bytes = row_bytes(view.stored, view.cols);
     const std::int64_t bytes = state.row_bytes * view.rows;
-    state.memory = PageBuffer(static_cast<std::size_t>(bytes));
-    if (view.stored == view.format)
-        copy_bytes(static_cast<const std::byte*>(view.data), state.memory.data(), bytes);
-    else
-        convert_rows(view, state.memory.data());
+    if (weights_in_place_ && view.stored == view.format && view.rows > 1) {
+        state.bytes = static_cast<const std::byte*>(view.data);
+        pool_.parallel_for(bytes, kMostCopyChunk, [&](std::int64_t begin, std::int64_t end, int) {
+            map_file_pages(state.bytes + begin, static_cast<std::size_t>(end - begin));
+        });
+    } else {
+        std::byte* rows = weight_memory_.take(static_cast<std::size_t>(bytes));
+        if (view.stored == view.format)
+            copy_rows(view, rows, bytes);
+        else
+            convert_rows(view, rows);
+        state.bytes = rows;
+    }
     weights_.push_back(std::move(state));
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
@@ -81,10 +103,39 @@ void CpuBackend::alloc_kv(const KvSpec& spec) {
         kv_layers_.emplace_back(static_cast<std::size_t>(spec.n_blocks * 2 * spec.n_kv_heads * head_bytes));
 }
 
+bool CpuBackend::caches(Format format, std::int64_t head_dim) const {
+    const Shape shape = {.m = 1, .head_dim = head_dim, .n_heads = 1, .n_kv_heads = 1};
+    const auto has = [&](Op op) {
+        return selector_.find(op, format, Layout::none, Layout::f32, shape) != nullptr;
+    };
+    return has(Op::kv_store) && has(Op::attention);
+}
+
+// Of one layer.
+std::int64_t CpuBackend::kv_layer_block_bytes() const {
+    return 2 * kv_spec_.n_kv_heads * kBlockTokens * row_bytes(kv_spec_.format, kv_spec_.head_dim);
+}
+
+std::int64_t CpuBackend::kv_block_bytes() const { return kv_spec_.n_layers * kv_layer_block_bytes(); }
+
+void CpuBackend::read_kv_block(std::int32_t block, std::byte* to) {
+    const std::int64_t bytes = kv_layer_block_bytes();
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        std::memcpy(to + static_cast<std::int64_t>(layer) * bytes, kv_layers_[layer].data() + block * bytes,
+                    static_cast<std::size_t>(bytes));
+}
+
+void CpuBackend::write_kv_block(std::int32_t block, const std::byte* from) {
+    const std::int64_t bytes = kv_layer_block_bytes();
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        std::memcpy(kv_layers_[layer].data() + block * bytes, from + static_cast<std::int64_t>(layer) * bytes,
+                    static_cast<std::size_t>(bytes));
+}
+
 KvView CpuBackend::kv_view(std::int64_t layer) const {
     const std::int64_t head_bytes = kBlockTokens * row_bytes(kv_spec_.format, kv_spec_.head_dim);
     return {.base = kv_layers_[static_cast<std::size_t>(layer)].data(),
-            .block_bytes = 2 * kv_spec_.n_kv_heads * head_bytes,
+            .block_bytes = kv_layer_block_bytes(),
             .head_block_bytes = head_bytes,
             .block_tokens = kBlockTokens,
             .n_kv_heads = kv_spec_.n_kv_heads,
@@ -106,27 +157,44 @@ void CpuBackend::begin(const Batch& batch) {
             row_sequences_[row] = static_cast<std::int32_t>(s);
         }
     }
+    note_adapters(batch);
+}
+
+void CpuBackend::add_row(Weight table, std::int64_t row, float* values, int worker) {
+    const WeightState& rows = weight(table);
+    auto* added = reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)],
+                                                 static_cast<std::size_t>(rows.cols) * sizeof(float)));
+    dequantize(rows.format, rows.bytes + row * rows.row_bytes, added, rows.cols);
+    for (std::int64_t i = 0; i < rows.cols; ++i) values[i] += added[i];
 }
 
 void CpuBackend::embed(const EmbedOp& op) {
     BufferState& out = buffer(op.out);
     const WeightState& table = weight(op.table);
     const auto n = static_cast<std::int64_t>(batch_.tokens.size());
-    pool_.parallel_for(n, 16, [&](std::int64_t begin, std::int64_t end, int) {
+    pool_.parallel_for(n, 16, [&](std::int64_t begin, std::int64_t end, int worker) {
         for (std::int64_t row = begin; row < end; ++row) {
             const std::int64_t token = batch_.tokens[static_cast<std::size_t>(row)];
             float* values = out.data() + row * out.cols;
-            dequantize(table.format, table.memory.data() + token * table.row_bytes, values, table.cols);
+            dequantize(table.format, table.bytes + token * table.row_bytes, values, table.cols);
             if (op.scale != 1.0F)
                 for (std::int64_t i = 0; i < table.cols; ++i) values[i] *= op.scale;
+            if (op.positions)
+                add_row(op.positions, batch_.positions[static_cast<std::size_t>(row)], values, worker);
+            if (op.types) add_row(op.types, 0, values, worker);
         }
     });
     out.written(n);
 }
 
 const Kernel& CpuBackend::small_kernel(Op op, Format format, const Shape& shape, Layout out) {
-    const Kernel*& kernel = small_kernels_[{op, format, out, shape.n, shape.k, shape.head_dim}];
-    if (kernel == nullptr) kernel = &selector_.select(op, format, Layout::none, out, shape);
+    // Attention has no n; its kernels differ by the number of tokens.
+    const std::int64_t n = op == Op::attention ? std::min<std::int64_t>(shape.m, 64) : shape.n;
+    const Kernel*& kernel = small_kernels_[{op, format, out, n, shape.k, shape.head_dim}];
+    if (kernel == nullptr) {
+        kernel = &selector_.select(op, format, Layout::none, out, shape);
+        ledger_.note(op, format, out, shape);
+    }
     return *kernel;
 }
 
@@ -137,7 +205,31 @@ void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args,
                bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
 }
 
+void CpuBackend::layer_norm(const NormOp& op) {
+    BufferState& in = buffer(op.in);
+    BufferState& out = buffer(op.out);
+    LayerNormArgs args;
+    args.x = in.data();
+    args.x_stride = in.cols;
+    args.weight = weight(op.weight).floats();
+    args.bias = op.bias ? weight(op.bias).floats() : nullptr;
+    args.out = out.data();
+    args.out_stride = out.cols;
+    args.n = in.cols;
+    args.eps = op.eps;
+    const Shape shape = {.m = in.live_rows, .n = in.cols};
+    const Kernel& kernel = small_kernel(Op::layer_norm, Format::none, shape);
+    pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+        run(kernel, shape, args, begin, end, worker);
+    });
+    out.written(in.live_rows);
+}
+
 void CpuBackend::norm(const NormOp& op) {
+    if (op.style == NormStyle::layer) {
+        layer_norm(op);
+        return;
+    }
     BufferState& in = buffer(op.in);
     BufferState& out = buffer(op.out);
     NormArgs args;
@@ -155,6 +247,7 @@ void CpuBackend::norm(const NormOp& op) {
         run(kernel, shape, args, begin, end, worker);
     });
     out.written(in.live_rows);
+    out.of_logit_rows = in.of_logit_rows;
 }
 
 void CpuBackend::rope_store(const RopeStoreOp& op) {
@@ -252,7 +345,9 @@ void CpuBackend::attention(const AttentionOp& op) {
     const std::int64_t longest = *std::max_element(batch_.kv_lens.begin(), batch_.kv_lens.end());
     const std::int64_t work = 2 * q.live_rows * op.n_heads * longest * kv_spec_.head_dim;
     const std::int64_t chunk =
-        work < kInlineWork ? items : std::clamp<std::int64_t>(items / (4 * pool_.size()), 1, 16);
+        work < kInlineWork ? items
+                           : std::clamp<std::int64_t>(items / (4 * pool_.size()), 1,
+                                                      kernel.isa == Isa::amx ? kTileItems : kAttentionItems);
     pool_.parallel_for(items, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
         run(kernel, shape, args, begin, end, worker);
     });
@@ -267,6 +362,7 @@ void CpuBackend::gather_logit_rows(Buffer in, Buffer out) {
                     source.data() + batch_.logit_rows[i] * source.cols,
                     static_cast<std::size_t>(source.cols) * sizeof(float));
     target.written(static_cast<std::int64_t>(batch_.logit_rows.size()));
+    target.of_logit_rows = true;
 }
 
 std::span<const float> CpuBackend::end(Buffer result) {

@@ -16,13 +16,7 @@ namespace {
 
 constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::int64_t kMostChunkRows = 256;
-
-// Kernels are remembered by the number of activation rows: one by one up to 64, then by powers of two.
-std::size_t kernel_index(std::int64_t m) {
-    std::size_t index = static_cast<std::size_t>(std::min<std::int64_t>(m, 64));
-    for (std::int64_t above = m; above > 64; above /= 2) ++index;
-    return index;
-}
+constexpr std::int64_t kMostTileChunkRows = 512;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -51,13 +45,14 @@ GluArgs glu_args(float* gate, const float* up, std::int64_t width, Activation ac
 
 }  // namespace
 
-const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n) {
-    const std::size_t index = kernel_index(m);
+const Kernel& CpuBackend::linear_kernel(WeightState& weight, std::int64_t m, std::int64_t n, bool gathered) {
+    const std::size_t index = row_class(m);
     if (weight.kernels.size() <= index) weight.kernels.resize(index + 1, nullptr);
     const Kernel*& kernel = weight.kernels[index];
     if (kernel == nullptr) {
-        const Shape shape = {.m = m, .n = n, .k = weight.cols};
+        const Shape shape = {.m = class_rows(index), .n = n, .k = weight.cols, .gathered = gathered};
         kernel = &selector_.select(Op::linear, weight.format, Layout::gguf, Layout::f32, shape);
+        ledger_.note(Op::linear, weight.format, Layout::f32, shape);
     }
     return *kernel;
 }
@@ -72,7 +67,7 @@ const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout
             made.row_bytes = input.cols * static_cast<std::int64_t>(sizeof(float));
         } else {
             made.row_bytes = packed_row_bytes(layout, input.cols);
-            made.bytes = PageBuffer(static_cast<std::size_t>(made.row_bytes * input.rows));
+            made.bytes = PageBuffer(static_cast<std::size_t>(packed_bytes(layout, input.rows, input.cols)));
         }
         input.packed.push_back(std::move(made));
         form = input.packed.end() - 1;
@@ -86,7 +81,8 @@ const CpuBackend::PackedForm& CpuBackend::packed_form(BufferState& input, Layout
         args.k = input.cols;
         const Shape shape = {.m = input.live_rows, .k = input.cols};
         const Kernel& kernel = small_kernel(Op::pack, Format::none, shape, layout);
-        pool_.parallel_for(input.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
+        const std::int64_t chunk = std::max<std::int64_t>(8, packed_row_group(layout));
+        pool_.parallel_for(input.live_rows, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
             run(kernel, shape, args, begin, end, worker);
         });
     }
@@ -99,10 +95,12 @@ const std::byte* CpuBackend::packed_rows(const BufferState& input, const PackedF
 }
 
 void CpuBackend::cut(LinearJob& job) const {
-    // A few chunks a thread so that a slow thread is not waited for, but long enough to stream.
-    const std::int64_t wanted = ceil_div(job.args.n, 8 * pool_.size());
-    job.chunk_rows =
-        std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup, kMostChunkRows);
+    // A few chunks a thread so that a slow thread is not waited for, but long enough to stream; fewer and
+    // longer where each chunk has to bring all activations from a far cache.
+    const bool tiles = job.kernel->act_layout == Layout::bf16_x32;
+    const std::int64_t wanted = ceil_div(job.args.n, (tiles ? 4 : 8) * pool_.size());
+    job.chunk_rows = std::clamp<std::int64_t>(ceil_div(wanted, kRowGroup) * kRowGroup, kRowGroup,
+                                              tiles ? kMostTileChunkRows : kMostChunkRows);
     job.n_chunks = ceil_div(job.args.n, job.chunk_rows);
 }
 
@@ -113,9 +111,9 @@ CpuBackend::LinearJob CpuBackend::plan_linear(const LinearOp& op) {
     LinearJob job;
     const auto bind = [&](Weight handle, const Kernel*& kernel, LinearArgs& args) {
         WeightState& matrix = weight(handle);
-        kernel = &linear_kernel(matrix, m, matrix.rows);
+        kernel = &linear_kernel(matrix, m, matrix.rows, false);
         const PackedForm& act = packed_form(in, kernel->act_layout);
-        args.weight = matrix.memory.data();
+        args.weight = matrix.bytes;
         args.weight_row_bytes = matrix.row_bytes;
         args.act = packed_rows(in, act);
         args.act_row_bytes = act.row_bytes;
@@ -147,18 +145,21 @@ void CpuBackend::run_linear_rows(const LinearJob& job, std::int64_t begin, std::
     const std::int64_t width = end - begin;
     const std::int64_t m = job.args.m;
     const std::int64_t count = m * width;
-    auto* values = reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)],
-                                                  2 * static_cast<std::size_t>(count) * sizeof(float)));
+    const std::size_t floats = (job.is_changed() ? 3 : 2) * static_cast<std::size_t>(count);
+    auto* values =
+        reinterpret_cast<float*>(grown(scratches_[static_cast<std::size_t>(worker)], floats * sizeof(float)));
     float* ups = values + count;
-    const auto product = [&](const Kernel& kernel, LinearArgs args, const float* bias, float* out) {
+    const auto product = [&](const Kernel& kernel, LinearArgs args, const std::vector<RowChange>& changes,
+                             const float* bias, float* out) {
         args.out = out;
         args.out_stride = width;
         args.out_offset = begin;
         run(kernel, job.shape(), args, begin, end, worker);
+        for (const RowChange& change : changes) add_change(change, begin, end, out, ups + count, worker);
         add_vector(out, m, width, bias == nullptr ? nullptr : bias + begin);
     };
-    product(*job.kernel, job.args, job.bias, values);
-    if (job.up_kernel != nullptr) product(*job.up_kernel, job.up_args, job.up_bias, ups);
+    product(*job.kernel, job.args, job.changes, job.bias, values);
+    if (job.up_kernel != nullptr) product(*job.up_kernel, job.up_args, job.up_changes, job.up_bias, ups);
     if (job.activation != Activation::none || job.up_kernel != nullptr) {
         if (job.softcap > 0.0F) scale(values, count, 1.0F / job.softcap);
         const Kernel& kernel = *job.glu;
@@ -208,6 +209,7 @@ void CpuBackend::linear(std::span<const LinearOp> ops) {
     jobs.reserve(ops.size());
     for (const LinearOp& op : ops)
         if (buffer(op.in).live_rows > 0) jobs.push_back(plan_linear(op));  // no logits wanted: no head
+    if (!adapted_.empty() && !jobs.empty()) plan_changes(ops, jobs);
     run_jobs(jobs);
     for (const LinearOp& op : ops) buffer(op.out).written(buffer(op.in).live_rows);
 }

@@ -95,11 +95,11 @@ void CpuBackend::moe(const MoeOp& op) {
         const std::int64_t n = stack.rows / n_experts;
         const std::int64_t first = routing_.expert_begin[static_cast<std::size_t>(expert)];
         const std::int64_t m = routing_.expert_begin[static_cast<std::size_t>(expert) + 1] - first;
-        kernel = &linear_kernel(stack, m, n);
+        kernel = &linear_kernel(stack, m, n, true);
         const PackedForm& form = packed_form(input, kernel->act_layout);
         const std::byte*& source = sources[&input][form.layout];
         if (source == nullptr) source = gather ? gathered_rows(input, form) : packed_rows(input, form);
-        args.weight = stack.memory.data() + expert * n * stack.row_bytes;
+        args.weight = stack.bytes + expert * n * stack.row_bytes;
         args.weight_row_bytes = stack.row_bytes;
         args.act = source + first * form.row_bytes;
         args.act_row_bytes = form.row_bytes;

@@ -58,9 +58,9 @@ std::shared_ptr<PluginBackend> load_cuda(const std::filesystem::path& path) {
 
 }  // namespace
 
-LoadedBackend load_backend(std::string_view device, int threads) {
-    if (threads < 0)
-        fail(ErrorCode::invalid_argument, "backend", "number of threads", std::to_string(threads),
+LoadedBackend load_backend(std::string_view device, const BackendOptions& options) {
+    if (options.threads < 0)
+        fail(ErrorCode::invalid_argument, "backend", "number of threads", std::to_string(options.threads),
              "0 or more");
     if (device != "auto" && device != "cpu" && device != "cuda")
         fail(ErrorCode::invalid_argument, "backend", "unknown device", device, "auto, cpu or cuda");
@@ -74,8 +74,11 @@ LoadedBackend load_backend(std::string_view device, int threads) {
             note = std::string("using the CPU: ") + error.what();
         }
     }
-    const int count = threads > 0 ? threads : std::max(1, available_processors());
-    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(), count), std::move(note)};
+    const int count = options.threads > 0 ? options.threads : std::max(1, available_processors());
+    auto pool = options.pool != nullptr ? options.pool : std::make_shared<ThreadPool>(count);
+    return {std::make_shared<CpuBackend>(KernelSelector::from_environment(options.tuned), std::move(pool),
+                                         options.weights_in_place),
+            std::move(note)};
 }
 
 CudaStatus cuda_status() {

@@ -7,8 +7,18 @@
 #include <string_view>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
+#include "kernels/tuned_kernels.h"
 
 namespace llmcore {
+
+// For the CPU.
+struct BackendOptions {
+    int threads = 0;                             // 0: one a processor
+    std::shared_ptr<ThreadPool> pool = nullptr;  // the threads of a backend that runs in turn, instead
+    bool weights_in_place = false;  // matrices stay where their views' data is, which outlives the backend
+    TunedKernels tuned = {};
+};
 
 struct LoadedBackend {
     std::shared_ptr<Backend> backend;
@@ -16,9 +26,8 @@ struct LoadedBackend {
 };
 
 // device: "cpu", "cuda", or "auto": CUDA where its library is there and finds a device, otherwise the CPU.
-// threads: the CPU's, 0 for one a processor.
 // Throws Error(invalid_argument) for an unknown device, Error(model) for one that is not there.
-LoadedBackend load_backend(std::string_view device, int threads);
+LoadedBackend load_backend(std::string_view device, const BackendOptions& options = {});
 
 struct CudaStatus {
     std::string library;  // its path; empty: there is none

@@ -69,7 +69,8 @@ BackendInfo PluginBackend::info() const {
             .kv_block_tokens = device.kv_block_tokens,
             .threads = 1,
             .memory_bytes = std::max<std::int64_t>(1, device.free_bytes),
-            .step_tokens = kStepTokens};
+            .step_tokens = kStepTokens,
+            .runs_encoders = false};
 }
 
 Buffer PluginBackend::alloc(std::int64_t rows, std::int64_t cols) {
@@ -85,6 +86,10 @@ Weight PluginBackend::upload(const WeightView& view) {
 }
 
 void PluginBackend::alloc_kv(const KvSpec& spec) { call(table_.alloc_kv, backend_, &spec); }
+
+std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {
+    fail(ErrorCode::model, "backend", "LoRA adapters are not supported on this device", "cuda", "cpu");
+}
 
 void PluginBackend::begin(const Batch& batch) {
     const AbiBatch passed = {

@@ -21,6 +21,8 @@ public:
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
     void alloc_kv(const KvSpec& spec) override;
+    // There are none: Error(model).
+    std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
     void begin(const Batch& batch) override;
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;

@@ -32,7 +32,12 @@ constexpr IsaSet bit_of(Isa isa) { return IsaSet{1} << static_cast<unsigned>(isa
 
 #if defined(__x86_64__)
 constexpr Isa kArchitecture[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512, Isa::amx};
+#endif
 
+#if defined(LLMCORE_EMULATED_ISA)
+// tests/cpp/isa_emulation runs these.
+IsaSet probe() { return bit_of(Isa::scalar) | bit_of(Isa::avx2) | bit_of(Isa::avx512) | bit_of(Isa::amx); }
+#elif defined(__x86_64__)
 // Linux grants the 8 KB of tile state only on request (arch_prctl(2)).
 bool request_amx_tiles() {
     constexpr long kArchReqXcompPerm = 0x1023;

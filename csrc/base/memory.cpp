@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -31,6 +32,17 @@ void unpoison(const void*, std::size_t) {}
 
 }  // namespace
 
+void map_file_pages(const std::byte* data, std::size_t bytes) {
+    constexpr std::uintptr_t kPage = 4096;
+    const auto first = reinterpret_cast<std::uintptr_t>(data) & ~(kPage - 1);
+    const std::size_t size = reinterpret_cast<std::uintptr_t>(data) + bytes - first;
+    auto* pages = reinterpret_cast<void*>(first);
+#ifdef MADV_POPULATE_READ
+    if (madvise(pages, size, MADV_POPULATE_READ) == 0) return;
+#endif
+    madvise(pages, size, MADV_WILLNEED);
+}
+
 PageBuffer::PageBuffer(std::size_t bytes) {
     if (bytes == 0) return;
     const bool huge = bytes >= kHugePage;
@@ -59,6 +71,27 @@ PageBuffer::~PageBuffer() {
     if (map_ == nullptr) return;
     unpoison(data_ + size_, kGuard);
     munmap(map_, map_bytes_);
+}
+
+std::byte* PageArena::take(std::size_t bytes) {
+    // What is not touched costs nothing, so that each mapping can be larger than the last.
+    constexpr std::size_t kFirst = std::size_t{32} << 20;
+    constexpr std::size_t kLargest = std::size_t{1} << 30;
+    constexpr std::size_t kAlignment = 64;
+    const bool fits = !mappings_.empty() && bytes <= mappings_.back().size() - used_;
+    if (!fits || kGuard > 0) {  // with a guard, each allocation has its own behind it
+        const std::size_t next = mappings_.empty() ? kFirst : std::min(2 * mappings_.back().size(), kLargest);
+        try {
+            mappings_.emplace_back(kGuard > 0 ? bytes : std::max(bytes, next));
+        } catch (const Error&) {
+            if (bytes >= next) throw;
+            mappings_.emplace_back(bytes);  // where address space is scarce
+        }
+        used_ = 0;
+    }
+    std::byte* data = mappings_.back().data() + used_;
+    used_ = std::min((used_ + bytes + kAlignment - 1) & ~(kAlignment - 1), mappings_.back().size());
+    return data;
 }
 
 }  // namespace llmcore

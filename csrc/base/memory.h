@@ -4,8 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace llmcore {
+
+// Has the system read and map the pages of a mapped file before they are touched, which costs a fault for
+// every few of them. A hint: what cannot be read is passed over.
+void map_file_pages(const std::byte* data, std::size_t bytes);
 
 // Zeroed pages of their own, aligned to at least 64 bytes (2 MB for 2 MB and more). Pages cost memory when
 // first touched.
@@ -36,6 +41,18 @@ private:
     std::size_t map_bytes_ = 0;
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;
+};
+
+// Many allocations that live together. They share huge pages, where a buffer of its own would end in up to
+// 2 MB of small ones.
+class PageArena {
+public:
+    // Zeroed, aligned to 64 bytes, for as long as the arena lives. Throws as PageBuffer.
+    std::byte* take(std::size_t bytes);
+
+private:
+    std::vector<PageBuffer> mappings_;
+    std::size_t used_ = 0;  // of the last one
 };
 
 }  // namespace llmcore

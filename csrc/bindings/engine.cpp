@@ -16,14 +16,17 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bindings/kernel_choices.h"
 #include "bindings/sampling_filters.h"
 #include "engine/decoder_runner.h"
+#include "engine/draft_loading.h"
 #include "quant/format_table.h"
 
 namespace py = pybind11;
 
 namespace {
 
+using llmcore::Backend;
 using llmcore::Engine;
 using llmcore::EngineConfig;
 using llmcore::EngineStats;
@@ -32,6 +35,7 @@ using llmcore::fail;
 using llmcore::FinishReason;
 using llmcore::GuidedSequence;
 using llmcore::GuideQuery;
+using llmcore::LoraSource;
 using llmcore::ModelInfo;
 using llmcore::Output;
 using llmcore::RequestKind;
@@ -45,9 +49,10 @@ using llmcore::TokenLogprobs;
 struct PyEngine {
     std::unique_ptr<Engine> engine;
     ModelInfo info;
+    std::shared_ptr<const Backend> backend;
 
-    PyEngine(std::unique_ptr<Engine> started, ModelInfo told)
-        : engine(std::move(started)), info(std::move(told)) {}
+    PyEngine(std::unique_ptr<Engine> started, ModelInfo told, std::shared_ptr<const Backend> device)
+        : engine(std::move(started)), info(std::move(told)), backend(std::move(device)) {}
     PyEngine(const PyEngine&) = delete;
     PyEngine& operator=(const PyEngine&) = delete;
     ~PyEngine() {
@@ -91,12 +96,17 @@ private:
     py::object callback_;
 };
 
-std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::string& device, int threads,
-                               std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch,
-                               std::int64_t max_queue, std::int64_t kv_budget,
-                               const std::map<std::string, std::string>& tensor_formats,
-                               const py::object& guide, bool prefix_cache, double max_itl_seconds,
-                               std::int64_t prompt_lookup, bool deterministic) {
+using LoraTuple = std::tuple<std::string, std::filesystem::path, float>;  // name, file, scale
+
+std::unique_ptr<PyEngine> load(
+    const std::filesystem::path& path, const std::string& device, int threads, std::int64_t n_ctx,
+    const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue, std::int64_t kv_budget,
+    const std::map<std::string, std::string>& tensor_formats, const py::object& guide, bool prefix_cache,
+    double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
+    const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
+    const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens,
+    std::int64_t kv_spill_ram, const std::optional<std::filesystem::path>& kv_cache_dir,
+    std::int64_t kv_cache_dir_limit) {
     std::unique_ptr<TokenGuide> guided;
     if (!guide.is_none()) guided = std::make_unique<PyGuide>(guide);
     const py::gil_scoped_release release;
@@ -107,24 +117,37 @@ std::unique_ptr<PyEngine> load(const std::filesystem::path& path, const std::str
             fail(ErrorCode::invalid_argument, "engine", "unknown format", name, "a format of GGUF tensors");
         formats.emplace(tensor, format->format);
     }
-    llmcore::LoadedModel model = llmcore::load_model({.path = path,
-                                                      .device = device,
-                                                      .threads = threads,
-                                                      .n_ctx = n_ctx,
-                                                      .kv_cache_type = kv_cache_type,
-                                                      .max_batch = max_batch,
-                                                      .kv_budget_bytes = kv_budget,
-                                                      .deterministic = deterministic,
-                                                      .build = LLMCORE_VERSION,
-                                                      .tensor_formats = std::move(formats)});
+    std::vector<LoraSource> adapters;
+    for (const auto& [name, file, scale] : lora) adapters.push_back({name, file, scale});
+    llmcore::DraftedModel loaded = llmcore::load_drafted_model({.path = path,
+                                                                .device = device,
+                                                                .threads = threads,
+                                                                .n_ctx = n_ctx,
+                                                                .kv_cache_type = kv_cache_type,
+                                                                .max_batch = max_batch,
+                                                                .kv_budget_bytes = kv_budget,
+                                                                .deterministic = deterministic,
+                                                                .build = LLMCORE_VERSION,
+                                                                .tensor_formats = std::move(formats),
+                                                                .mmap = mmap,
+                                                                .tuned = llmcore::bindings::read_tuned(tuned),
+                                                                .lora = std::move(adapters)},
+                                                               draft_model.value_or(std::filesystem::path()));
+    llmcore::LoadedModel& model = loaded.model;
     const EngineConfig config{.max_batch = max_batch,
                               .max_queue = max_queue,
                               .prefix_cache = prefix_cache,
                               .max_itl_seconds = max_itl_seconds,
-                              .prompt_lookup = prompt_lookup};
+                              .prompt_lookup = prompt_lookup,
+                              .draft_tokens = draft_tokens,
+                              .spill = {.ram_bytes = kv_spill_ram,
+                                        .folder = kv_cache_dir.value_or(std::filesystem::path()),
+                                        .folder_bytes = kv_cache_dir_limit,
+                                        .model = model.info.cache_fingerprint}};
     auto engine = std::make_unique<Engine>(std::move(model.runner), std::move(model.vocabulary), config,
-                                           std::move(guided));
-    return std::make_unique<PyEngine>(std::move(engine), std::move(model.info));
+                                           std::move(guided), std::move(loaded.draft));
+    for (auto& adapter : model.adapters) engine->adapters().add(std::move(adapter));
+    return std::make_unique<PyEngine>(std::move(engine), std::move(model.info), std::move(model.backend));
 }
 
 RequestKind parse_kind(const std::string& kind) {
@@ -132,6 +155,14 @@ RequestKind parse_kind(const std::string& kind) {
     if (kind == "logits") return RequestKind::logits;
     if (kind == "embed") return RequestKind::embed;
     fail(ErrorCode::invalid_argument, "engine", "kind", kind, "generate, logits or embed");
+}
+
+std::optional<llmcore::Pooling> parse_pooling(const std::optional<std::string>& name) {
+    using llmcore::Pooling;
+    if (!name) return std::nullopt;
+    for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::last})
+        if (*name == llmcore::pooling_name(pooling)) return pooling;
+    fail(ErrorCode::invalid_argument, "engine", "pooling", *name, "mean, cls or last");
 }
 
 std::optional<std::string> finish_name(FinishReason reason) {
@@ -229,6 +260,9 @@ void bind_model_info(py::module_& m) {
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
+        .def_readonly("kv_cache_type", &ModelInfo::kv_cache_type)
+        .def_readonly("kv_contexts", &ModelInfo::kv_contexts)
+        .def_readonly("draft_model", &ModelInfo::draft_model)
         .def_readonly("system_fingerprint", &ModelInfo::system_fingerprint)
         .def_readonly("threads", &ModelInfo::threads)
         .def_readonly("n_vocab", &ModelInfo::n_vocab)
@@ -239,7 +273,21 @@ void bind_model_info(py::module_& m) {
         .def_readonly("parameters", &ModelInfo::parameters)
         .def_readonly("file_bytes", &ModelInfo::file_bytes)
         .def_readonly("weight_bytes", &ModelInfo::weight_bytes)
-        .def_readonly("kv_bytes", &ModelInfo::kv_bytes);
+        .def_readonly("kv_bytes", &ModelInfo::kv_bytes)
+        .def_readonly("generates", &ModelInfo::generates)
+        .def_readonly("pooling", &ModelInfo::pooling);
+}
+
+// (name, path, scale, largest rank, matrices it changes, bytes)
+using AdapterTuple =
+    std::tuple<std::string, std::filesystem::path, float, std::int64_t, std::int64_t, std::int64_t>;
+
+std::vector<AdapterTuple> adapters(const PyEngine& self) {
+    std::vector<AdapterTuple> told;
+    for (const auto& adapter : self.engine->adapters().all())
+        told.emplace_back(adapter->source.name, adapter->source.path, adapter->source.scale,
+                          adapter->lora.largest_rank, adapter->lora.n_matrices, adapter->bytes());
+    return told;
 }
 
 void bind_stats(py::module_& m) {
@@ -253,6 +301,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("cancelled", &EngineStats::cancelled)
         .def_readonly("failed", &EngineStats::failed)
         .def_readonly("preemptions", &EngineStats::preemptions)
+        .def_readonly("kept_preemptions", &EngineStats::kept_preemptions)
+        .def_property_readonly("kv_spilled_ram", [](const EngineStats& s) { return s.spill.spilled_ram; })
+        .def_property_readonly("kv_restored_ram", [](const EngineStats& s) { return s.spill.restored_ram; })
+        .def_property_readonly("kv_spilled_disk", [](const EngineStats& s) { return s.spill.spilled_disk; })
+        .def_property_readonly("kv_restored_disk", [](const EngineStats& s) { return s.spill.restored_disk; })
         .def_readonly("prompt_tokens", &EngineStats::prompt_tokens)
         .def_readonly("cached_prompt_tokens", &EngineStats::cached_prompt_tokens)
         .def_readonly("guessed_tokens", &EngineStats::guessed_tokens)
@@ -260,7 +313,11 @@ void bind_stats(py::module_& m) {
         .def_readonly("wasted_tokens", &EngineStats::wasted_tokens)
         .def_readonly("expired", &EngineStats::expired)
         .def_readonly("generated_tokens", &EngineStats::generated_tokens)
-        .def_readonly("step_seconds", &EngineStats::step_seconds);
+        .def_readonly("step_seconds", &EngineStats::step_seconds)
+        .def_readonly("drafted_tokens", &EngineStats::drafted_tokens)
+        .def_readonly("accepted_draft_tokens", &EngineStats::accepted_draft_tokens)
+        .def_readonly("draft_failures", &EngineStats::draft_failures)
+        .def_readonly("draft_seconds", &EngineStats::draft_seconds);
 }
 
 void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, const std::string& kind,
@@ -270,11 +327,13 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
             std::int64_t min_tokens, bool ignore_eos, std::optional<int> logprobs,
             std::optional<int> prompt_logprobs, std::vector<std::string> stop,
             std::vector<std::int32_t> stop_token_ids, bool score, std::int64_t priority, bool guided,
-            std::string tenant, std::optional<double> deadline, const py::dict& filters) {
+            std::string tenant, std::optional<double> deadline, const py::dict& filters, std::string lora,
+            const std::optional<std::string>& pooling) {
     RequestSpec spec;
     spec.id = id;
     spec.kind = parse_kind(kind);
     spec.prompt = std::move(prompt);
+    spec.pooling = parse_pooling(pooling);
     spec.max_tokens = max_tokens;
     spec.n = n;
     spec.stop = std::move(stop);
@@ -286,6 +345,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
     spec.guided = guided;
     spec.tenant = std::move(tenant);
     spec.deadline_seconds = deadline;
+    spec.lora = std::move(lora);
     spec.sampling = {.temperature = temperature,
                      .top_k = top_k,
                      .top_p = top_p,
@@ -316,7 +376,14 @@ void bind_engine(py::module_& m) {
              py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
              py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
-             py::arg("deterministic") = false)
+             py::arg("deterministic") = false, py::arg("mmap") = false,
+             py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),
+             py::arg("lora") = std::vector<LoraTuple>(), py::arg("draft_model") = py::none(),
+             py::arg("draft_tokens") = EngineConfig{}.draft_tokens, py::arg("kv_spill_ram") = 0,
+             py::arg("kv_cache_dir") = py::none(),
+             py::arg("kv_cache_dir_limit") = llmcore::SpillOptions{}.folder_bytes,
+             "tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, "
+             "scale) of the adapters that are there from the start.")
         .def("submit", &submit, py::arg("id"), py::arg("prompt"), py::kw_only(), py::arg("kind") = "generate",
              py::arg("max_tokens") = 128, py::arg("n") = 1, py::arg("temperature") = 1.0F,
              py::arg("top_k") = 0, py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F,
@@ -326,10 +393,25 @@ void bind_engine(py::module_& m) {
              py::arg("logprobs") = py::none(), py::arg("prompt_logprobs") = py::none(),
              py::arg("stop") = py::list(), py::arg("stop_token_ids") = py::list(), py::arg("score") = false,
              py::arg("priority") = 0, py::arg("guided") = false, py::arg("tenant") = "",
-             py::arg("deadline") = py::none(), py::arg("filters") = py::dict(),
-             "filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.")
+             py::arg("deadline") = py::none(), py::arg("filters") = py::dict(), py::arg("lora") = "",
+             py::arg("pooling") = py::none(),
+             "lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, "
+             "dry_*, those that are on. pooling: of kind embed, mean, cls or last; None for the model's own.")
         .def(
             "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
+        .def(
+            "load_adapter",
+            [](PyEngine& self, const std::string& name, const std::filesystem::path& path, float scale) {
+                self.engine->load_adapter({name, path, scale});
+            },
+            py::arg("name"), py::arg("path"), py::arg("scale") = 1.0F,
+            py::call_guard<py::gil_scoped_release>())
+        .def(
+            "unload_adapter",
+            [](PyEngine& self, const std::string& name) { self.engine->adapters().remove(name); },
+            py::arg("name"), py::call_guard<py::gil_scoped_release>(),
+            "Requests that run keep it to their end.")
+        .def("adapters", &adapters, "Name, path, scale, largest rank, matrices and bytes of each.")
         .def_property_readonly(
             "fd", [](PyEngine& self) { return self.engine->outputs().fd(); },
             "Readable while outputs are queued.")
@@ -344,7 +426,14 @@ void bind_engine(py::module_& m) {
             },
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
         .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
+        .def(
+            "new_warning", [](PyEngine& self) { return self.engine->new_warning(); },
+            "What the operator should know of the tiers below the KV cache, told once; otherwise empty.")
         .def_readonly("info", &PyEngine::info)
+        .def(
+            "kernel_uses", [](const PyEngine& self) { return llmcore::bindings::kernel_uses(*self.backend); },
+            "What has run so far, with the kernel it gets for each number of rows: dicts of op, format, n, "
+            "k, head_dim, rows (first, last; last 0: any), kernel, reason and ran.")
         .def(
             "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),
             "Ends every request as cancelled and joins the thread; queued outputs stay.");

@@ -92,6 +92,18 @@ KernelCall norm(const std::string& name, const Floats& x, const Floats& weight, 
         {.x = span_of(x), .weight = span_of(weight), .m = x.shape(0), .n = x.shape(1), .eps = eps});
 }
 
+KernelCall layer_norm(const std::string& name, const Floats& x, const Floats& weight,
+                      const std::optional<Floats>& bias, float eps) {
+    check_dimensions("x", x, 2);
+    return KernelCall::layer_norm(usable_kernel(name),
+                                  {.x = span_of(x),
+                                   .weight = span_of(weight),
+                                   .bias = bias ? span_of(*bias) : std::span<const float>(),
+                                   .m = x.shape(0),
+                                   .n = x.shape(1),
+                                   .eps = eps});
+}
+
 KernelCall glu(const std::string& name, const Floats& gate, const std::optional<Floats>& up,
                const std::string& activation) {
     check_dimensions("gate", gate, 2);
@@ -116,7 +128,7 @@ KernelCall rope(const std::string& name, const Floats& x, const Ints& positions,
 }
 
 KernelCall attention(const std::string& name, const Floats& q, const Floats& k, const Floats& v, float scale,
-                     float softcap, std::int64_t window) {
+                     float softcap, std::int64_t window, bool causal) {
     check_dimensions("q", q, 3);
     check_dimensions("k", k, 3);
     check_dimensions("v", v, 3);
@@ -132,7 +144,8 @@ KernelCall attention(const std::string& name, const Floats& q, const Floats& k, 
                                                        .head_dim = k.shape(2),
                                                        .scale = scale,
                                                        .softcap = softcap,
-                                                       .window = window});
+                                                       .window = window,
+                                                       .causal = causal});
 }
 
 KernelCall kv_store(const std::string& name, const Floats& k, const Floats& v) {
@@ -148,7 +161,13 @@ KernelCall kv_store(const std::string& name, const Floats& k, const Floats& v) {
                                                        .head_dim = k.shape(2),
                                                        .scale = 1,
                                                        .softcap = 0,
-                                                       .window = 0});
+                                                       .window = 0,
+                                                       .causal = true});
+}
+
+KernelCall row_blocks(const std::string& name, const Floats& x, float max, float scale, float least) {
+    check_dimensions("x", x, 1);
+    return KernelCall::row_blocks(usable_kernel(name), span_of(x), max, scale, least);
 }
 
 KernelCall peak(const std::string& name, std::int64_t size) {
@@ -178,12 +197,16 @@ void bind_kernel_lab(pybind11::module_& m) {
                     py::arg("copies") = 1)
         .def_static("pack", &pack, py::arg("name"), py::arg("x"))
         .def_static("norm", &norm, py::arg("name"), py::arg("x"), py::arg("weight"), py::arg("eps"))
+        .def_static("layer_norm", &layer_norm, py::arg("name"), py::arg("x"), py::arg("weight"),
+                    py::arg("bias"), py::arg("eps"))
         .def_static("glu", &glu, py::arg("name"), py::arg("gate"), py::arg("up"), py::arg("activation"))
         .def_static("rope", &rope, py::arg("name"), py::arg("x"), py::arg("positions"), py::arg("inv_freq"),
                     py::arg("style"))
         .def_static("attention", &attention, py::arg("name"), py::arg("q"), py::arg("k"), py::arg("v"),
-                    py::arg("scale"), py::arg("softcap"), py::arg("window"))
+                    py::arg("scale"), py::arg("softcap"), py::arg("window"), py::arg("causal") = true)
         .def_static("kv_store", &kv_store, py::arg("name"), py::arg("k"), py::arg("v"))
+        .def_static("row_blocks", &row_blocks, py::arg("name"), py::arg("x"), py::arg("max"),
+                    py::arg("scale"), py::arg("least"))
         .def_static("peak", &peak, py::arg("name"), py::arg("size"))
         .def("run", &KernelCall::run, py::arg("pool"), py::call_guard<py::gil_scoped_release>(),
              "All rows once.")

@@ -51,20 +51,25 @@ void bind_sampling(py::module_& m) {
     using Logits = py::array_t<float, py::array::c_style | py::array::forcecast>;
     py::class_<PySampler>(m, "Sampler", "Chooses the tokens of one sequence.")
         .def(py::init([](std::uint64_t seed, float temperature, std::int64_t top_k, float top_p, float min_p,
+                         float repetition_penalty, float frequency_penalty, float presence_penalty,
                          const std::vector<std::int32_t>& prompt, const py::dict& filters) {
                  llmcore::SamplingParams params;
                  params.temperature = temperature;
                  params.top_k = top_k;
                  params.top_p = top_p;
                  params.min_p = min_p;
+                 params.repetition_penalty = repetition_penalty;
+                 params.frequency_penalty = frequency_penalty;
+                 params.presence_penalty = presence_penalty;
                  llmcore::bindings::read_filters(filters, params);
                  auto made = std::make_unique<PySampler>(PySampler{Sampler(params, seed, {}), {}});
                  made->sampler.observe_prompt(prompt);
                  return made;
              }),
              py::kw_only(), py::arg("seed"), py::arg("temperature") = 1.0F, py::arg("top_k") = 0,
-             py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F, py::arg("prompt") = py::list(),
-             py::arg("filters") = py::dict())
+             py::arg("top_p") = 1.0F, py::arg("min_p") = 0.0F, py::arg("repetition_penalty") = 1.0F,
+             py::arg("frequency_penalty") = 0.0F, py::arg("presence_penalty") = 0.0F,
+             py::arg("prompt") = py::list(), py::arg("filters") = py::dict())
         .def(
             "next",
             [](PySampler& self, const Logits& logits) {

@@ -65,7 +65,8 @@ void bind_scheduler(py::module_& m) {
                           "Decides each step: which sequences run, and how many tokens of each.")
         .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks,
                          std::int64_t max_batch, std::int64_t max_step_tokens, std::int64_t max_logit_rows,
-                         std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow, bool reuses_prefixes) {
+                         std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow, bool reuses_prefixes,
+                         bool whole_prompts) {
                  return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
                                                   .block_tokens = block_tokens,
                                                   .n_blocks = n_blocks,
@@ -74,12 +75,14 @@ void bind_scheduler(py::module_& m) {
                                                   .max_logit_rows = max_logit_rows,
                                                   .mixed_prompt_tokens = mixed_prompt_tokens,
                                                   .room_to_grow = room_to_grow,
-                                                  .reuses_prefixes = reuses_prefixes});
+                                                  .reuses_prefixes = reuses_prefixes,
+                                                  .whole_prompts = whole_prompts});
              }),
              py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"),
              py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
              py::arg("mixed_prompt_tokens") = SchedulerConfig{}.mixed_prompt_tokens,
-             py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow, py::arg("reuses_prefixes") = true)
+             py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow, py::arg("reuses_prefixes") = true,
+             py::arg("whole_prompts") = false)
         .def(
             "add",
             [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,

@@ -39,7 +39,10 @@ std::int32_t BlockPool::take() {
     const std::int32_t block = nodes_.back().next;
     unlink(block);
     Node& taken = node(block);
-    if (taken.published) published_.erase(taken.key);
+    if (taken.published) {
+        if (leaving_) leaving_(block, taken.key);
+        published_.erase(taken.key);
+    }
     taken.published = false;
     taken.refs = 1;
     return block;
@@ -69,6 +72,16 @@ void BlockPool::publish(std::int32_t block, const BlockKey& key) {
 bool BlockPool::is_live(const BlockKey& key) const {
     const auto found = published_.find(key);
     return found != published_.end() && ref_count(found->second) > 0;
+}
+
+std::vector<std::pair<std::int32_t, BlockKey>> BlockPool::free_published() const {
+    std::vector<std::pair<std::int32_t, BlockKey>> found;
+    for (std::int32_t block = nodes_.back().previous; block != capacity();) {
+        const Node& free = nodes_[static_cast<std::size_t>(block)];
+        if (free.published) found.emplace_back(block, free.key);
+        block = free.previous;
+    }
+    return found;
 }
 
 std::optional<std::int32_t> BlockPool::reuse(const BlockKey& key) {

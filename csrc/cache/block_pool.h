@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cache/block_key.h"
@@ -38,6 +40,11 @@ public:
     bool contains(const BlockKey& key) const { return published_.contains(key); }
     // Whether a sequence holds the block with these contents.
     bool is_live(const BlockKey& key) const;
+    // Told of a block with contents that take() is about to give away; it may still be read then.
+    using Leaving = std::function<void(std::int32_t block, const BlockKey& key)>;
+    void on_leaving(Leaving leaving) { leaving_ = std::move(leaving); }
+    // The free blocks with contents, the one released last first.
+    std::vector<std::pair<std::int32_t, BlockKey>> free_published() const;
     // Blocks whose contents can be found.
     std::int64_t published_blocks() const { return static_cast<std::int64_t>(published_.size()); }
 
@@ -58,6 +65,7 @@ private:
     std::vector<Node> nodes_;
     std::int64_t n_free_;
     std::unordered_map<BlockKey, std::int32_t> published_;
+    Leaving leaving_;
 };
 
 }  // namespace llmcore

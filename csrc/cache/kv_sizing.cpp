@@ -1,6 +1,7 @@
 #include "cache/kv_sizing.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 #include <string_view>
@@ -54,9 +55,11 @@ std::int64_t available_memory_bytes() {
 }
 
 std::string KvPlan::describe() const {
-    return "KV cache: " + std::to_string(n_blocks) + " blocks of " + std::to_string(block_tokens) +
-           " tokens, " + mib(total_bytes()) + " at most (budget " + mib(budget_bytes) + "), context " +
-           std::to_string(n_ctx);
+    char times[32];
+    std::snprintf(times, sizeof times, "%.1f", contexts());
+    return "KV cache: " + format + ", " + std::to_string(n_blocks) + " blocks of " +
+           std::to_string(block_tokens) + " tokens, " + mib(total_bytes()) + " at most (budget " +
+           mib(budget_bytes) + "), context " + std::to_string(n_ctx) + ", " + times + " of them at once";
 }
 
 KvPlan plan_kv(const KvSizingInputs& in) {
@@ -65,6 +68,7 @@ KvPlan plan_kv(const KvSizingInputs& in) {
              "1 to " + std::to_string(in.n_ctx_train) + ", or none for the model's own");
     }
     KvPlan plan;
+    plan.format = in.format;
     plan.block_tokens = in.block_tokens;
     plan.block_bytes = in.block_tokens * in.bytes_per_token;
     plan.budget_bytes = in.budget_bytes > 0 ? in.budget_bytes : in.available_bytes / 4;

@@ -7,6 +7,7 @@
 namespace llmcore {
 
 struct KvSizingInputs {
+    std::string format = {};       // of keys and values, for people
     std::int64_t n_ctx = 0;        // asked for; 0: as much of the model's as fits the budget
     std::int64_t n_ctx_train = 0;  // the model's own context
     std::int64_t max_batch = 1;    // sequences that run at once
@@ -17,6 +18,7 @@ struct KvSizingInputs {
 };
 
 struct KvPlan {
+    std::string format = {};
     std::int64_t n_ctx = 0;
     std::int64_t block_tokens = 0;
     std::int64_t n_blocks = 0;
@@ -24,6 +26,10 @@ struct KvPlan {
     std::int64_t budget_bytes = 0;
 
     std::int64_t total_bytes() const { return n_blocks * block_bytes; }
+    // Whole contexts that fit at once.
+    double contexts() const {
+        return static_cast<double>(n_blocks * block_tokens) / static_cast<double>(n_ctx);
+    }
     // One line for people: what was chosen and from what.
     std::string describe() const;
 };

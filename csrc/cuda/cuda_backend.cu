@@ -187,6 +187,9 @@ Weight CudaBackend::upload(const WeightView& view) {
 }
 
 void CudaBackend::alloc_kv(const KvSpec& spec) {
+    if (spec.format != Format::F16 && spec.format != Format::F32)
+        fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache", format_info(spec.format).name,
+             "F16 or F32");
     raw_rows_ = DeviceMemory();  // loading is over
     forget_graphs();
     kv_spec_ = spec;

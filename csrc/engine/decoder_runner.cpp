@@ -34,10 +34,45 @@ std::int64_t step_tokens(std::int64_t parameters) {
     return std::clamp(fitting / kLeastStepTokens * kLeastStepTokens, kLeastStepTokens, kMostStepTokens);
 }
 
+// Of an encoder that is opened without a context: every text has to fit a step, and room for one is set
+// aside.
+constexpr std::int64_t kMostUnaskedContext = 8192;
+
+// The context asked of plan_kv, 0 for as much as fits.
+std::int64_t wanted_context(const LoadOptions& options, const ModelSpec& spec) {
+    if (spec.causal || options.n_ctx > 0) return options.n_ctx;
+    return std::min(spec.n_ctx_train, kMostUnaskedContext);
+}
+
+DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, std::int64_t suitable) {
+    DecoderLimits limits{.max_step_tokens = suitable,
+                         .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    if (!spec.causal) {
+        const std::int64_t longest = std::min(wanted_context(options, spec), spec.n_ctx_train);
+        limits.max_step_tokens = std::max(limits.max_step_tokens, longest);
+        limits.max_logit_rows = limits.max_step_tokens;
+    }
+    return limits;
+}
+
 Format kv_format(const std::string& name) {
-    if (name == "f16") return Format::F16;
-    if (name == "f32") return Format::F32;
-    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f16 or f32");
+    for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0}) {
+        if (find_format(name) == &format_info(format)) return format;
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f32, f16, bf16, q8_0 or q4_0");
+}
+
+// Before weights are uploaded: a cache the backend does not have, or not for this model.
+void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
+    if (backend.caches(format, head_dim)) return;
+    const FormatInfo& info = format_info(format);
+    if (head_dim % info.block_elements != 0) {
+        fail(ErrorCode::invalid_argument, "engine",
+             std::string("kv_cache_type ") + info.name + " does not suit the size of the model's heads",
+             std::to_string(head_dim), "a multiple of " + std::to_string(info.block_elements));
+    }
+    fail(ErrorCode::invalid_argument, "engine", "kv_cache_type on " + backend.info().name, info.name,
+         "f16 or f32");
 }
 
 std::string main_format(const gguf::File& file, const TensorFormats& formats) {
@@ -70,8 +105,7 @@ std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spe
 }
 
 std::int64_t kv_bytes_per_token(const ModelSpec& spec, Format format) {
-    const auto n_layers = static_cast<std::int64_t>(spec.layers.size());
-    return n_layers * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
+    return spec.n_cache_layers() * 2 * spec.n_kv_heads() * row_bytes(format, spec.head_dim);
 }
 
 // Fewer tokens than rows are padding; a token without a row could be encoded but not run.
@@ -80,6 +114,15 @@ void check_vocabulary(const Vocabulary& vocabulary, const ModelSpec& spec) {
         fail(ErrorCode::model, "engine", "number of tokenizer.ggml.tokens", std::to_string(vocabulary.size()),
              "at most " + std::to_string(spec.n_vocab) + ", the rows of token_embd.weight");
     }
+}
+
+std::string describe(const TunedKernels& tuned) {
+    std::string text;
+    for (const TunedChoice& choice : tuned.choices())
+        for (const std::string& part : {std::string(choice.kernel->name), std::to_string(choice.m),
+                                        std::to_string(choice.n), std::to_string(choice.k)})
+            text += ' ' + part;
+    return text;
 }
 
 std::string display_name(const ModelSpec& spec, const std::filesystem::path& path) {
@@ -97,7 +140,8 @@ KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format form
     const std::int64_t available =
         own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
     return plan_kv(
-        {.n_ctx = options.n_ctx,
+        {.format = format_info(format).name,
+         .n_ctx = wanted_context(options, spec),
          .n_ctx_train = spec.n_ctx_train,
          .max_batch = options.max_batch,
          .block_tokens = backend.kv_block_tokens,
@@ -116,41 +160,66 @@ std::unique_ptr<ModelRunner> fixed_rows(std::unique_ptr<ModelRunner> runner, con
 
 struct PlacedModel {
     std::unique_ptr<DecoderRunner> runner;
+    std::shared_ptr<const Backend> device;
     BackendInfo backend;
     KvPlan plan;
     std::int64_t weight_bytes = 0;
+    std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
 };
 
-PlacedModel place_model(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
-                        std::shared_ptr<Backend> backend) {
+BackendOptions backend_options(const LoadOptions& options) {
+    return {.threads = options.threads,
+            .pool = options.pool,
+            .weights_in_place = options.mmap,
+            .tuned = options.tuned};
+}
+
+PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, const ModelSpec& spec,
+                        const LoadOptions& options, std::shared_ptr<Backend> backend) {
+    const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
+    check_cache(*backend, format, spec.head_dim);
     const std::int64_t suitable = backend->info().step_tokens;
-    const DecoderLimits limits{
-        .max_step_tokens = suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)),
-        .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
+    if (!spec.causal && !backend->info().runs_encoders) {
+        fail(ErrorCode::model, "engine",
+             "the device runs no encoders such as " + spec.architecture + "; got " + backend->info().name +
+                 "; expected the CPU");
+    }
+    const DecoderLimits limits =
+        step_limits(options, spec, suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)));
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
+    std::vector<std::shared_ptr<ServedAdapter>> adapters;
+    for (const LoraSource& source : options.lora)
+        adapters.push_back(open_adapter(source, [&](const gguf::File& adapter, float scale) {
+            return decoder->make_adapter(adapter, scale);
+        }));
     const BackendInfo info = backend->info();  // with the memory that is left
     const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
-    // Deterministic mode keeps one for itself.
-    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic ? 1 : 0);
+    // Deterministic mode keeps one for itself, or runs whole texts one by one.
+    const std::int64_t n_blocks = plan.n_blocks + (options.deterministic && spec.causal ? 1 : 0);
     decoder->alloc_kv(format, n_blocks);
     const std::int64_t weight_bytes = decoder->weight_bytes();
-    const RunnerLimits runner_limits{.n_vocab = spec.n_vocab,
-                                     .d_model = spec.d_model,
-                                     .n_ctx = plan.n_ctx,
-                                     .kv_block_tokens = plan.block_tokens,
-                                     .kv_blocks = n_blocks,
-                                     .max_step_tokens = limits.max_step_tokens,
-                                     .max_logit_rows = limits.max_logit_rows};
-    auto runner = std::make_unique<DecoderRunner>(std::move(backend), std::move(decoder), runner_limits);
-    return {std::move(runner), info, plan, weight_bytes};
+    const RunnerLimits runner_limits{
+        .n_vocab = spec.n_vocab,
+        .d_model = spec.d_model,
+        .n_ctx = plan.n_ctx,
+        .kv_block_tokens = plan.block_tokens,
+        .kv_blocks = n_blocks,
+        .max_step_tokens = limits.max_step_tokens,
+        .max_logit_rows = limits.max_logit_rows,
+        .max_sequences = options.deterministic && !spec.causal ? 1 : options.max_batch,
+        .encodes = !spec.causal,
+        .pooling = spec.pooling};
+    auto runner = std::make_unique<DecoderRunner>(backend, std::move(decoder), runner_limits,
+                                                  options.mmap ? shared_file : nullptr);
+    return {std::move(runner), std::move(backend), info, plan, weight_bytes, std::move(adapters)};
 }
 
 // As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
 // is the model's comes again there.
-PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
-                            std::string& note) {
-    LoadedBackend loaded = load_backend(options.device, options.threads);
+PlacedModel place_somewhere(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
+                            const LoadOptions& options, std::string& note) {
+    LoadedBackend loaded = load_backend(options.device, backend_options(options));
     note = std::move(loaded.note);
     const bool may_move = options.device == "auto" && loaded.backend->info().memory_bytes > 0;
     if (!may_move) return place_model(file, spec, options, std::move(loaded.backend));
@@ -159,14 +228,14 @@ PlacedModel place_somewhere(const gguf::File& file, const ModelSpec& spec, const
     } catch (const Error& error) {
         note = std::string("using the CPU: ") + error.what();
     }
-    return place_model(file, spec, options, load_backend("cpu", options.threads).backend);
+    return place_model(file, spec, options, load_backend("cpu", backend_options(options)).backend);
 }
 
 }  // namespace
 
 DecoderRunner::DecoderRunner(std::shared_ptr<Backend> backend, std::unique_ptr<Decoder> decoder,
-                             const RunnerLimits& limits)
-    : backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
+                             const RunnerLimits& limits, std::shared_ptr<const gguf::File> file)
+    : file_(std::move(file)), backend_(std::move(backend)), decoder_(std::move(decoder)), limits_(limits) {}
 
 LoadedModel load_model(const LoadOptions& options) {
     if (options.max_batch < 1 || options.max_batch > kLeastStepTokens) {
@@ -182,16 +251,18 @@ LoadedModel load_model(const LoadOptions& options) {
              "bytes, or 0 for a quarter of the memory available");
     }
     kv_format(options.kv_cache_type);
-    const gguf::File file = gguf::File::open(options.path);
+    const auto shared_file = std::make_shared<const gguf::File>(gguf::File::open(options.path));
+    const gguf::File& file = *shared_file;
     const ModelSpec spec = read_model_spec(file, options.n_ctx);
     Vocabulary vocabulary = Vocabulary::from_gguf(file);
     check_vocabulary(vocabulary, spec);
     std::string note;
-    PlacedModel placed = place_somewhere(file, spec, options, note);
-    const std::string settings = options.build + ' ' + placed.backend.name + ' ' + options.kv_cache_type +
-                                 (options.deterministic ? " deterministic" : "");
+    PlacedModel placed = place_somewhere(shared_file, spec, options, note);
+    const std::string settings = options.build + ' ' + placed.backend.name + ' ' +
+                                 format_info(kv_format(options.kv_cache_type)).name +
+                                 (options.deterministic ? " deterministic" : "") + describe(options.tuned);
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
-    if (options.deterministic) runner = fixed_rows(std::move(runner), spec);
+    if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
                    .architecture = spec.architecture,
@@ -199,6 +270,8 @@ LoadedModel load_model(const LoadOptions& options) {
                    .device = placed.backend.name,
                    .device_note = std::move(note),
                    .kv_plan = placed.plan.describe(),
+                   .kv_cache_type = placed.plan.format,
+                   .draft_model = {},
                    .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
@@ -209,8 +282,13 @@ LoadedModel load_model(const LoadOptions& options) {
                    .parameters = parameter_count(file),
                    .file_bytes = static_cast<std::int64_t>(file.file_bytes()),
                    .weight_bytes = placed.weight_bytes,
-                   .kv_bytes = placed.plan.total_bytes()};
-    return {std::move(runner), std::move(vocabulary), std::move(info)};
+                   .kv_bytes = placed.plan.total_bytes(),
+                   .kv_contexts = placed.plan.contexts(),
+                   .generates = spec.causal,
+                   .pooling = pooling_name(spec.pooling)};
+    info.cache_fingerprint = cache_fingerprint(info.system_fingerprint, spec, placed.plan.block_tokens);
+    return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
+            std::move(placed.adapters)};
 }
 
 }  // namespace llmcore

@@ -16,26 +16,45 @@ SchedulerConfig scheduler_config(const RunnerLimits& limits, const EngineConfig&
     return {.n_ctx = limits.n_ctx,
             .block_tokens = limits.kv_block_tokens,
             .n_blocks = limits.kv_blocks,
-            .max_batch = config.max_batch,
+            .max_batch = std::min(config.max_batch, limits.max_sequences),
             .max_step_tokens = limits.max_step_tokens,
             .max_logit_rows = limits.max_logit_rows,
             .mixed_prompt_tokens = mixed,
-            .reuses_prefixes = config.prefix_cache};
+            .reuses_prefixes = config.prefix_cache,
+            .whole_prompts = limits.encodes};
+}
+
+// So long the end of an engine may take to save what is cached.
+constexpr auto kSaving = std::chrono::seconds(10);
+
+std::unique_ptr<SpilledBlocks> spilled_blocks(ModelRunner& runner, const EngineConfig& config) {
+    if (!config.spill.wanted()) return nullptr;
+    BlockCopier copier{
+        .block_bytes = runner.kv_block_bytes(),
+        .read = [&runner](std::int32_t block, std::byte* to) { runner.read_kv_block(block, to); },
+        .write = [&runner](std::int32_t block,
+                           const std::byte* from) { runner.write_kv_block(block, from); }};
+    return std::make_unique<SpilledBlocks>(std::move(copier), runner.limits().kv_block_tokens, config.spill);
 }
 
 }  // namespace
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
-               std::unique_ptr<TokenGuide> guide)
+               std::unique_ptr<TokenGuide> guide, std::unique_ptr<ModelRunner> draft)
     : runner_(std::move(runner)),
       vocabulary_(std::move(vocabulary)),
       limits_(runner_->limits()),
       config_(config),
       scheduler_config_(scheduler_config(limits_, config)),
       guides_(guide != nullptr),
+      spilled_(spilled_blocks(*runner_, config)),
       stepper_(*runner_, vocabulary_, scheduler_config_,
-               {.mixed_step_seconds = config.max_itl_seconds, .guesses = config.prompt_lookup},
-               std::move(guide)),
+               {.mixed_step_seconds = config.max_itl_seconds,
+                .guesses = config.prompt_lookup,
+                .draft_tokens = config.draft_tokens,
+                .draft_adapts = config.draft_adapts,
+                .spilled = spilled_.get()},
+               std::move(guide), std::move(draft)),
       stats_(stepper_.stats()),
       thread_([this] { loop(); }) {}
 
@@ -50,11 +69,21 @@ void Engine::stop() {
     if (thread_.joinable()) thread_.join();
 }
 
+void Engine::load_adapter(const LoraSource& source) {
+    adapters_.check_new(source.name);
+    adapters_.add(open_adapter(
+        source, [this](const gguf::File& file, float scale) { return runner_->make_adapter(file, scale); }));
+}
+
 void Engine::submit(RequestSpec spec) {
+    if (limits_.encodes && spec.kind != RequestKind::embed) {
+        fail(ErrorCode::invalid_argument, "engine", "the model makes embeddings and generates no text");
+    }
     check_request(spec, scheduler_config_, limits_.n_vocab);
     if (spec.guided && (!guides_ || spec.kind != RequestKind::generate)) {
         fail(ErrorCode::invalid_argument, "engine", "no grammars here");
     }
+    if (!spec.lora.empty()) spec.adapter = adapters_.find(spec.lora);
     const auto now = Stepper::Clock::now();
     {
         const std::lock_guard lock(mutex_);
@@ -89,6 +118,15 @@ EngineStats Engine::stats() const {
     EngineStats stats = stats_;
     stats.waiting += pending_;
     return stats;
+}
+
+std::string Engine::new_warning() {
+    if (!spilled_) return {};
+    std::string warning = spilled_->warning();
+    const std::lock_guard lock(mutex_);
+    if (warning == told_warning_) return {};
+    told_warning_ = warning;
+    return warning;
 }
 
 // False once the engine is to stop.
@@ -142,6 +180,13 @@ void Engine::loop() {
     stepper_.settle();
     publish(outputs);
     outputs_.close();
+    try {
+        stepper_.save_cache(kSaving);
+    } catch (const std::exception&) {
+        // No memory for it: what is cached can be computed.
+    }
+    const std::lock_guard lock(mutex_);
+    stats_ = stepper_.stats();
 }
 
 }  // namespace llmcore

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <variant>
@@ -25,13 +26,17 @@ struct EngineConfig {
     // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
     double max_itl_seconds = 0.15;
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
+    std::int64_t draft_tokens = 4;   // the same by the draft model, if there is one
+    bool draft_adapts = true;        // fewer where that does not pay
+    SpillOptions spill = {};         // where KV blocks go that leave the cache
 };
 
 class Engine {
 public:
-    // guide: for guided requests; null where there are none.
+    // guide: for guided requests; null where there are none. draft: a small model of the same vocabulary that
+    // guesses; may be null.
     Engine(std::unique_ptr<ModelRunner> runner, Vocabulary vocabulary, const EngineConfig& config,
-           std::unique_ptr<TokenGuide> guide = nullptr);
+           std::unique_ptr<TokenGuide> guide = nullptr, std::unique_ptr<ModelRunner> draft = nullptr);
     // Ends what is left with outputs "cancelled", which nobody can read any more.
     ~Engine();
     Engine(const Engine&) = delete;
@@ -43,12 +48,21 @@ public:
     // Ends a request between steps, wherever it is. From any thread; unknown and ended ids are passed over.
     void abort(std::uint64_t request);
 
+    // The adapters that requests may name. Loads one from a file; from any thread, beside steps. Throws as
+    // open_adapter and LoraShelf::add.
+    void load_adapter(const LoraSource& source);
+    LoraShelf& adapters() { return adapters_; }
+    const LoraShelf& adapters() const { return adapters_; }
+
     OutputQueue& outputs() { return outputs_; }
     EngineStats stats() const;
+    // What the operator should know of the tiers below the cache, told once; otherwise empty.
+    std::string new_warning();
     const Vocabulary& vocabulary() const { return vocabulary_; }
     const RunnerLimits& limits() const { return limits_; }
 
-    // Ends every request with outputs "cancelled", closes the output queue and joins the thread.
+    // Ends every request with outputs "cancelled", closes the output queue and joins the thread, which first
+    // saves the cache where it has a folder.
     void stop();
 
 private:
@@ -72,7 +86,9 @@ private:
     const EngineConfig config_;
     const SchedulerConfig scheduler_config_;
     const bool guides_;
+    LoraShelf adapters_;
     OutputQueue outputs_;
+    const std::unique_ptr<SpilledBlocks> spilled_;
     Stepper stepper_;  // the thread's own, once it runs
 
     mutable std::mutex mutex_;
@@ -81,6 +97,7 @@ private:
     std::int64_t pending_ = 0;  // sequences in commands_
     std::unordered_set<std::uint64_t> live_;
     EngineStats stats_;
+    std::string told_warning_;
     bool stopping_ = false;
     std::thread thread_;
 };

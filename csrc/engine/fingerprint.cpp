@@ -32,6 +32,7 @@ public:
     void add(std::string_view text) { add(std::as_bytes(std::span(text.data(), text.size()))); }
     void add(std::uint64_t value) { state_ = mix_bits(state_ * 0x9E3779B97F4A7C15ULL + value); }
 
+    std::uint64_t value() const { return state_; }
     std::string text() const {
         std::array<char, 32> name;
         std::snprintf(name.data(), name.size(), "llmcore-%016llx", static_cast<unsigned long long>(state_));
@@ -71,6 +72,19 @@ std::string fingerprint(const gguf::File& file, const TensorFormats& formats, co
     digest.add(std::string_view(__VERSION__));  // the compiler's: it may sum in another order
     digest.add(std::string_view(settings));
     return digest.text();
+}
+
+std::uint64_t cache_fingerprint(const std::string& fingerprint, const ModelSpec& spec,
+                                std::int64_t block_tokens) {
+    Digest digest;
+    digest.add(std::string_view(fingerprint));
+    digest.add(static_cast<std::uint64_t>(block_tokens));
+    // The context that a model is opened with may choose between frequencies.
+    for (const RopeSpec& rope : {spec.rope, spec.window_rope}) {
+        digest.add(std::as_bytes(std::span(rope.inv_freq)));
+        digest.add(std::as_bytes(std::span(&rope.magnitude, 1)));
+    }
+    return digest.value();
 }
 
 }  // namespace llmcore

@@ -35,7 +35,7 @@ void FixedRowsRunner::add_row(const Batch& batch, std::size_t sequence, std::siz
     block_table_.resize(tokens_.size() * static_cast<std::size_t>(stride_), 0);
 }
 
-void FixedRowsRunner::run_rows(bool hidden) {
+void FixedRowsRunner::run_rows(const Adapter* adapter, bool hidden) {
     // Padding: places 0, 1, … of the block that is kept, one a row, each its own only cached token.
     while (static_cast<std::int64_t>(tokens_.size()) < n_rows_) {
         positions_.push_back(static_cast<std::int32_t>(tokens_.size()));
@@ -45,6 +45,7 @@ void FixedRowsRunner::run_rows(bool hidden) {
         block_table_.resize(tokens_.size() * static_cast<std::size_t>(stride_),
                             static_cast<std::int32_t>(limits_.kv_blocks));
     }
+    const std::vector<const Adapter*> adapters(adapter == nullptr ? 0 : tokens_.size(), adapter);
     // The head of the model is a product too: all its rows, or none.
     const Batch batch{.tokens = tokens_,
                       .positions = positions_,
@@ -52,35 +53,46 @@ void FixedRowsRunner::run_rows(bool hidden) {
                       .kv_lens = kv_lens_,
                       .block_table = block_table_,
                       .block_table_stride = stride_,
-                      .logit_rows = wanted_.empty() ? std::span<const std::int32_t>() : all_rows_};
+                      .logit_rows = wanted_.empty() ? std::span<const std::int32_t>() : all_rows_,
+                      .adapters = adapters};
     const std::span<const float> rows = hidden ? inner_->hidden_states(batch) : inner_->forward(batch);
     const auto width = static_cast<std::size_t>(hidden ? limits_.d_model : limits_.n_vocab);
-    for (const std::size_t row : wanted_) {
-        const auto values = rows.subspan(row * width, width);
-        result_.insert(result_.end(), values.begin(), values.end());
-    }
+    for (const Wanted& wanted : wanted_)
+        std::copy_n(rows.data() + wanted.row * width, width, result_.data() + wanted.place * width);
 }
 
-std::span<const float> FixedRowsRunner::run(const Batch& batch, bool hidden) {
-    result_.clear();
-    next_wanted_ = 0;
+void FixedRowsRunner::run_sequences(const Batch& batch, const Adapter* adapter, bool hidden) {
     begin_rows(batch);
+    std::size_t next_wanted = 0;
     for (std::size_t sequence = 0; sequence + 1 < batch.row_starts.size(); ++sequence) {
+        const auto first = static_cast<std::size_t>(batch.row_starts[sequence]);
         const auto end = static_cast<std::size_t>(batch.row_starts[sequence + 1]);
-        for (auto row = static_cast<std::size_t>(batch.row_starts[sequence]); row < end; ++row) {
-            add_row(batch, sequence, row);
-            if (next_wanted_ < batch.logit_rows.size() &&
-                static_cast<std::size_t>(batch.logit_rows[next_wanted_]) == row) {
-                wanted_.push_back(tokens_.size() - 1);
-                ++next_wanted_;
+        const bool concerned = adapter == (batch.adapters.empty() ? nullptr : batch.adapters[sequence]);
+        for (std::size_t row = first; row < end; ++row) {
+            const bool wanted = next_wanted < batch.logit_rows.size() &&
+                                static_cast<std::size_t>(batch.logit_rows[next_wanted]) == row;
+            if (concerned) {
+                if (wanted) wanted_.push_back({tokens_.size(), next_wanted});
+                add_row(batch, sequence, row);
             }
+            if (wanted) ++next_wanted;
             if (static_cast<std::int64_t>(tokens_.size()) == n_rows_) {
-                run_rows(hidden);
+                run_rows(adapter, hidden);
                 begin_rows(batch);
             }
         }
     }
-    if (!tokens_.empty()) run_rows(hidden);
+    if (!tokens_.empty()) run_rows(adapter, hidden);
+}
+
+std::span<const float> FixedRowsRunner::run(const Batch& batch, bool hidden) {
+    result_.resize(batch.logit_rows.size() *
+                   static_cast<std::size_t>(hidden ? limits_.d_model : limits_.n_vocab));
+    std::vector<const Adapter*> adapters(batch.adapters.begin(), batch.adapters.end());
+    std::sort(adapters.begin(), adapters.end());
+    adapters.erase(std::unique(adapters.begin(), adapters.end()), adapters.end());
+    if (adapters.empty()) adapters.push_back(nullptr);
+    for (const Adapter* adapter : adapters) run_sequences(batch, adapter, hidden);
     return result_;
 }
 

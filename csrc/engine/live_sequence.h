@@ -38,6 +38,8 @@ struct LiveSequence {
     std::int32_t unguided = -1;    // the sampled token that the guide has not been told of yet
     GuessLength guess_length;
     std::vector<std::int32_t> guesses = {};  // tokens that may follow `tokens`, in the step under way
+    bool drafted = false;                    // they are the draft model's
+    double guess_rate = 0.0;                 // how often those were right, lately
     double logprob_sum = 0.0;
     std::vector<TokenLogprobs> prompt_logprobs = {};
     std::vector<float> values = {};

@@ -20,8 +20,15 @@ std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) 
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerConfig& config)
-    : config_(config), pool_(config.n_blocks), mixed_prompt_tokens_(config.mixed_prompt_tokens) {
+Scheduler::Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled)
+    : config_(config),
+      spilled_(spilled),
+      pool_(config.n_blocks),
+      mixed_prompt_tokens_(config.mixed_prompt_tokens) {
+    if (spilled_ != nullptr) {
+        pool_.on_leaving(
+            [spilled](std::int32_t block, const BlockKey& key) { spilled->leaving(block, key); });
+    }
     // Every running sequence must be able to decode in every step.
     config_.max_batch = std::min({config.max_batch, config.max_step_tokens, config.max_logit_rows});
     if (config.n_ctx < 1 || config.block_tokens < 1 || config_.max_batch < 1 ||
@@ -30,6 +37,11 @@ Scheduler::Scheduler(const SchedulerConfig& config)
              "n_ctx, block_tokens, max_batch, max_step_tokens, max_logit_rows and mixed_prompt_tokens must "
              "be 1 "
              "or more");
+    }
+    if (config.whole_prompts && std::min(config.max_step_tokens, config.max_logit_rows) < config.n_ctx) {
+        fail(ErrorCode::invalid_argument, "scheduler", "a step has no room for a whole prompt",
+             std::to_string(std::min(config.max_step_tokens, config.max_logit_rows)) + " rows",
+             "n_ctx, " + std::to_string(config.n_ctx));
     }
 }
 
@@ -109,6 +121,7 @@ Scheduler::Sequence& Scheduler::sequence(SequenceId id) {
 }
 
 std::vector<StepEntry> Scheduler::schedule() {
+    if (spilled_ != nullptr) take_arrivals();
     std::vector<StepEntry> step = schedule_kind(pooling_turn_);
     if (step.empty()) {
         step = schedule_kind(!pooling_turn_);
@@ -172,8 +185,10 @@ void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
     } else if (n_tokens == left && draft.logit_rows == 0) {
         --n_tokens;  // what ends the prompt asks for one row; without room for it, the end waits
     }
-    if (n_tokens > 0) n_tokens = secure_blocks(id, n_tokens, draft);
-    if (n_tokens <= 0) return;
+    // What does not fit this step is the first of the next: those before it in line are done by then.
+    const auto cut = [&] { return config_.whole_prompts && n_tokens < left; };
+    if (n_tokens > 0 && !cut()) n_tokens = secure_blocks(id, n_tokens, draft);
+    if (n_tokens <= 0 || cut()) return;
     draft.entries.push_back({id, n_tokens});
     draft.tokens -= n_tokens;
     draft.logit_rows -= prompt.needs.all_rows ? n_tokens : (n_tokens == left ? 1 : 0);
@@ -193,21 +208,26 @@ bool Scheduler::awaits_donor(const Sequence& waiter) const {
     });
 }
 
-void Scheduler::attach_prefix(Sequence& starting) {
+void Scheduler::attach_prefix(SequenceId id, Sequence& starting) {
     const std::size_t most = most_reusable(starting);
     while (starting.blocks.size() < most) {
-        const std::optional<std::int32_t> block = pool_.reuse(starting.keys[starting.blocks.size()]);
+        const BlockKey& key = starting.keys[starting.blocks.size()];
+        std::optional<std::int32_t> block = pool_.reuse(key);
+        if (!block) block = bring_back(key);
         if (!block) break;
         starting.blocks.push_back(*block);
     }
     starting.published = starting.blocks.size();
     starting.cached = static_cast<std::int64_t>(starting.blocks.size()) * config_.block_tokens;
+    if (starting.kept > 0) attach_kept(id, starting);
     if (!std::exchange(starting.ran_before, true)) starting.reused = starting.cached;
 }
 
 void Scheduler::admit(bool pooling, Draft& draft) {
     std::int64_t committed = committed_blocks();
-    const auto ready = [this](SequenceId id) { return !awaits_donor(sequence(id)); };
+    const auto ready = [this](SequenceId id) {
+        return !awaits_donor(sequence(id)) && !awaits_folder(sequence(id));
+    };
     while (waiting_.size() > 0 && running() < config_.max_batch && draft.tokens > 0) {
         const std::optional<SequenceId> id = waiting_.next(ready);
         if (!id) return;
@@ -218,7 +238,7 @@ void Scheduler::admit(bool pooling, Draft& draft) {
         waiting_.remove(*id, next.place());
         running_.push_back(*id);
         next.running = true;
-        attach_prefix(next);
+        attach_prefix(*id, next);
         if (next.needs.pooling == pooling) schedule_prompt(*id, draft);
     }
 }
@@ -264,6 +284,7 @@ void Scheduler::take_back(SequenceId id, Draft& draft) {
         draft.logit_rows += victim.cached + entry->n_tokens >= victim.known ? 1 : 0;
         draft.entries.erase(entry);
     }
+    keep_rest(id, victim);
     release_blocks(victim);
     victim.running = false;
     running_.erase(std::find(running_.begin(), running_.end(), id));
@@ -312,6 +333,7 @@ void Scheduler::append_token(SequenceId id, std::optional<BlockKey> key) {
 void Scheduler::finish(SequenceId id) {
     Sequence& finished = sequence(id);
     release_blocks(finished);
+    forget_kept(id, finished);
     if (finished.running) {
         running_.erase(std::find(running_.begin(), running_.end(), id));
     } else {

@@ -10,6 +10,7 @@
 
 #include "cache/block_key.h"
 #include "cache/block_pool.h"
+#include "cache/spilled_blocks.h"
 #include "engine/waiting_line.h"
 
 namespace llmcore {
@@ -27,6 +28,8 @@ struct SchedulerConfig {
     // at once.
     std::int64_t room_to_grow = 64;
     bool reuses_prefixes = true;  // sequences start with cached blocks of equal contents
+    // A prompt runs in one step: its tokens see those after them. Then a step must have room for n_ctx.
+    bool whole_prompts = false;
 };
 
 struct SequenceNeeds {
@@ -47,7 +50,8 @@ struct StepEntry {
 class Scheduler {
 public:
     // Throws Error(invalid_argument) for a configuration that cannot run one sequence.
-    explicit Scheduler(const SchedulerConfig& config);
+    // spilled: where blocks come from that left the pool, and go; outlives the scheduler. Null: nowhere.
+    explicit Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled = nullptr);
 
     // Throws Error(context_length) for a sequence that can never run, with the figures.
     static void check_fits(const SchedulerConfig& config, const SequenceNeeds& needs);
@@ -65,7 +69,8 @@ public:
     // token itself, so no block that is shared is ever written. Blocks for the step's tokens are taken here.
     // Where they run out, the sequence admitted last gives its blocks back and waits again; it later runs all
     // its tokens anew, as one prompt. Sequences that want all rows never have to: they are admitted only when
-    // the blocks of their longest text can be set aside. Empty only when nothing is queued or running.
+    // the blocks of their longest text can be set aside. Empty only when nothing is queued or running, or
+    // when all that is waits for blocks to be read (SpilledBlocks::awaits_any).
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.
@@ -85,6 +90,8 @@ public:
     std::int64_t waiting() const { return waiting_.size(); }
     std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
     std::int64_t preemptions() const { return preemptions_; }
+    // Of those: sequences whose cached tokens were kept to be restored, as far as their blocks have no names.
+    std::int64_t kept_preemptions() const { return kept_preemptions_; }
     std::int64_t cached_tokens(SequenceId id) const { return sequence(id).cached; }
     // Tokens that it did not have to run when it was first admitted.
     std::int64_t reused_tokens(SequenceId id) const { return sequence(id).reused; }
@@ -104,6 +111,8 @@ private:
         std::vector<std::int32_t> blocks;
         std::vector<BlockKey> keys;  // of the first full blocks of the known tokens
         std::size_t published = 0;   // of the first blocks, how many have their names
+        std::int64_t kept = 0;       // tokens that were cached when it had to give way, if they were kept
+        bool fetches = false;        // what it may reuse of the folder is being read
 
         bool decoding() const { return cached >= needs.n_prompt && known == cached + 1; }
         bool may_be_preempted() const { return !needs.all_rows; }
@@ -129,16 +138,24 @@ private:
     void admit(bool pooling, Draft& draft);
     void add_proposed(Draft& draft);
     bool awaits_donor(const Sequence& sequence) const;
-    void attach_prefix(Sequence& sequence);
+    bool awaits_folder(Sequence& sequence);
+    void take_arrivals();
+    std::optional<std::int32_t> bring_back(const BlockKey& key);
+    void attach_prefix(SequenceId id, Sequence& sequence);
+    void attach_kept(SequenceId id, Sequence& sequence);
+    void keep_rest(SequenceId id, Sequence& sequence);
+    void forget_kept(SequenceId id, Sequence& sequence);
     void release_blocks(Sequence& sequence);
     std::int64_t secure_blocks(SequenceId id, std::int64_t n_tokens, Draft& draft);
     bool preempt_for(SequenceId id, Draft& draft);
     void take_back(SequenceId id, Draft& draft);
 
     SchedulerConfig config_;
+    SpilledBlocks* spilled_;
     BlockPool pool_;
     std::int64_t mixed_prompt_tokens_;
     std::int64_t preemptions_ = 0;
+    std::int64_t kept_preemptions_ = 0;
     bool pooling_turn_ = false;
     std::unordered_map<SequenceId, Sequence> sequences_;
     WaitingLine waiting_;

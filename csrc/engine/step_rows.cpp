@@ -7,12 +7,13 @@ void StepRows::begin(std::size_t block_table_stride) {
     for (auto* list : {&tokens_, &positions_, &row_starts_, &kv_lens_, &block_table_, &logit_rows_}) {
         list->clear();
     }
+    adapters_.clear();
     row_starts_.push_back(0);
     result_starts_.assign(1, 0);
 }
 
 void StepRows::add(std::span<const std::int32_t> tokens, std::int64_t first,
-                   std::span<const std::int32_t> blocks, std::int64_t n_wanted) {
+                   std::span<const std::int32_t> blocks, std::int64_t n_wanted, const Adapter* adapter) {
     auto position = static_cast<std::int32_t>(first);
     for (const std::int32_t token : tokens) {
         tokens_.push_back(token);
@@ -27,6 +28,10 @@ void StepRows::add(std::span<const std::int32_t> tokens, std::int64_t first,
     result_starts_.push_back(n_wanted + result_starts_.back());
     block_table_.insert(block_table_.end(), blocks.begin(), blocks.end());
     block_table_.resize(stride_ * (row_starts_.size() - 1), 0);
+    if (adapter != nullptr || !adapters_.empty()) {
+        adapters_.resize(row_starts_.size() - 1, nullptr);
+        adapters_.back() = adapter;
+    }
 }
 
 Batch StepRows::batch() const {
@@ -36,7 +41,8 @@ Batch StepRows::batch() const {
             .kv_lens = kv_lens_,
             .block_table = block_table_,
             .block_table_stride = static_cast<std::int64_t>(stride_),
-            .logit_rows = logit_rows_};
+            .logit_rows = logit_rows_,
+            .adapters = adapters_};
 }
 
 std::span<const float> StepRows::result_of(std::size_t i, std::span<const float> result,

@@ -14,8 +14,9 @@ public:
     // block_table_stride: the most blocks that a sequence of the step has.
     void begin(std::size_t block_table_stride);
     // `tokens` of one sequence, the first at position `first`; the result of the last `n_wanted` is wanted.
+    // adapter: its, or null.
     void add(std::span<const std::int32_t> tokens, std::int64_t first, std::span<const std::int32_t> blocks,
-             std::int64_t n_wanted);
+             std::int64_t n_wanted, const Adapter* adapter = nullptr);
 
     // Views of this object.
     Batch batch() const;
@@ -27,6 +28,7 @@ public:
 private:
     std::size_t stride_ = 0;
     std::vector<std::int32_t> tokens_, positions_, row_starts_, kv_lens_, block_table_, logit_rows_;
+    std::vector<const Adapter*> adapters_;     // empty while no sequence has one
     std::vector<std::int64_t> result_starts_;  // [n_sequences + 1]
 };
 

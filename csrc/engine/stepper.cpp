@@ -12,6 +12,9 @@ namespace llmcore {
 
 namespace {
 
+// How long a request may go unheard while blocks are read for another.
+constexpr auto kLongestWait = std::chrono::milliseconds(10);
+
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 std::uint64_t random_seed() {
@@ -22,14 +25,20 @@ std::uint64_t random_seed() {
 }  // namespace
 
 Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide)
+                 const StepperConfig& options, std::unique_ptr<TokenGuide> guide,
+                 std::unique_ptr<ModelRunner> draft)
     : runner_(runner),
       vocabulary_(vocabulary),
       limits_(runner.limits()),
-      scheduler_(config),
+      spilled_(options.spilled),
+      scheduler_(config, options.spilled),
       guesses_(options.guesses),
+      speculation_(options.draft_tokens, options.draft_adapts),
       pace_(options.mixed_step_seconds) {
     if (guide) guide_.emplace(std::move(guide), limits_.n_vocab);
+    if (draft && options.draft_tokens > 0)
+        drafter_ = std::make_unique<Drafter>(std::move(draft), limits_.n_vocab);
+    if (spilled_ != nullptr) hasher_ = spilled_->hasher();
 }
 
 void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Output>& outputs) {
@@ -59,6 +68,13 @@ void Stepper::add_sequences(LiveRequest& request) {
     BlockKey chain;
     if (spec.kind != RequestKind::embed) {
         chain = hasher_.root(spec.tenant);
+        if (spec.adapter) {
+            // No block of tokens begins so: adapters share nothing with each other nor with the bare model.
+            const std::uint64_t serial = spec.adapter->serial;
+            const std::int32_t mark[] = {-1, static_cast<std::int32_t>(serial),
+                                         static_cast<std::int32_t>(serial >> 32)};
+            chain = hasher_.next(chain, mark);
+        }
         keys = hasher_.chain(chain, spec.prompt, limits_.kv_block_tokens);
         if (!keys.empty()) chain = keys.back();
     }
@@ -73,7 +89,8 @@ void Stepper::add_sequences(LiveRequest& request) {
             .text = TextStream(vocabulary_, spec.stop, !spec.guided && begins_text(vocabulary_, spec.prompt)),
             .tokens = spec.prompt,
             .chain = chain,
-            .guess_length = GuessLength(guesses_)});
+            .guess_length = GuessLength(guesses_),
+            .guess_rate = speculation_.usual_rate()});
         added->sampler.observe_prompt(spec.prompt);
         const SequenceId id = added->id;
         sequences_.emplace(id, std::move(added));
@@ -140,17 +157,6 @@ void Stepper::fail_request(std::uint64_t request, ErrorCode code, const std::str
     }
 }
 
-// A grammar's next mask is not known before the token is.
-void Stepper::guess() {
-    for (const auto& [id, active] : sequences_) {
-        active->guesses.clear();
-        const bool decodes = active->n_sampled() > 0 && scheduler_.cached_tokens(id) + 1 == active->n_known();
-        if (!decodes || active->request.spec.guided) continue;
-        active->guesses = look_up_continuation(active->tokens, active->guess_length.next());
-        scheduler_.propose(id, static_cast<std::int64_t>(active->guesses.size()));
-    }
-}
-
 void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
     LiveSequence& active = sequence(entry.id);
     // One row that catches up is decoding, whatever it is called.
@@ -162,8 +168,12 @@ void Stepper::note_start(const StepEntry& entry, Clock::time_point began) {
 
 void Stepper::step(std::vector<Output>& outputs) {
     const auto began = Clock::now();
-    if (guesses_ > 0) guess();
+    if (guesses_ > 0 || drafter_) guess();
     const std::vector<StepEntry> entries = scheduler_.schedule();
+    if (entries.empty() && spilled_ != nullptr && spilled_->awaits_any()) {
+        spilled_->wait_for_arrival(kLongestWait);
+        return;
+    }
     if (entries.empty()) fail(ErrorCode::internal, "engine", "nothing could be scheduled");
     step_prompt_rows_ = 0;
     for (const StepEntry& entry : entries) note_start(entry, began);
@@ -186,7 +196,11 @@ void Stepper::step(std::vector<Output>& outputs) {
         }
     };
     std::span<const float> result;
+    const auto ran = Clock::now();
     guarded(entries, [&] { result = run(entries); });
+    if (drafter_ && step_prompt_rows_ == 0 && !result.empty()) {
+        speculation_.model_cost().learn(static_cast<double>(rows_.n_rows()), seconds(Clock::now() - ran));
+    }
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (!sequences_.contains(entries[i].id)) continue;
         guarded({&entries[i], 1}, [&] {
@@ -205,6 +219,7 @@ void Stepper::learn_pace(Clock::duration took) {
     totals_.step_seconds += seconds(took);
     pace_.learn(seconds(took), step_prompt_rows_, rows_.n_rows() - step_prompt_rows_);
     scheduler_.limit_mixed_prompt(pace_.prompt_rows());
+    if (spilled_ != nullptr) spilled_->learn_row_seconds(pace_.row_seconds());
 }
 
 // A prompt chunk wants the rows that were asked for, or the last one where it ends the prompt; a decode row
@@ -248,7 +263,9 @@ std::span<const float> Stepper::run(const std::vector<StepEntry>& entries) {
             tokens = guessed;
         }
         tokens = tokens.first(static_cast<std::size_t>(entry.n_tokens));
-        rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens));
+        const ServedAdapter* adapter = active.request.spec.adapter.get();
+        rows_.add(tokens, cached, scheduler_.blocks(entry.id), wanted_rows(active, entry.n_tokens),
+                  adapter == nullptr ? nullptr : adapter->lora.weights.get());
     }
     ask_guide(entries);
     const bool pooling = sequence(entries.front().id).request.spec.kind == RequestKind::embed;
@@ -272,11 +289,17 @@ Permission Stepper::permission_of(std::size_t place, const RequestSpec& spec) {
     return read_mask(guide_->mask(asked), limits_.n_vocab, spec, vocabulary_.end_tokens());
 }
 
+void Stepper::save_cache(Clock::duration longest) {
+    if (spilled_ != nullptr) spilled_->save(scheduler_.pool().free_published(), Clock::now() + longest);
+}
+
 EngineStats Stepper::stats() const {
     EngineStats stats = totals_;
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
     stats.preemptions = scheduler_.preemptions();
+    stats.kept_preemptions = scheduler_.kept_preemptions();
+    if (spilled_ != nullptr) stats.spill = spilled_->stats();
     stats.kv_blocks_total = scheduler_.pool().capacity();
     stats.kv_blocks_free = scheduler_.pool().free_blocks();
     return stats;

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/drafter.h"
 #include "engine/guide_thread.h"
 #include "engine/live_sequence.h"
 #include "engine/model_runner.h"
@@ -17,6 +18,7 @@
 #include "engine/permission.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 #include "engine/step_rows.h"
 #include "sampling/sampler.h"
 #include "tokenizer/vocabulary.h"
@@ -35,25 +37,36 @@ struct EngineStats {
     std::int64_t failed = 0;     // requests
     std::int64_t expired = 0;    // requests, past their deadline; among the failed ones too
     std::int64_t preemptions = 0;
+    std::int64_t kept_preemptions = 0;  // of those: cached tokens were kept, not computed again
+    SpillStats spill;
     std::int64_t prompt_tokens = 0;
     std::int64_t cached_prompt_tokens = 0;  // of those: found in the cache
     std::int64_t generated_tokens = 0;
-    std::int64_t guessed_tokens = 0;   // by prompt lookup
-    std::int64_t accepted_tokens = 0;  // of those: right
-    std::int64_t wasted_tokens = 0;    // run or sampled for requests that were cancelled or came too late
+    std::int64_t guessed_tokens = 0;         // by prompt lookup or a draft model
+    std::int64_t accepted_tokens = 0;        // of those: right
+    std::int64_t drafted_tokens = 0;         // of the guessed ones: by a draft model
+    std::int64_t accepted_draft_tokens = 0;  // of those: right
+    std::int64_t draft_failures = 0;         // steps whose guesses a draft model failed to make
+    std::int64_t wasted_tokens = 0;  // run or sampled for requests that were cancelled or came too late
     double step_seconds = 0.0;
+    double draft_seconds = 0.0;  // of those: in a draft model
 };
 
 struct StepperConfig {
     double mixed_step_seconds = 0.15;  // what a step that decodes should take at most, prompt rows and all
-    std::int64_t guesses = 0;          // tokens to guess for a sequence in a step, at most
+    std::int64_t guesses = 0;          // tokens to guess by prompt lookup for a sequence in a step, at most
+    std::int64_t draft_tokens = 0;     // the same by the draft model
+    bool draft_adapts = true;          // fewer where that does not pay
+    SpilledBlocks* spilled = nullptr;  // outlives the stepper; null: what leaves the pool is lost
 };
 
 class Stepper {
 public:
-    // runner and vocabulary must outlive it. guide: may be null; then no request may be guided.
+    // runner and vocabulary must outlive it. guide: may be null; then no request may be guided. draft: the
+    // model that guesses; may be null.
     Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const SchedulerConfig& config,
-            const StepperConfig& options, std::unique_ptr<TokenGuide> guide);
+            const StepperConfig& options, std::unique_ptr<TokenGuide> guide,
+            std::unique_ptr<ModelRunner> draft = nullptr);
 
     using Clock = EngineClock;
 
@@ -82,6 +95,9 @@ public:
         if (guide_) guide_->wait();
     }
 
+    // After the last step: what is cached goes where the next process finds it, in that time.
+    void save_cache(Clock::duration longest);
+
     EngineStats stats() const;
 
 private:
@@ -95,6 +111,9 @@ private:
     void process(std::size_t place, const StepEntry& entry, std::span<const float> rows,
                  std::vector<Output>& outputs);
     void guess();
+    void draft(std::span<LiveSequence* const> guessing, std::int64_t n_decoding);
+    std::vector<Drafter::Wish> draft_wishes(std::span<LiveSequence* const> guessing, std::int64_t n_decoding);
+    void learn_guesses(LiveSequence* sequence, bool drafted, std::size_t guessed, std::size_t right);
     void sample_rows(LiveSequence& sequence, std::size_t place, std::span<const float> rows,
                      std::vector<Output>& outputs);
     void ask_guide(const std::vector<StepEntry>& entries);
@@ -116,6 +135,7 @@ private:
     ModelRunner& runner_;
     const Vocabulary& vocabulary_;
     RunnerLimits limits_;
+    SpilledBlocks* spilled_;
     Scheduler scheduler_;
     SequenceId next_sequence_ = 1;
     std::unordered_map<std::uint64_t, std::unique_ptr<LiveRequest>> requests_;
@@ -125,6 +145,9 @@ private:
     std::vector<std::ptrdiff_t> guide_places_;  // by entry of the step: its query, or -1
     SamplingScratch scratch_;
     const std::int64_t guesses_;
+    std::unique_ptr<Drafter> drafter_;
+    Speculation speculation_;
+    int draft_failures_in_row_ = 0;
     Pace pace_;
     BlockHasher hasher_;
     std::size_t n_deadlines_ = 0;

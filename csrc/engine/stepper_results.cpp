@@ -40,20 +40,19 @@ void Stepper::sample_rows(LiveSequence& sequence, std::size_t place, std::span<c
     const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
     const std::vector<std::int32_t> guesses = std::move(sequence.guesses);
     sequence.guesses.clear();
+    const bool drafted = std::exchange(sequence.drafted, false);
     rows = rows.last((guesses.size() + 1) * n_vocab);
-    totals_.guessed_tokens += static_cast<std::int64_t>(guesses.size());
     std::size_t right = 0;
+    std::optional<std::int32_t> token;
     while (true) {
-        const std::optional<std::int32_t> token =
-            sample(sequence, permission_of(place, sequence.request.spec),
-                   rows.subspan(right * n_vocab, n_vocab), outputs);
-        if (!token) return;
-        if (right == guesses.size() || *token != guesses[right]) break;
+        token = sample(sequence, permission_of(place, sequence.request.spec),
+                       rows.subspan(right * n_vocab, n_vocab), outputs);
+        if (!token || right == guesses.size() || *token != guesses[right]) break;
         ++right;
-        ++totals_.accepted_tokens;
         scheduler_.advance(id, 1);
     }
-    sequence.guess_length.learn(static_cast<std::int64_t>(guesses.size()), static_cast<std::int64_t>(right));
+    // Without a token the sequence has ended and is gone.
+    learn_guesses(token ? &sequence : nullptr, drafted, guesses.size(), right);
 }
 
 void Stepper::collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first,
@@ -73,18 +72,31 @@ void Stepper::collect_values(LiveSequence& sequence, std::span<const float> rows
         sequence.values.insert(sequence.values.end(), rows.begin(), rows.end());
         return;
     }
+    // Rows come in order, maybe in several steps.
     const auto width = static_cast<std::size_t>(limits_.d_model);
-    sequence.pooled.resize(width);
-    for (std::size_t i = 0; i < rows.size(); ++i) sequence.pooled[i % width] += static_cast<double>(rows[i]);
+    std::vector<double>& pooled = sequence.pooled;
+    switch (sequence.request.spec.pooling.value_or(limits_.pooling)) {
+        case Pooling::cls:
+            if (pooled.empty())
+                pooled.assign(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(width));
+            break;
+        case Pooling::last:
+            pooled.assign(rows.end() - static_cast<std::ptrdiff_t>(width), rows.end());
+            break;
+        case Pooling::mean:
+            pooled.resize(width);
+            for (std::size_t i = 0; i < rows.size(); ++i) pooled[i % width] += static_cast<double>(rows[i]);
+            break;
+    }
 }
 
 void Stepper::end_values(LiveSequence& sequence, std::vector<Output>& outputs) {
     Output output;
     output.finish = FinishReason::stop;
     output.values = std::move(sequence.values);
-    for (const double sum : sequence.pooled) {
-        output.values.push_back(static_cast<float>(sum / static_cast<double>(sequence.n_prompt())));
-    }
+    const Pooling pooling = sequence.request.spec.pooling.value_or(limits_.pooling);
+    const double share = pooling == Pooling::mean ? static_cast<double>(sequence.n_prompt()) : 1.0;
+    for (const double sum : sequence.pooled) output.values.push_back(static_cast<float>(sum / share));
     end(sequence, std::move(output), outputs);
 }
 
@@ -177,6 +189,7 @@ void Stepper::end(LiveSequence& sequence, Output output, std::vector<Output>& ou
     output.first_token_seconds = since(sequence.first_token);
     output.total_seconds = since(now);
 
+    if (drafter_) drafter_->forget(sequence.id);
     if (request.spec.guided && guide_) guide_->forget({request.spec.id, sequence.index});
     const SequenceId id = sequence.id;
     scheduler_.finish(id);

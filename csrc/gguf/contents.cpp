@@ -41,7 +41,7 @@ struct Descriptor {
 
 Contents Contents::map(const std::filesystem::path& path) {
     // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.fd < 0) refuse_errno(path, errno);
     struct stat status{};
     if (::fstat(file.fd, &status) != 0) refuse_errno(path, errno);
@@ -53,6 +53,7 @@ Contents Contents::map(const std::filesystem::path& path) {
     if (mapping == MAP_FAILED) refuse_errno(path, errno);
     Contents contents;
     contents.mapping_ = mapping;
+    contents.fd_ = std::exchange(file.fd, -1);
     contents.bytes_ = {static_cast<const std::byte*>(mapping), size};
     return contents;
 }
@@ -68,17 +69,26 @@ Contents Contents::own(std::vector<std::byte> bytes) {
 Contents::Contents(Contents&& other) noexcept
     : bytes_(std::exchange(other.bytes_, {})),
       owned_(std::move(other.owned_)),
-      mapping_(std::exchange(other.mapping_, nullptr)) {}
+      mapping_(std::exchange(other.mapping_, nullptr)),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 Contents& Contents::operator=(Contents&& other) noexcept {
     std::swap(bytes_, other.bytes_);
     owned_.swap(other.owned_);
     std::swap(mapping_, other.mapping_);
+    std::swap(fd_, other.fd_);
     return *this;
 }
 
 Contents::~Contents() {
     if (mapping_ != nullptr) ::munmap(mapping_, bytes_.size());
+    if (fd_ >= 0) ::close(fd_);
+}
+
+bool Contents::is_whole() const {
+    struct stat status{};
+    return fd_ < 0 ||
+           (::fstat(fd_, &status) == 0 && static_cast<std::size_t>(status.st_size) >= bytes_.size());
 }
 
 }  // namespace llmcore::gguf

@@ -20,12 +20,17 @@ public:
     ~Contents();
 
     std::span<const std::byte> bytes() const { return bytes_; }
+    // Open for reading as long as this lives; -1 if owned.
+    int fd() const { return fd_; }
+    // Whether the file still has the bytes that were mapped.
+    bool is_whole() const;
 
 private:
     Contents() = default;
     std::span<const std::byte> bytes_;
     std::vector<std::byte> owned_;
     void* mapping_ = nullptr;  // null if owned
+    int fd_ = -1;
 };
 
 }  // namespace llmcore::gguf

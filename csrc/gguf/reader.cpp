@@ -218,6 +218,15 @@ std::uint32_t File::version() const { return impl_->version; }
 std::span<const KeyValue> File::metadata() const { return impl_->metadata; }
 std::span<const TensorInfo> File::tensors() const { return impl_->tensors; }
 std::vector<std::filesystem::path> File::paths() const { return impl_->paths; }
+int File::fd(std::uint32_t part) const { return impl_->contents[part].fd(); }
+
+void File::check_whole() const {
+    for (std::size_t part = 0; part < impl_->contents.size(); ++part)
+        if (!impl_->contents[part].is_whole())
+            fail(ErrorCode::gguf, "gguf", "the file was shortened while it was in use",
+                 impl_->paths.empty() ? impl_->file : printable_path(impl_->paths[part]),
+                 std::to_string(impl_->contents[part].bytes().size()) + " bytes, as when it was opened");
+}
 
 const Value* File::find(std::string_view key) const {
     const auto position = impl_->keys.find(key);

@@ -106,6 +106,10 @@ public:
     const TensorInfo* find_tensor(std::string_view name) const;
     std::uint64_t file_bytes() const;                  // of all parts
     std::vector<std::filesystem::path> paths() const;  // one a part; empty if from memory
+    int fd(std::uint32_t part) const;                  // open as long as this lives; -1 if from memory
+
+    // Throws Error(gguf) if a part was shortened since: its mapped bytes must not be read then.
+    void check_whole() const;
 
     // Typed reads. Without a default a missing key is Error(model); a wrong type always is.
     std::int64_t get_int(std::string_view key) const;

@@ -36,5 +36,26 @@ constexpr Q8x32Layout q8x32_layout(int64_t k) {
     return {d, d + scales, sums, sums + round_up_64(k / 16 * 2)};
 }
 
+// bf16 in the order of AMX's second operand, 32 rows (a group) together: for each 32 columns two tiles of 16
+// rows, in a tile for each two columns the rows' pairs. Columns up to the next multiple of 32 are zero; rows
+// up to the next multiple of 32 have memory, whatever is in it.
+//
+// Values are rounded to nearest, ties to even; subnormal ones become zero, because AMX takes them for it.
+constexpr int64_t kBf16GroupRows = 32;
+constexpr int64_t kBf16StepBytes = 2 * 32 * kBf16GroupRows;  // of 32 columns
+
+// A row's share of its group. Groups a multiple of 128 KB apart would compete for the same sets of a second
+// level cache of 2 MB.
+constexpr int64_t bf16_x32_row_bytes(int64_t k) {
+    const int64_t columns = (k + 31) & ~int64_t{31};
+    return 2 * columns + (columns % 2048 == 0 ? 2048 : 0);
+}
+
+constexpr int64_t bf16_x32_offset(int64_t row, int64_t column, int64_t row_bytes) {
+    return row / kBf16GroupRows * kBf16GroupRows * row_bytes + column / 32 * kBf16StepBytes +
+           row % kBf16GroupRows / 16 * (kBf16StepBytes / 2) + column % 32 / 2 * 64 + row % 16 * 4 +
+           column % 2 * 2;
+}
+
 }  // namespace
 }  // namespace llmcore

@@ -13,24 +13,39 @@
 
 namespace llmcore {
 
-enum class Op : uint8_t { linear, pack, norm, rope, kv_store, attention, glu, peak };
+enum class Op : uint8_t {
+    linear,
+    pack,
+    norm,
+    rope,
+    kv_store,
+    attention,
+    glu,
+    peak,
+    layer_norm,
+    row_max,
+    exp_sum
+};
 
 // How the bytes of an operand are arranged.
 enum class Layout : uint8_t {
     none,
-    f32,    // float rows
-    gguf,   // weight rows exactly as the file has them
-    q8_32,  // activations as int8, a scale per 32 (kernels/activation_layout.h)
+    f32,       // float rows
+    gguf,      // weight rows exactly as the file has them
+    q8_32,     // activations as int8, a scale per 32 (kernels/activation_layout.h)
+    bf16_x32,  // activations as bf16, 32 rows interleaved (kernels/activation_layout.h)
 };
 
 // What a kernel is asked whether it supports, and at what cost. Fields an op does not use are 0.
 struct Shape {
     int64_t m = 0;         // activation rows (tokens)
-    int64_t n = 0;         // weight rows (output features); norm, glu: the row's length
+    int64_t n = 0;         // weight rows (output features); norms, glu: the row's length
     int64_t k = 0;         // columns (input features); pack: the row's length
     int64_t head_dim = 0;  // rope, kv_store, attention
     int64_t n_heads = 0;
     int64_t n_kv_heads = 0;
+    // linear: activation rows are picked one by one from packed ones, which must not be interleaved.
+    bool gathered = false;
 };
 
 struct Args {};
@@ -63,6 +78,18 @@ struct NormArgs : Args {
     const float* weight;
     const float* residual;  // null, or rows as far apart as out's; may be out
     float* out;
+    int64_t out_stride;
+    int64_t n;
+    float eps;
+};
+
+// out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, row by row (Ba, Kiros and Hinton 2016).
+struct LayerNormArgs : Args {
+    const float* x;
+    int64_t x_stride;
+    const float* weight;
+    const float* bias;  // null: none
+    float* out;         // may be x
     int64_t out_stride;
     int64_t n;
     float eps;
@@ -158,6 +185,21 @@ struct GluArgs : Args {
 struct PeakArgs : Args {
     const char* data;  // peak_read: kPeakReadBytes a row, at a multiple of 64; otherwise null
     float* out;        // a row's result: the sum of its words, or of its lanes
+};
+
+// Sampling: a long row of n floats in blocks of kRowBlock, the last one perhaps shorter; rows
+// [row_begin, row_end) are blocks, each with one result.
+// row_max: the block's largest value, or NaN if one is NaN or +infinity.
+// exp_sum: the sum of exp((x - max) * scale) over x >= least, where no x exceeds max; terms below 2^-126 may
+// count as 0.
+constexpr int64_t kRowBlock = 64;
+struct RowBlocksArgs : Args {
+    const float* x;
+    int64_t n;
+    float* out;
+    // exp_sum:
+    float max, scale, least;
+    const float* block_max;  // null, or what row_max gave: spares blocks without an x >= least
 };
 
 struct Kernel {

@@ -8,7 +8,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(isa_flags_avx512 ${isa_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vnni
       -mprefer-vector-width=512)
   set(isa_flags_amx ${isa_flags_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
-  set(known_isas scalar avx2 avxvnni avx512 amx)
+  set(known_isas scalar avx2 avxvnni avx512)
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag(-mamx-bf16 LLMCORE_COMPILER_HAS_AMX)  # GCC from 11 on
+  if(LLMCORE_COMPILER_HAS_AMX)
+    list(APPEND known_isas amx)
+  endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
   set(isa_flags_neon "")  # every AArch64 has it
   set(isa_flags_dotprod -march=armv8.2-a+dotprod)

@@ -90,7 +90,7 @@ KernelCall KernelCall::linear(const Kernel& kernel, const LinearInput& input) {
         PackArgs pack;
         pack.x = x;
         pack.x_stride = input.k;
-        pack.out = call.hold(static_cast<std::size_t>(input.m * act_row_bytes));
+        pack.out = call.hold(static_cast<std::size_t>(packed_bytes(kernel.act_layout, input.m, input.k)));
         pack.out_row_bytes = act_row_bytes;
         pack.k = input.k;
         scalar_kernel(Op::pack, Format::none, kernel.act_layout).run(&pack, 0, input.m, nullptr);
@@ -129,7 +129,7 @@ KernelCall KernelCall::pack(const Kernel& kernel, std::span<const float> x, std:
     args.x_stride = k;
     args.out_row_bytes = packed_row_bytes(kernel.out_layout, k);
     args.k = k;
-    call.output_bytes_ = static_cast<std::size_t>(m * args.out_row_bytes);
+    call.output_bytes_ = static_cast<std::size_t>(packed_bytes(kernel.out_layout, m, k));
     args.out = call.output_ = call.hold(call.output_bytes_);
     call.args_.push_back(std::make_shared<PackArgs>(args));
     return call;
@@ -153,6 +153,28 @@ KernelCall KernelCall::norm(const Kernel& kernel, const NormInput& input) {
     args.out = reinterpret_cast<float*>(call.output_);
     args.eps = input.eps;
     call.args_.push_back(std::make_shared<NormArgs>(args));
+    return call;
+}
+
+KernelCall KernelCall::layer_norm(const Kernel& kernel, const LayerNormInput& input) {
+    check_op(kernel, Op::layer_norm);
+    check_sides({input.m, input.n});
+    check_size("x", input.x.size(), input.m * input.n);
+    check_size("weight", input.weight.size(), input.n);
+    if (!input.bias.empty()) check_size("bias", input.bias.size(), input.n);
+    KernelCall call(kernel);
+    call.shape_ = {.m = input.m, .n = input.n};
+    check_supported(kernel, call.shape_);
+    call.rows_ = input.m;
+    call.write_floats(input.m * input.n);
+    LayerNormArgs args;
+    args.x = call.hold(input.x);
+    args.x_stride = args.out_stride = args.n = input.n;
+    args.weight = call.hold(input.weight);
+    args.bias = call.hold(input.bias);
+    args.out = reinterpret_cast<float*>(call.output_);
+    args.eps = input.eps;
+    call.args_.push_back(std::make_shared<LayerNormArgs>(args));
     return call;
 }
 
@@ -286,9 +308,30 @@ KernelCall KernelCall::attention(const Kernel& kernel, const AttentionInput& inp
     args.softcap = input.softcap;
     args.window = input.window;
     args.sinks = nullptr;
-    args.causal = true;
+    args.causal = input.causal;
     call.rows_ = input.n_tokens * input.n_kv_heads;
     call.args_.push_back(std::make_shared<AttentionArgs>(args));
+    return call;
+}
+
+KernelCall KernelCall::row_blocks(const Kernel& kernel, std::span<const float> x, float max, float scale,
+                                  float least) {
+    if (kernel.op != Op::row_max) check_op(kernel, Op::exp_sum);
+    const auto n = static_cast<std::int64_t>(x.size());
+    check_sides({n});
+    KernelCall call(kernel);
+    call.shape_ = {.n = n};
+    call.rows_ = (n + kRowBlock - 1) / kRowBlock;
+    call.write_floats(call.rows_);
+    RowBlocksArgs args;
+    args.x = call.hold(x);
+    args.n = n;
+    args.max = max;
+    args.scale = scale;
+    args.least = least;
+    args.block_max = nullptr;
+    args.out = reinterpret_cast<float*>(call.output_);
+    call.args_.push_back(std::make_shared<RowBlocksArgs>(args));
     return call;
 }
 

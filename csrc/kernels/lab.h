@@ -29,6 +29,13 @@ struct NormInput {
     float eps;
 };
 
+struct LayerNormInput {
+    std::span<const float> x;             // m rows of n
+    std::span<const float> weight, bias;  // n each; bias may be empty
+    std::int64_t m, n;
+    float eps;
+};
+
 struct GluInput {
     std::span<const float> gate, up;  // m rows of n each; up may be empty
     std::int64_t m, n;
@@ -50,6 +57,7 @@ struct AttentionInput {
     std::int64_t n_tokens, n_cached, n_heads, n_kv_heads, head_dim;
     float scale, softcap;
     std::int64_t window;
+    bool causal;  // false: each sees all that is cached
 };
 
 // Operands are checked (Error(invalid_argument)) and copied.
@@ -61,10 +69,14 @@ public:
     static KernelCall linear(const Kernel& kernel, const LinearInput& input);
     static KernelCall pack(const Kernel& kernel, std::span<const float> x, std::int64_t m, std::int64_t k);
     static KernelCall norm(const Kernel& kernel, const NormInput& input);
+    static KernelCall layer_norm(const Kernel& kernel, const LayerNormInput& input);
     static KernelCall glu(const Kernel& kernel, const GluInput& input);
     static KernelCall rope(const Kernel& kernel, const RopeInput& input);
     // Also kv_store: writes k and v into a cache of the kernel's format.
     static KernelCall attention(const Kernel& kernel, const AttentionInput& input);
+    // row_max and exp_sum over one row; the others: exp_sum's.
+    static KernelCall row_blocks(const Kernel& kernel, std::span<const float> x, float max, float scale,
+                                 float least);
     // `bytes` of memory for peak_read, rows of work for the others.
     static KernelCall peak(const Kernel& kernel, std::int64_t size);
 

@@ -13,7 +13,8 @@ namespace {
 // A row of peak_read: so many bytes, whose 32-bit words are summed.
 constexpr int64_t kPeakReadBytes = 16384;
 // A row of peak_f32 and peak_int8: so many rounds, each of which adds 1 * 1 to every lane of the
-// accumulators. Enough of them are independent to hide an instruction's latency.
+// accumulators (peak_bf16: a tile's 32 products). Enough of them are independent to hide an instruction's
+// latency.
 constexpr int64_t kPeakRounds = 4096;
 
 inline bool peak_supports(const Shape*) { return true; }

@@ -1,6 +1,7 @@
 #include "kernels/registry.h"
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/cpu_features.h"
 #include "base/error.h"
@@ -12,8 +13,10 @@ namespace llmcore {
 
 namespace {
 
-constexpr const char* kOpNames[] = {"linear", "pack", "norm", "rope", "kv_store", "attention", "glu", "peak"};
-constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32"};
+constexpr const char* kOpNames[] = {"linear", "pack", "norm",       "rope",    "kv_store", "attention",
+                                    "glu",    "peak", "layer_norm", "row_max", "exp_sum"};
+constexpr const char* kLayoutNames[] = {"none", "f32", "gguf", "q8_32", "bf16_x32"};
+constexpr const char* kReasonNames[] = {"built-in", "tuned", "forced"};
 
 bool fits(const Kernel& kernel, Op op, Format format, Layout weight_layout, Layout out_layout,
           const Shape& shape) {
@@ -35,13 +38,24 @@ const char* op_name(Op op) { return kOpNames[static_cast<std::size_t>(op)]; }
 
 const char* layout_name(Layout layout) { return kLayoutNames[static_cast<std::size_t>(layout)]; }
 
+const char* reason_name(ChoiceReason reason) { return kReasonNames[static_cast<std::size_t>(reason)]; }
+
 std::int64_t packed_row_bytes(Layout layout, std::int64_t k) {
     if (layout == Layout::f32) return k * static_cast<std::int64_t>(sizeof(float));
     if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
+    if (layout == Layout::bf16_x32) return bf16_x32_row_bytes(k);
     fail(ErrorCode::internal, "kernels", std::string("no packed form ") + layout_name(layout));
 }
 
-KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
+std::int64_t packed_row_group(Layout layout) { return layout == Layout::bf16_x32 ? kBf16GroupRows : 1; }
+
+std::int64_t packed_bytes(Layout layout, std::int64_t m, std::int64_t k) {
+    const std::int64_t group = packed_row_group(layout);
+    return (m + group - 1) / group * group * packed_row_bytes(layout, k);
+}
+
+KernelSelector::KernelSelector(Isa ceiling, std::string_view forced, TunedKernels tuned)
+    : ceiling_(ceiling), tuned_(std::move(tuned)) {
     for (const Kernel* kernel : all_kernels())
         if (can_run(kernel->isa, ceiling)) usable_.push_back(kernel);
 
@@ -62,15 +76,20 @@ KernelSelector::KernelSelector(Isa ceiling, std::string_view forced) {
     }
 }
 
-KernelSelector KernelSelector::from_environment() {
+KernelSelector KernelSelector::from_environment(TunedKernels tuned) {
     const char* forced = std::getenv("LLMCORE_KERNEL");
-    return KernelSelector(isa_ceiling(), forced != nullptr ? forced : "");
+    return KernelSelector(isa_ceiling(), forced != nullptr ? forced : "", std::move(tuned));
 }
 
-const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, Layout out_layout,
-                                   const Shape& shape) const {
+KernelChoice KernelSelector::choose(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                    const Shape& shape) const {
     for (const Kernel* kernel : forced_)
-        if (fits(*kernel, op, format, weight_layout, out_layout, shape)) return kernel;
+        if (fits(*kernel, op, format, weight_layout, out_layout, shape))
+            return {kernel, ChoiceReason::forced};
+    const Kernel* measured = op == Op::linear ? tuned_.find(format, shape) : nullptr;
+    if (measured != nullptr && can_run(measured->isa, ceiling_) &&
+        fits(*measured, op, format, weight_layout, out_layout, shape))
+        return {measured, ChoiceReason::tuned};
     const Kernel* best = nullptr;
     double best_cost = 0.0;
     for (const Kernel* kernel : usable_) {
@@ -81,7 +100,12 @@ const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, L
             best_cost = cost;
         }
     }
-    return best;
+    return {best, ChoiceReason::built_in};
+}
+
+const Kernel* KernelSelector::find(Op op, Format format, Layout weight_layout, Layout out_layout,
+                                   const Shape& shape) const {
+    return choose(op, format, weight_layout, out_layout, shape).kernel;
 }
 
 const Kernel& KernelSelector::select(Op op, Format format, Layout weight_layout, Layout out_layout,

@@ -7,6 +7,7 @@ namespace {
 constexpr auto adjacent = RopeStyle::adjacent;
 constexpr auto halves = RopeStyle::halves;
 constexpr auto gelu = Activation::gelu_tanh;
+constexpr auto layer = NormStyle::layer;
 
 constexpr Architecture kArchitectures[] = {
     {.name = "llama", .rope_style = adjacent, .normalizes_experts = true},
@@ -42,6 +43,16 @@ constexpr Architecture kArchitectures[] = {
      .normalizes_experts = true,
      .has_sinks = true,
      .rounds_yarn = false},
+    {.name = "bert",
+     .rope_style = RopeStyle::none,
+     .activation = Activation::gelu_erf,
+     .encodes = true,
+     .norm_style = layer,
+     .norms_sums = true,
+     .has_positions = true,
+     .is_gated = false,
+     .has_biases = true},
+    {.name = "nomic-bert", .rope_style = halves, .encodes = true, .norm_style = layer, .norms_sums = true},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "backend/backend.h"
 #include "kernels/kernel.h"
 
 namespace llmcore {
@@ -13,6 +14,17 @@ struct Architecture {
     std::string_view name;  // general.architecture
     RopeStyle rope_style;
     Activation activation = Activation::silu;
+    // A text is read in both directions and becomes vectors, not words: there is no head.
+    bool encodes = false;
+    NormStyle norm_style = NormStyle::rms;
+    // Norms come after the sum of a block and its input, and after the embedding; not before blocks.
+    bool norms_sums = false;
+    // A vector for each position is added to the embedding.
+    bool has_positions = false;
+    // The feed-forward network is two matrices, without a gate.
+    bool is_gated = true;
+    // Every projection has a bias.
+    bool has_biases = false;
     // The embedding is multiplied by sqrt(d_model).
     bool scales_embedding = false;
     // Where the file has a sliding window: every window_period-th layer sees everything, the others the

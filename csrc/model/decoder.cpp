@@ -41,8 +41,9 @@ Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, const TensorForm
         }
     }
     last_ = alloc(limits_.max_logit_rows, spec_.d_model);
+    if (!spec_.has_head) return;
     last_normed_ = alloc(limits_.max_logit_rows, spec_.d_model);
-    logits_ = alloc(limits_.max_logit_rows, spec_.n_vocab);
+    if (spec_.causal) logits_ = alloc(limits_.max_logit_rows, spec_.n_vocab);
 }
 
 Buffer Decoder::alloc(std::int64_t rows, std::int64_t cols) {
@@ -52,7 +53,7 @@ Buffer Decoder::alloc(std::int64_t rows, std::int64_t cols) {
 
 void Decoder::alloc_kv(Format format, std::int64_t n_blocks) {
     backend_->alloc_kv({.format = format,
-                        .n_layers = static_cast<std::int64_t>(spec_.layers.size()),
+                        .n_layers = spec_.n_cache_layers(),
                         .n_kv_heads = spec_.n_kv_heads(),
                         .head_dim = spec_.head_dim,
                         .n_blocks = n_blocks});
@@ -77,18 +78,29 @@ void Decoder::add_to_hidden(Weight norm) {
         {.in = block_out_, .weight = norm, .out = hidden_, .eps = spec_.norm_eps, .residual = hidden_});
 }
 
+void Decoder::norm_hidden(const Norm& norm) {
+    backend_->norm({.in = hidden_,
+                    .weight = norm.weight,
+                    .out = hidden_,
+                    .eps = spec_.norm_eps,
+                    .style = spec_.norm_style,
+                    .bias = norm.bias});
+}
+
 void Decoder::run_attention(std::size_t index) {
     const LayerSpec& layer = spec_.layers[index];
     const LayerWeights& weights = weights_.layers[index];
-    const auto layer_index = static_cast<std::int64_t>(index);
+    const std::int64_t layer_index = spec_.causal ? static_cast<std::int64_t>(index) : 0;
     const bool own_rope = layer.window > 0 && !spec_.window_rope.inv_freq.empty();
     Backend& backend = *backend_;
 
-    backend.norm({.in = hidden_, .weight = weights.attn_norm, .out = normed_, .eps = spec_.norm_eps});
+    const Buffer in = weights.attn_norm ? normed_ : hidden_;
+    if (weights.attn_norm)
+        backend.norm({.in = hidden_, .weight = weights.attn_norm, .out = normed_, .eps = spec_.norm_eps});
     const LinearOp qkv[] = {
-        {.in = normed_, .weight = weights.q, .out = q_, .bias = weights.q_bias},
-        {.in = normed_, .weight = weights.k, .out = k_, .bias = weights.k_bias},
-        {.in = normed_, .weight = weights.v, .out = v_, .bias = weights.v_bias},
+        {.in = in, .weight = weights.q, .out = q_, .bias = weights.q_bias},
+        {.in = in, .weight = weights.k, .out = k_, .bias = weights.k_bias},
+        {.in = in, .weight = weights.v, .out = v_, .bias = weights.v_bias},
     };
     backend.linear(qkv);
     backend.rope_store({.q = q_,
@@ -110,7 +122,8 @@ void Decoder::run_attention(std::size_t index) {
                        .scale = spec_.attention_scale,
                        .softcap = spec_.attention_softcap,
                        .window = layer.window,
-                       .sinks = weights.sinks});
+                       .sinks = weights.sinks,
+                       .causal = spec_.causal});
     const bool normed_after = static_cast<bool>(weights.post_attn_norm);
     const LinearOp out[] = {{.in = attention_,
                              .weight = weights.attn_out,
@@ -119,6 +132,7 @@ void Decoder::run_attention(std::size_t index) {
                              .residual = normed_after ? Buffer() : hidden_}};
     backend.linear(out);
     if (normed_after) add_to_hidden(weights.post_attn_norm);
+    if (weights.attn_sum_norm) norm_hidden(weights.attn_sum_norm);
 }
 
 void Decoder::run_experts(const ExpertWeights& weights, Buffer residual, Buffer out) {
@@ -164,9 +178,11 @@ void Decoder::run_feed_forward(const LayerWeights& weights) {
     const bool normed_after = static_cast<bool>(weights.post_ffn_norm);
     const Buffer out = normed_after ? block_out_ : hidden_;
     const Buffer residual = normed_after ? Buffer() : hidden_;
-    backend_->norm({.in = hidden_, .weight = weights.ffn_norm, .out = normed_, .eps = spec_.norm_eps});
+    const Buffer in = weights.ffn_norm ? normed_ : hidden_;
+    if (weights.ffn_norm)
+        backend_->norm({.in = hidden_, .weight = weights.ffn_norm, .out = normed_, .eps = spec_.norm_eps});
     if (weights.ffn_down) {
-        const LinearOp gate_up[] = {{.in = normed_,
+        const LinearOp gate_up[] = {{.in = in,
                                      .weight = weights.ffn_gate,
                                      .out = gated_,
                                      .bias = weights.ffn_gate_bias,
@@ -184,19 +200,28 @@ void Decoder::run_feed_forward(const LayerWeights& weights) {
         run_experts(weights.experts, residual, out);
     }
     if (normed_after) add_to_hidden(weights.post_ffn_norm);
+    if (weights.ffn_sum_norm) norm_hidden(weights.ffn_sum_norm);
 }
 
 void Decoder::run_layers() {
-    backend_->embed({.table = weights_.embedding, .out = hidden_, .scale = spec_.embedding_scale});
+    backend_->embed({.table = weights_.embedding,
+                     .out = hidden_,
+                     .scale = spec_.embedding_scale,
+                     .positions = weights_.positions,
+                     .types = weights_.types});
+    if (weights_.embedding_norm) norm_hidden(weights_.embedding_norm);
     for (std::size_t i = 0; i < spec_.layers.size(); ++i) {
         run_attention(i);
         run_feed_forward(weights_.layers[i]);
     }
     backend_->gather_logit_rows(hidden_, last_);
-    backend_->norm({.in = last_, .weight = weights_.output_norm, .out = last_normed_, .eps = spec_.norm_eps});
+    if (spec_.has_head)
+        backend_->norm(
+            {.in = last_, .weight = weights_.output_norm, .out = last_normed_, .eps = spec_.norm_eps});
 }
 
 std::span<const float> Decoder::forward(const Batch& batch) {
+    if (!logits_) fail(ErrorCode::invalid_argument, "decoder", "the model makes vectors of texts, no logits");
     check(batch);
     backend_->begin(batch);
     run_layers();
@@ -213,7 +238,7 @@ std::span<const float> Decoder::hidden_states(const Batch& batch) {
     check(batch);
     backend_->begin(batch);
     run_layers();
-    return backend_->end(last_normed_);
+    return backend_->end(spec_.has_head ? last_normed_ : last_);
 }
 
 }  // namespace llmcore

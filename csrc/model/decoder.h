@@ -1,4 +1,5 @@
-// The one forward pass, for every architecture: it walks the layers of a ModelSpec over a Backend.
+// The one forward pass, for every architecture, encoders too: it walks the layers of a ModelSpec over a
+// Backend. A model that is not causal wants each text of a batch whole.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include "backend/backend.h"
 #include "backend/batch.h"
 #include "gguf/reader.h"
+#include "model/lora.h"
 #include "model/spec.h"
 #include "model/weights.h"
 
@@ -29,11 +31,18 @@ public:
     void alloc_kv(Format format, std::int64_t n_blocks);
 
     // Runs one step and returns [batch.logit_rows][n_vocab] logits, valid until the next call.
-    // Throws Error(invalid_argument) if the batch exceeds the limits or names a token that does not exist.
+    // Throws Error(invalid_argument) if the batch exceeds the limits or names a token that does not exist,
+    // and for a model without a head.
     std::span<const float> forward(const Batch& batch);
 
-    // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model].
+    // As forward, but returns the final normalized hidden states, [batch.logit_rows][d_model]; also of a
+    // model without a head.
     std::span<const float> hidden_states(const Batch& batch);
+
+    // As read_lora, of this model.
+    LoraAdapter make_adapter(const gguf::File& file, float scale) const {
+        return read_lora(file, spec_, weights_, scale, *backend_);
+    }
 
     const ModelSpec& spec() const { return spec_; }
     const DecoderLimits& limits() const { return limits_; }
@@ -50,6 +59,8 @@ private:
     void run_experts(const ExpertWeights& weights, Buffer residual, Buffer out);
     // Adds what a block made to the hidden state: through `norm`, if the model has one there.
     void add_to_hidden(Weight norm);
+    // Norms the hidden state in place.
+    void norm_hidden(const Norm& norm);
 
     ModelSpec spec_;
     DecoderLimits limits_;

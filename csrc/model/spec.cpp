@@ -1,6 +1,7 @@
 #include "model/spec.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -45,6 +46,49 @@ void refuse_unread(const Metadata& metadata) {
         gate != 0 && gate != kSoftmax)
         fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("expert_gating_func"),
              std::to_string(gate), "softmax, 1");
+}
+
+// Which direction a text is read in, and what it becomes.
+void read_purpose(const Metadata& metadata, const Architecture& architecture, ModelSpec& spec) {
+    spec.has_head = !architecture.encodes;
+    spec.causal = metadata.flag("attention.causal", !architecture.encodes);
+    if (spec.causal && architecture.encodes)
+        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("attention.causal"), "true",
+             "false, for an encoder");
+    // The values of GGUF's writers: none, mean, first token, last token, rank.
+    constexpr std::array<Pooling, 4> kPoolings = {Pooling::mean, Pooling::mean, Pooling::cls, Pooling::last};
+    const auto pooling = static_cast<std::size_t>(metadata.optional_size("pooling_type", 1 << 10));
+    if (pooling >= kPoolings.size())
+        fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("pooling_type"),
+             std::to_string(pooling), "0 to 3: none, mean, first or last token; rerankers are not supported");
+    spec.pooling = kPoolings[pooling];
+}
+
+double read_norm_eps(const Metadata& metadata, const Architecture& architecture) {
+    const std::string_view key = architecture.norm_style == NormStyle::layer
+                                     ? "attention.layer_norm_epsilon"
+                                     : "attention.layer_norm_rms_epsilon";
+    const double eps = metadata.not_negative(key, 1e-5);
+    if (eps >= 1.0)
+        fail(ErrorCode::model, kComponent, "value of " + metadata.full(key), std::to_string(eps), "0 to 1");
+    return eps;
+}
+
+void read_rotation(const Metadata& metadata, const Architecture& architecture, std::int64_t n_ctx,
+                   ModelSpec& spec) {
+    spec.rope_style = architecture.rope_style;
+    if (spec.rope_style == RopeStyle::none) return;
+    spec.rope_dims = metadata.size("rope.dimension_count", spec.head_dim, spec.head_dim);
+    if (spec.rope_dims % 2 != 0)
+        fail(ErrorCode::model, kComponent, "value of " + metadata.full("rope.dimension_count"),
+             std::to_string(spec.rope_dims), "an even number");
+    if (metadata.has("rope.dimension_sections"))
+        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("rope.dimension_sections"));
+    spec.rope = read_rope(metadata, architecture, spec.rope_dims, spec.n_ctx_train,
+                          n_ctx > 0 ? n_ctx : spec.n_ctx_train);
+    constexpr std::string_view kWindowBase = "rope.freq_base_swa";
+    if (metadata.has(kWindowBase) || architecture.window_rope_base > 0.0)
+        spec.window_rope = plain_rope(metadata, kWindowBase, architecture.window_rope_base, spec.rope_dims);
 }
 
 // Which layers see a window only: the file's own list or period, otherwise the architecture's.
@@ -130,6 +174,10 @@ ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
         metadata.size("block_count", std::min(kMaxLayers, static_cast<std::int64_t>(file.tensors().size())));
     read_layers(metadata, architecture, n_layers, spec);
     read_windows(metadata, architecture, spec);
+    read_purpose(metadata, architecture, spec);
+    if (!spec.causal && metadata.optional_size("attention.sliding_window", kMaxContext) > 0)
+        fail(ErrorCode::model, kComponent,
+             "unsupported: " + metadata.full("attention.sliding_window") + " of a model that is not causal");
 
     const std::int64_t n_heads = spec.layers.front().n_heads;
     spec.head_dim = metadata.size("attention.key_length", spec.d_model / n_heads, kMaxHeadDim);
@@ -141,24 +189,14 @@ ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
     if (architecture.scales_embedding)
         spec.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(spec.d_model)));
 
-    const double norm_eps = metadata.not_negative("attention.layer_norm_rms_epsilon", 1e-5);
-    if (norm_eps >= 1.0)
-        fail(ErrorCode::model, kComponent, "value of " + metadata.full("attention.layer_norm_rms_epsilon"),
-             std::to_string(norm_eps), "0 to 1");
-    spec.norm_eps = static_cast<float>(norm_eps);
+    spec.norm_style = architecture.norm_style;
+    spec.norms_sums = architecture.norms_sums;
+    spec.has_positions = architecture.has_positions;
+    spec.is_gated = architecture.is_gated;
+    spec.has_biases = architecture.has_biases;
+    spec.norm_eps = static_cast<float>(read_norm_eps(metadata, architecture));
     spec.activation = architecture.activation;
-    spec.rope_style = architecture.rope_style;
-    spec.rope_dims = metadata.size("rope.dimension_count", spec.head_dim, spec.head_dim);
-    if (spec.rope_dims % 2 != 0)
-        fail(ErrorCode::model, kComponent, "value of " + metadata.full("rope.dimension_count"),
-             std::to_string(spec.rope_dims), "an even number");
-    if (metadata.has("rope.dimension_sections"))
-        fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("rope.dimension_sections"));
-    spec.rope = read_rope(metadata, architecture, spec.rope_dims, spec.n_ctx_train,
-                          n_ctx > 0 ? n_ctx : spec.n_ctx_train);
-    constexpr std::string_view kWindowBase = "rope.freq_base_swa";
-    if (metadata.has(kWindowBase) || architecture.window_rope_base > 0.0)
-        spec.window_rope = plain_rope(metadata, kWindowBase, architecture.window_rope_base, spec.rope_dims);
+    read_rotation(metadata, architecture, n_ctx, spec);
     spec.has_head_norms = architecture.has_head_norms;
     spec.has_post_norms = architecture.has_post_norms;
     spec.has_sinks = architecture.has_sinks;

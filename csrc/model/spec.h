@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "backend/backend.h"
 #include "gguf/reader.h"
 #include "kernels/kernel.h"
+#include "model/pooling.h"
 #include "model/rope.h"
 
 namespace llmcore {
@@ -38,6 +40,15 @@ struct ModelSpec {
     std::vector<LayerSpec> layers;
     ExpertSpec experts;
 
+    bool causal = true;  // false: every token sees the whole text, and none is generated
+    bool has_head = true;
+    Pooling pooling = Pooling::mean;  // where a text is to become a vector
+
+    NormStyle norm_style = NormStyle::rms;
+    bool norms_sums = false;  // see Architecture
+    bool has_positions = false;
+    bool is_gated = true;
+    bool has_biases = false;
     float norm_eps = 0.0F;
     float attention_scale = 0.0F;
     float attention_softcap = 0.0F;  // 0: none
@@ -57,6 +68,8 @@ struct ModelSpec {
     RopeSpec window_rope;  // of the layers with a window; without frequencies: as the others
 
     std::int64_t n_kv_heads() const { return layers.front().n_kv_heads; }
+    // Layers of the cache: where a text is computed at once, no layer's keys outlive it, and one serves all.
+    std::int64_t n_cache_layers() const { return causal ? static_cast<std::int64_t>(layers.size()) : 1; }
 };
 
 // Reads the spec of a file, for contexts of n_ctx tokens (0: those of its training). Throws Error(model) for

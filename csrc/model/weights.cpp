@@ -2,6 +2,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "gguf/printable.h"
@@ -60,11 +61,14 @@ public:
 
     // `count` rows of a tensor, from row `first` on.
     Weight slice(const gguf::TensorInfo& tensor, std::int64_t first, std::int64_t count) {
+        const std::int64_t offset = first * row_bytes(tensor.format, tensor.cols());
         WeightView view{.format = tensor.format,
                         .stored = tensor.format,
                         .rows = count,
                         .cols = tensor.cols(),
-                        .data = tensor.data + first * row_bytes(tensor.format, tensor.cols())};
+                        .data = tensor.data + offset,
+                        .fd = file_.fd(tensor.part),
+                        .file_offset = static_cast<std::int64_t>(tensor.file_offset) + offset};
         if (const auto wanted = formats_.find(tensor.name); wanted != formats_.end()) {
             if (tensor.cols() % format_info(wanted->second).block_elements != 0)
                 fail(
@@ -75,7 +79,9 @@ public:
         }
         bytes_ += count * row_bytes(view.stored, view.cols);
         try {
-            return backend_.upload(view);
+            const Weight weight = backend_.upload(view);
+            note_matrix(tensor, {weight, first, count});
+            return weight;
         } catch (const Error& error) {
             fail(error.code(), kComponent, "tensor " + std::string(tensor.name) + ": " + error.what());
         }
@@ -110,6 +116,18 @@ public:
         return required || has(name) ? vector(name, size) : Weight();
     }
 
+    Norm norm(const std::string& name, const ModelSpec& spec) {
+        return {.weight = vector(name + ".weight", spec.d_model),
+                .bias = optional_vector(name + ".bias", spec.d_model, spec.norm_style == NormStyle::layer)};
+    }
+
+    // The first row of a table of however many; empty if the file has none.
+    Weight first_row(const std::string& name, std::int64_t cols) {
+        const gguf::TensorInfo* found = file_.find_tensor(name);
+        if (found == nullptr) return {};
+        return slice(tensor(name, {cols, found->rows()}), 0, 1);
+    }
+
     // One vector an expert.
     Weight optional_vectors(const std::string& name, std::int64_t count, std::int64_t size) {
         if (!has(name)) return {};
@@ -119,6 +137,8 @@ public:
                  "F32");
         return slice(found, 0, count);
     }
+
+    std::map<std::string, PlacedMatrix, std::less<>> take_matrices() { return std::move(matrices_); }
 
     // A tensor nobody reads would be a model half understood.
     void refuse_unused() const {
@@ -130,10 +150,19 @@ public:
     }
 
 private:
+    void note_matrix(const gguf::TensorInfo& tensor, const PlacedMatrix::Part& part) {
+        if (tensor.shape.size() != 2 || !tensor.name.ends_with(".weight")) return;
+        PlacedMatrix& matrix = matrices_[std::string(tensor.name)];
+        matrix.rows = tensor.rows();
+        matrix.cols = tensor.cols();
+        matrix.parts.push_back(part);
+    }
+
     const gguf::File& file_;
     const TensorFormats& formats_;
     Backend& backend_;
     std::set<std::string> bound_;
+    std::map<std::string, PlacedMatrix, std::less<>> matrices_;
     std::int64_t bytes_ = 0;
 };
 
@@ -148,7 +177,7 @@ void bind_qkv(WeightBinder& binder, const std::string& prefix, const ModelSpec& 
         weights.q = binder.slice(tensor, 0, q_size);
         weights.k = binder.slice(tensor, q_size, kv_size);
         weights.v = binder.slice(tensor, q_size + kv_size, kv_size);
-        if (const std::string bias = prefix + "attn_qkv.bias"; binder.has(bias)) {
+        if (const std::string bias = prefix + "attn_qkv.bias"; spec.has_biases || binder.has(bias)) {
             weights.q_bias = binder.vector_part(bias, rows, 0, q_size);
             weights.k_bias = binder.vector_part(bias, rows, q_size, kv_size);
             weights.v_bias = binder.vector_part(bias, rows, q_size + kv_size, kv_size);
@@ -158,14 +187,13 @@ void bind_qkv(WeightBinder& binder, const std::string& prefix, const ModelSpec& 
     weights.q = binder.matrix(prefix + "attn_q.weight", q_size, spec.d_model);
     weights.k = binder.matrix(prefix + "attn_k.weight", kv_size, spec.d_model);
     weights.v = binder.matrix(prefix + "attn_v.weight", kv_size, spec.d_model);
-    weights.q_bias = binder.optional_vector(prefix + "attn_q.bias", q_size);
-    weights.k_bias = binder.optional_vector(prefix + "attn_k.bias", kv_size);
-    weights.v_bias = binder.optional_vector(prefix + "attn_v.bias", kv_size);
+    weights.q_bias = binder.optional_vector(prefix + "attn_q.bias", q_size, spec.has_biases);
+    weights.k_bias = binder.optional_vector(prefix + "attn_k.bias", kv_size, spec.has_biases);
+    weights.v_bias = binder.optional_vector(prefix + "attn_v.bias", kv_size, spec.has_biases);
 }
 
 void bind_attention(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
                     const LayerSpec& layer, LayerWeights& weights) {
-    weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
     bind_qkv(binder, prefix, spec, layer, weights);
     weights.q_norm =
         binder.optional_vector(prefix + "attn_q_norm.weight", spec.head_dim, spec.has_head_norms);
@@ -174,12 +202,16 @@ void bind_attention(WeightBinder& binder, const std::string& prefix, const Model
     weights.sinks = binder.optional_vector(prefix + "attn_sinks.weight", layer.n_heads, spec.has_sinks);
     weights.attn_out =
         binder.matrix(prefix + "attn_output.weight", spec.d_model, layer.n_heads * spec.head_dim);
-    weights.attn_out_bias = binder.optional_vector(prefix + "attn_output.bias", spec.d_model);
+    weights.attn_out_bias =
+        binder.optional_vector(prefix + "attn_output.bias", spec.d_model, spec.has_biases);
 }
 
 void bind_dense(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec, std::int64_t d_ff,
                 LayerWeights& weights) {
-    if (binder.has(prefix + "ffn_gate.weight")) {
+    if (!spec.is_gated) {
+        weights.ffn_gate = binder.matrix(prefix + "ffn_up.weight", d_ff, spec.d_model);
+        weights.ffn_gate_bias = binder.optional_vector(prefix + "ffn_up.bias", d_ff, spec.has_biases);
+    } else if (binder.has(prefix + "ffn_gate.weight")) {
         weights.ffn_gate = binder.matrix(prefix + "ffn_gate.weight", d_ff, spec.d_model);
         weights.ffn_up = binder.matrix(prefix + "ffn_up.weight", d_ff, spec.d_model);
         weights.ffn_gate_bias = binder.optional_vector(prefix + "ffn_gate.bias", d_ff);
@@ -190,7 +222,7 @@ void bind_dense(WeightBinder& binder, const std::string& prefix, const ModelSpec
         weights.ffn_up = binder.slice(fused, d_ff, d_ff);
     }
     weights.ffn_down = binder.matrix(prefix + "ffn_down.weight", spec.d_model, d_ff);
-    weights.ffn_down_bias = binder.optional_vector(prefix + "ffn_down.bias", spec.d_model);
+    weights.ffn_down_bias = binder.optional_vector(prefix + "ffn_down.bias", spec.d_model, spec.has_biases);
 }
 
 ExpertWeights bind_experts(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
@@ -216,12 +248,15 @@ ExpertWeights bind_experts(WeightBinder& binder, const std::string& prefix, cons
     return weights;
 }
 
-LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t index) {
-    const LayerSpec& layer = spec.layers[index];
-    const std::string prefix = "blk." + std::to_string(index) + ".";
+void bind_norms(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
+                LayerWeights& weights) {
+    if (spec.norms_sums) {
+        weights.attn_sum_norm = binder.norm(prefix + "attn_output_norm", spec);
+        weights.ffn_sum_norm = binder.norm(prefix + "layer_output_norm", spec);
+        return;
+    }
+    weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
     const std::string after_attention = prefix + "post_attention_norm.weight";
-    LayerWeights weights;
-    bind_attention(binder, prefix, spec, layer, weights);
     // Where there is no other norm before the feed-forward network, the one after attention is it.
     if (spec.has_post_norms || binder.has(prefix + "ffn_norm.weight")) {
         weights.ffn_norm = binder.vector(prefix + "ffn_norm.weight", spec.d_model);
@@ -232,6 +267,14 @@ LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t
     }
     weights.post_ffn_norm =
         binder.optional_vector(prefix + "post_ffw_norm.weight", spec.d_model, spec.has_post_norms);
+}
+
+LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t index) {
+    const LayerSpec& layer = spec.layers[index];
+    const std::string prefix = "blk." + std::to_string(index) + ".";
+    LayerWeights weights;
+    bind_norms(binder, prefix, spec, weights);
+    bind_attention(binder, prefix, spec, layer, weights);
     if (spec.experts.n > 0 && !binder.has(prefix + "ffn_down.weight"))
         weights.experts = bind_experts(binder, prefix, spec, layer.d_ff);
     else
@@ -239,7 +282,25 @@ LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t
     return weights;
 }
 
+void bind_embedding(WeightBinder& binder, const ModelSpec& spec, ModelWeights& weights) {
+    weights.embedding = binder.matrix("token_embd.weight", spec.n_vocab, spec.d_model);
+    if (spec.has_positions)
+        weights.positions = binder.matrix("position_embd.weight", spec.n_ctx_train, spec.d_model);
+    if (spec.norms_sums) {
+        weights.types = binder.first_row("token_types.weight", spec.d_model);
+        weights.embedding_norm = binder.norm("token_embd_norm", spec);
+    }
+}
+
+void bind_head(WeightBinder& binder, const ModelSpec& spec, ModelWeights& weights) {
+    weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
+    weights.output = binder.has("output.weight") ? binder.matrix("output.weight", spec.n_vocab, spec.d_model)
+                                                 : weights.embedding;
+    weights.output_bias = binder.optional_vector("output.bias", spec.n_vocab);
+}
+
 Weight upload_frequencies(const RopeSpec& rope, Backend& backend) {
+    if (rope.inv_freq.empty()) return {};
     return backend.upload({.format = Format::F32,
                            .stored = Format::F32,
                            .rows = 1,
@@ -253,11 +314,8 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const
                             Backend& backend) {
     WeightBinder binder(file, formats, backend);
     ModelWeights weights;
-    weights.embedding = binder.matrix("token_embd.weight", spec.n_vocab, spec.d_model);
-    weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
-    weights.output = binder.has("output.weight") ? binder.matrix("output.weight", spec.n_vocab, spec.d_model)
-                                                 : weights.embedding;
-    weights.output_bias = binder.optional_vector("output.bias", spec.n_vocab);
+    bind_embedding(binder, spec, weights);
+    if (spec.has_head) bind_head(binder, spec, weights);
     for (std::size_t i = 0; i < spec.layers.size(); ++i)
         weights.layers.push_back(bind_layer(binder, spec, i));
     weights.inv_freq = upload_frequencies(spec.rope, backend);
@@ -266,6 +324,7 @@ ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const
     for (const char* name : {kRopeFactors, kRopeFactorsLong, kRopeFactorsShort}) binder.mark_used(name);
     binder.refuse_unused();
     weights.bytes = binder.bytes();
+    weights.matrices = binder.take_matrices();
     return weights;
 }
 

@@ -13,6 +13,12 @@
 
 namespace llmcore {
 
+struct Norm {
+    Weight weight;
+    Weight bias;  // of LayerNorm
+    explicit operator bool() const { return static_cast<bool>(weight); }
+};
+
 // Matrices that lie below one another, one an expert.
 struct ExpertWeights {
     Weight router;
@@ -24,30 +30,47 @@ struct ExpertWeights {
 };
 
 struct LayerWeights {
-    Weight attn_norm;
+    Weight attn_norm;  // absent where norms come after sums
     Weight q, k, v;
     Weight q_bias, k_bias, v_bias;  // optional
     Weight q_norm, k_norm;          // optional
     Weight sinks;                   // optional
     Weight attn_out;
-    Weight attn_out_bias;   // optional
-    Weight post_attn_norm;  // optional
-    Weight ffn_norm;
-    Weight ffn_gate, ffn_up, ffn_down;                 // of a dense layer
+    Weight attn_out_bias;                              // optional
+    Weight post_attn_norm;                             // optional
+    Norm attn_sum_norm;                                // optional: of the sum of attention and its input
+    Weight ffn_norm;                                   // as attn_norm
+    Weight ffn_gate, ffn_up, ffn_down;                 // of a dense layer; without a gate, ffn_up is empty
     Weight ffn_gate_bias, ffn_up_bias, ffn_down_bias;  // optional
     ExpertWeights experts;                             // of a layer without these
     Weight post_ffn_norm;                              // optional
+    Norm ffn_sum_norm;                                 // optional
+};
+
+// A matrix of the file as it lies on the backend: whole, or taken apart by rows.
+struct PlacedMatrix {
+    struct Part {
+        Weight weight;
+        std::int64_t first = 0;  // row of the file's matrix
+        std::int64_t rows = 0;
+    };
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    std::vector<Part> parts;
 };
 
 struct ModelWeights {
     Weight embedding;
-    Weight output_norm;
-    Weight output;       // the embedding where the model ties them
-    Weight output_bias;  // optional
-    Weight inv_freq;
-    Weight window_inv_freq;  // as inv_freq where layers do not differ
+    Weight positions, types;  // optional: what is added to it
+    Norm embedding_norm;      // optional
+    Weight output_norm;       // of a model with a head
+    Weight output;            // the same; the embedding where the model ties them
+    Weight output_bias;       // optional
+    Weight inv_freq;          // of a model with RoPE
+    Weight window_inv_freq;   // as inv_freq where layers do not differ
     std::vector<LayerWeights> layers;
-    std::int64_t bytes = 0;  // of all tensors
+    std::map<std::string, PlacedMatrix, std::less<>> matrices;  // by the tensor's name; none of experts
+    std::int64_t bytes = 0;                                     // of all tensors
 };
 
 // Formats that tensors are converted to as they are uploaded, by their names.

@@ -13,8 +13,6 @@ namespace llmcore {
 
 namespace {
 
-// Enough for the nucleus of most steps; flatter ones look at the whole vocabulary.
-constexpr std::int64_t kFirstNucleus = 256;
 constexpr int kMaxLogprobs = 1000;
 constexpr std::int64_t kMaxBreakers = 64;
 constexpr std::uint64_t kXtcStream = 0x5854435854435854ULL;  // a stream of draws of its own
@@ -47,8 +45,14 @@ float deviation(std::span<const float> logits) {
 }
 
 void forbid_others(std::span<float> logits, std::span<const std::uint32_t> allowed) {
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        if ((allowed[i / 32] >> (i % 32) & 1U) == 0) logits[i] = -std::numeric_limits<float>::infinity();
+    constexpr std::size_t kBits = 32;
+    for (std::size_t begin = 0; begin < logits.size(); begin += kBits) {
+        const std::uint32_t word = allowed[begin / kBits];
+        if (word == ~std::uint32_t{0}) continue;
+        const std::size_t n = std::min(kBits, logits.size() - begin);
+        for (std::size_t i = 0; i < n; ++i) {
+            if ((word >> i & 1U) == 0) logits[begin + i] = -std::numeric_limits<float>::infinity();
+        }
     }
 }
 
@@ -104,7 +108,13 @@ Sampler::Sampler(SamplingParams params, std::uint64_t seed, std::vector<std::int
 void Sampler::observe_prompt(std::span<const std::int32_t> tokens) {
     for (const std::int32_t token : tokens) dry_.observe(token);
     if (params_.repetition_penalty == 1.0F) return;
-    for (const std::int32_t token : tokens) seen_.try_emplace(token);
+    for (const std::int32_t token : tokens) count(token, 0);
+}
+
+void Sampler::count(std::int32_t token, std::int32_t in_output) {
+    const auto [place, added] = seen_places_.try_emplace(token, seen_.size());
+    if (added) seen_.push_back({token, 0});
+    seen_[place->second].in_output += in_output;
 }
 
 bool Sampler::adjusts() const {
@@ -144,7 +154,7 @@ std::int32_t Sampler::next(std::span<const float> logits, SamplingScratch& scrat
                                : ranks() ? draw_ranked(logits, scratch)
                                          : draw(scratch);
     dry_.observe(token);
-    if (penalizes_) ++seen_[token];
+    if (penalizes_) count(token, 1);
     ++n_sampled_;
     return token;
 }
@@ -159,22 +169,11 @@ Cutoff Sampler::filter(ScannedRow& row, std::vector<Candidate>& candidates, floa
         cutoff = {last->value, last->token};
         candidates.erase(last + 1, candidates.end());
     }
-    if (params_.top_p < 1.0F) {
+    if (params_.top_p < 1.0F && !limits_count) {
+        cutoff = row.nucleus(inv_temperature, static_cast<double>(params_.top_p), candidates);
+    } else if (params_.top_p < 1.0F) {
         double total = 0.0;
-        if (limits_count) {
-            for (const Candidate& c : candidates)
-                total += candidate_weight(c.value, row.max(), inv_temperature);
-        } else {
-            total = row.exp_sum(inv_temperature);
-            row.gather_largest(kFirstNucleus, candidates);
-            double first = 0.0;
-            for (const Candidate& c : candidates)
-                first += candidate_weight(c.value, row.max(), inv_temperature);
-            if (first < params_.top_p * total) {
-                candidates.clear();
-                row.gather(cutoff, candidates);
-            }
-        }
+        for (const Candidate& c : candidates) total += candidate_weight(c.value, row.max(), inv_temperature);
         const std::int64_t kept = select_mass(candidates, row.max(), inv_temperature, params_.top_p * total);
         const Candidate& last = candidates[static_cast<std::size_t>(kept - 1)];
         cutoff = {last.value, last.token};
@@ -195,22 +194,7 @@ std::int32_t Sampler::draw(SamplingScratch& scratch) const {
     const double point = uniform_draw(seed_, static_cast<std::uint64_t>(n_sampled_));
     candidates.clear();
     const Cutoff cutoff = filter(row, candidates, inv_temperature);
-    if (cutoff.value == -std::numeric_limits<float>::infinity()) return row.draw(inv_temperature, point);
-
-    candidates.clear();
-    row.gather(cutoff, candidates);
-    double total = 0.0;
-    for (const Candidate& c : candidates) total += candidate_weight(c.value, row.max(), inv_temperature);
-    double left = point * total;
-    std::int32_t last = row.argmax();
-    for (const Candidate& c : candidates) {
-        const float weight = candidate_weight(c.value, row.max(), inv_temperature);
-        if (weight <= 0.0F) continue;
-        last = c.token;
-        if (left < weight) break;
-        left -= weight;
-    }
-    return last;
+    return row.draw(cutoff, inv_temperature, point);
 }
 
 bool Sampler::ranks() const {

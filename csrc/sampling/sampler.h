@@ -45,6 +45,7 @@ private:
     bool ranks() const;
     std::int32_t draw_ranked(std::span<const float> logits, SamplingScratch& scratch);
     Cutoff filter(ScannedRow& row, std::vector<Candidate>& candidates, float inv_temperature) const;
+    void count(std::int32_t token, std::int32_t in_output);
 
     SamplingParams params_;
     std::uint64_t seed_;
@@ -52,8 +53,13 @@ private:
     bool penalizes_ = false;
     DryPenalty dry_;
     Mirostat mirostat_;
-    // By token: occurrences in the output; prompt tokens are there with 0. Empty unless a penalty needs it.
-    std::unordered_map<std::int32_t, std::int32_t> seen_;
+    // Tokens of the prompt and the output, each once. Empty unless a penalty needs it.
+    struct Seen {
+        std::int32_t token = 0;
+        std::int32_t in_output = 0;  // occurrences
+    };
+    std::vector<Seen> seen_;
+    std::unordered_map<std::int32_t, std::size_t> seen_places_;
     std::int64_t n_sampled_ = 0;
 };
 

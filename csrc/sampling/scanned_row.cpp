@@ -1,27 +1,31 @@
 #include "sampling/scanned_row.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
+
+#include "kernels/registry.h"
 
 namespace llmcore {
 
 namespace {
 
-constexpr std::int64_t kBlock = 64;
-constexpr std::size_t kLanes = 16;  // independent, so that the compiler may vectorize
+constexpr std::int64_t kBlock = kRowBlock;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Enough for the nucleus of most steps, and of nearly all; flatter ones look at the whole vocabulary.
+constexpr std::int64_t kFirstNuclei[] = {48, 512};
+// Of so many, those that were the largest so far are cheaper to keep than a partition.
+constexpr std::int64_t kFew = 64;
+// A weight is 0 from e^-88 on.
+constexpr float kLowest = 88.0F;
+// Ends a search for a threshold: so near, in units of the exponent, few values lie in between.
+constexpr float kNear = 0.25F;
 
 // e^x for x <= 0, relative error below 3e-7; 0 where the result would be subnormal. Cody and Waite's
-// reduction to |r| <= ln(2)/2, then the Taylor polynomial. Branch-free, so that loops over it vectorize.
+// reduction to |r| <= ln(2)/2, then the Taylor polynomial.
 inline float exp_nonpositive(float x) {
     constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-    // max(x, -100) on the bits, whose order is that of the magnitude: a choice between floats is not
-    // vectorized, since comparing may trap.
-    constexpr auto kLowest = std::bit_cast<std::uint32_t>(-100.0F);
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    const float clamped = std::bit_cast<float>(bits < kLowest ? bits : kLowest);
+    const float clamped = std::max(x, -100.0F);
     const float shifted = clamped * 1.44269504F + kRound;
     const float n = shifted - kRound;
     const float r = clamped - n * 0.693145752F - n * 1.42860677e-6F;
@@ -36,52 +40,6 @@ inline float exp_nonpositive(float x) {
     const std::int32_t exponent =
         std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound) + 127;
     return p * std::bit_cast<float>((exponent > 0 ? exponent : 0) << 23);
-}
-
-float block_exp_sum(std::span<const float> block, float max, float inv_temperature) {
-    float sum = 0.0F;
-    if (block.size() == kBlock) {
-        // Three plain loops: each vectorizes.
-        std::array<float, kBlock> weights;
-        for (std::size_t i = 0; i < kBlock; ++i)
-            weights[i] = exp_nonpositive((block[i] - max) * inv_temperature);
-        std::array<float, kLanes> lanes{};
-        for (std::size_t i = 0; i < kBlock; i += kLanes) {
-            for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += weights[i + l];
-        }
-        for (const float lane : lanes) sum += lane;
-    } else {
-        for (const float x : block) sum += exp_nonpositive((x - max) * inv_temperature);
-    }
-    return sum;
-}
-
-struct BlockScan {
-    float max = -kInfinity;
-    bool sound = true;
-};
-
-BlockScan scan_block(std::span<const float> block) {
-    std::array<float, kLanes> largest;
-    std::array<std::int32_t, kLanes> unsound{};
-    largest.fill(-kInfinity);
-    const auto take = [&](std::size_t lane, float x) {
-        largest[lane] = x > largest[lane] ? x : largest[lane];
-        unsound[lane] |= x < kInfinity ? 0 : 1;
-    };
-    if (block.size() == kBlock) {
-        for (std::size_t i = 0; i < kBlock; i += kLanes) {
-            for (std::size_t l = 0; l < kLanes; ++l) take(l, block[i + l]);
-        }
-    } else {
-        for (const float x : block) take(0, x);
-    }
-    BlockScan scan;
-    for (std::size_t l = 0; l < kLanes; ++l) {
-        scan.max = std::max(scan.max, largest[l]);
-        scan.sound = scan.sound && unsound[l] == 0;
-    }
-    return scan;
 }
 
 }  // namespace
@@ -100,16 +58,29 @@ std::span<const float> ScannedRow::block(std::int64_t index) const {
                            static_cast<std::size_t>(std::min(kBlock, size() - begin)));
 }
 
+ScannedRow::ScannedRow() {
+    const KernelSelector selector = KernelSelector::from_environment();
+    const auto select = [&](Op op) {
+        return &selector.select(op, Format::none, Layout::none, Layout::f32, {.n = kBlock});
+    };
+    row_max_ = select(Op::row_max);
+    exp_sum_ = select(Op::exp_sum);
+}
+
 bool ScannedRow::scan(std::span<const float> logits) {
     logits_ = logits;
     block_max_.resize((logits.size() + kBlock - 1) / kBlock);
+    block_sums_.resize(block_max_.size());
+    RowBlocksArgs args{};
+    args.x = logits.data();
+    args.n = size();
+    args.out = block_max_.data();
+    row_max_->run(&args, 0, n_blocks(), nullptr);
     max_ = -kInfinity;
     bool sound = true;
-    for (std::size_t b = 0; b < block_max_.size(); ++b) {
-        const BlockScan found = scan_block(block(static_cast<std::int64_t>(b)));
-        block_max_[b] = found.max;
-        max_ = std::max(max_, found.max);
-        sound = sound && found.sound;
+    for (const float largest : block_max_) {
+        max_ = std::max(max_, largest);
+        sound = sound && !std::isnan(largest);
     }
     return sound && max_ > -kInfinity;
 }
@@ -121,34 +92,123 @@ std::int32_t ScannedRow::argmax() const {
     return static_cast<std::int32_t>(best * kBlock + place);
 }
 
-double ScannedRow::exp_sum(float inv_temperature) const {
+// Into block_sums_.
+void ScannedRow::sum_blocks(std::int64_t begin, std::int64_t end, float inv_temperature, float least) {
+    RowBlocksArgs args{};
+    args.x = logits_.data();
+    args.n = size();
+    args.out = block_sums_.data();
+    args.max = max_;
+    args.scale = inv_temperature;
+    args.least = least;
+    args.block_max = block_max_.data();
+    exp_sum_->run(&args, begin, end, nullptr);
+}
+
+double ScannedRow::exp_sum(float inv_temperature, float least) {
+    sum_blocks(0, n_blocks(), inv_temperature, least);
     double sum = 0.0;
-    for (std::size_t b = 0; b < block_max_.size(); ++b) {
-        sum += block_exp_sum(block(static_cast<std::int64_t>(b)), max_, inv_temperature);
+    for (const float part : block_sums_) sum += static_cast<double>(part);
+    return sum;
+}
+
+float ScannedRow::block_sum(std::int64_t index, const Cutoff& cutoff, float inv_temperature) const {
+    float sum = 0.0F;
+    auto token = static_cast<std::int32_t>(index * kBlock);
+    for (const float x : block(index)) {
+        if (cutoff.keeps(x, token++)) sum += candidate_weight(x, max_, inv_temperature);
     }
     return sum;
 }
 
-std::int32_t ScannedRow::draw(float inv_temperature, double point) {
-    scratch_.resize(block_max_.size());
-    double total = 0.0;
-    for (std::size_t b = 0; b < block_max_.size(); ++b) {
-        scratch_[b] = block_exp_sum(block(static_cast<std::int64_t>(b)), max_, inv_temperature);
-        total += scratch_[b];
+std::int32_t ScannedRow::draw(const Cutoff& cutoff, float inv_temperature, double point) {
+    // Before the cutoff's block its value is kept, behind it only larger ones are.
+    const std::int64_t border = std::min<std::int64_t>(cutoff.token / kBlock, n_blocks());
+    sum_blocks(0, border, inv_temperature, cutoff.value);
+    if (border < n_blocks()) {
+        block_sums_[static_cast<std::size_t>(border)] = block_sum(border, cutoff, inv_temperature);
+        sum_blocks(border + 1, n_blocks(), inv_temperature, std::nextafter(cutoff.value, kInfinity));
     }
+    double total = 0.0;
+    for (const float part : block_sums_) total += static_cast<double>(part);
+    // Rounding may run past the end: then it is the last token of the last block that has any.
     double left = point * total;
-    std::size_t b = 0;
-    while (b + 1 < scratch_.size() && left >= scratch_[b]) left -= scratch_[b++];
-    std::int32_t last = argmax();  // stands if rounding runs past the end of an empty last block
-    const auto values = block(static_cast<std::int64_t>(b));
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        const float weight = exp_nonpositive((values[i] - max_) * inv_temperature);
-        if (weight <= 0.0F) continue;
-        last = static_cast<std::int32_t>(b * kBlock + i);
-        if (left < weight) break;
-        left -= weight;
+    std::size_t chosen = 0;
+    bool found = false;
+    for (std::size_t b = 0; b < block_sums_.size() && !found; ++b) {
+        if (block_sums_[b] <= 0.0F) continue;
+        chosen = b;
+        found = left < static_cast<double>(block_sums_[b]);
+        if (!found) left -= static_cast<double>(block_sums_[b]);
+    }
+    if (!found) left = total;
+    std::int32_t last = argmax();
+    auto token = static_cast<std::int32_t>(static_cast<std::int64_t>(chosen) * kBlock);
+    for (const float x : block(static_cast<std::int64_t>(chosen))) {
+        const float weight = cutoff.keeps(x, token) ? candidate_weight(x, max_, inv_temperature) : 0.0F;
+        if (weight > 0.0F) {
+            last = token;
+            if (left < static_cast<double>(weight)) break;
+            left -= static_cast<double>(weight);
+        }
+        ++token;
     }
     return last;
+}
+
+Cutoff ScannedRow::nucleus(float inv_temperature, double mass, std::vector<Candidate>& candidates) {
+    const double target = mass * exp_sum(inv_temperature);
+    float least = 0.0F;
+    double weight = 0.0;
+    for (const std::int64_t n : kFirstNuclei) {
+        candidates.clear();
+        least = gather_largest(n, candidates);
+        weight = 0.0;
+        for (const Candidate& c : candidates) {
+            weight += static_cast<double>(candidate_weight(c.value, max_, inv_temperature));
+        }
+        if (weight < target && least > -kInfinity) continue;
+        const std::int64_t kept = select_mass(candidates, max_, inv_temperature, target);
+        const Candidate& last = candidates[static_cast<std::size_t>(kept - 1)];
+        return {last.value, last.token};
+    }
+    return wide_nucleus(inv_temperature, target, least, weight, candidates);
+}
+
+// Values of at least `high` weigh `above`, less than the target: searches for the threshold below, first in
+// steps that double, then by halves; what lies between the last two is looked at one by one.
+Cutoff ScannedRow::wide_nucleus(float inv_temperature, double target, float high, double above,
+                                std::vector<Candidate>& candidates) {
+    const float bottom = max_ - kLowest / inv_temperature;
+    float low = high;
+    float step = 0.5F / inv_temperature;
+    bool bracketed = false;
+    while (!bracketed || (high - low) * inv_temperature > kNear) {
+        const float middle = bracketed ? low + (high - low) / 2.0F : std::max(bottom, high - step);
+        if (bracketed && (middle <= low || middle >= high)) break;
+        const double weight = exp_sum(inv_temperature, middle);
+        if (weight >= target || middle <= bottom) {
+            low = middle;
+            bracketed = true;
+        } else {
+            high = middle;
+            above = weight;
+            step *= 2.0F;
+        }
+    }
+    candidates.clear();
+    for (std::size_t b = 0; b < block_max_.size(); ++b) {
+        if (block_max_[b] < low) continue;
+        auto token = static_cast<std::int32_t>(static_cast<std::int64_t>(b) * kBlock);
+        for (const float x : block(static_cast<std::int64_t>(b))) {
+            if (x >= low && x < high) candidates.push_back({x, token});
+            ++token;
+        }
+    }
+    if (candidates.empty()) return {low, std::numeric_limits<std::int32_t>::max()};
+    const std::int64_t kept = select_mass(candidates, max_, inv_temperature, target - above);
+    const Candidate& last = candidates[static_cast<std::size_t>(kept - 1)];
+    return {last.value, last.token};
 }
 
 void ScannedRow::gather(const Cutoff& cutoff, std::vector<Candidate>& out) const {
@@ -162,17 +222,34 @@ void ScannedRow::gather(const Cutoff& cutoff, std::vector<Candidate>& out) const
     }
 }
 
-void ScannedRow::gather_largest(std::int64_t n, std::vector<Candidate>& out) {
+float ScannedRow::gather_largest(std::int64_t n, std::vector<Candidate>& out) {
     Cutoff cutoff;
-    if (n <= static_cast<std::int64_t>(block_max_.size())) {
+    if (n <= n_blocks()) {
         // n blocks hold a value of at least the n-th largest block maximum, so no smaller value is among the
         // n largest.
-        scratch_ = block_max_;
-        const auto nth = scratch_.begin() + (n - 1);
-        std::nth_element(scratch_.begin(), nth, scratch_.end(), std::greater<>());
-        cutoff.value = *nth;
+        cutoff.value = nth_block_max(n);
     }
     gather(cutoff, out);
+    return cutoff.value;
+}
+
+float ScannedRow::nth_block_max(std::int64_t n) {
+    const auto size = static_cast<std::ptrdiff_t>(n);
+    if (n > kFew) {
+        scratch_ = block_max_;
+        const auto nth = scratch_.begin() + (size - 1);
+        std::nth_element(scratch_.begin(), nth, scratch_.end(), std::greater<>());
+        return *nth;
+    }
+    scratch_.assign(block_max_.begin(), block_max_.begin() + size);
+    std::make_heap(scratch_.begin(), scratch_.end(), std::greater<>());
+    for (auto next = block_max_.begin() + size; next != block_max_.end(); ++next) {
+        if (*next <= scratch_.front()) continue;
+        std::pop_heap(scratch_.begin(), scratch_.end(), std::greater<>());
+        scratch_.back() = *next;
+        std::push_heap(scratch_.begin(), scratch_.end(), std::greater<>());
+    }
+    return scratch_.front();
 }
 
 void ScannedRow::top(std::int64_t n, std::vector<Candidate>& out) {

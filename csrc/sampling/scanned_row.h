@@ -1,11 +1,13 @@
-// One row of logits with the maxima of its blocks of 64: after one pass over a large vocabulary, the largest
-// values, thresholds and draws touch few blocks.
+// One row of logits with the maxima of its blocks: after one pass over a large vocabulary, the largest
+// values, thresholds and draws touch few blocks. Passes over the row are kernels.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <span>
 #include <vector>
+
+#include "kernels/kernel.h"
 
 namespace llmcore {
 
@@ -27,6 +29,9 @@ struct Cutoff {
 
 class ScannedRow {
 public:
+    // Chooses the kernels of this machine. Throws Error(invalid_argument) as KernelSelector does.
+    ScannedRow();
+
     // Keeps a view of `logits`. False if a value is NaN or +infinity, or all are -infinity; then nothing else
     // may be called.
     bool scan(std::span<const float> logits);
@@ -36,25 +41,39 @@ public:
     // The lowest token that has the largest value.
     std::int32_t argmax() const;
 
-    // Sum of exp((x - max) * inv_temperature).
-    double exp_sum(float inv_temperature) const;
-    // The token at `point` in [0, 1) of the cumulative distribution exp((x - max) * inv_temperature), tokens
-    // in order.
-    std::int32_t draw(float inv_temperature, double point);
+    // Sum of exp((x - max) * inv_temperature) over x >= least.
+    double exp_sum(float inv_temperature, float least = -std::numeric_limits<float>::infinity());
+    // The token at `point` in [0, 1) of the cumulative distribution exp((x - max) * inv_temperature) of those
+    // that pass the cutoff, tokens in order.
+    std::int32_t draw(const Cutoff& cutoff, float inv_temperature, double point);
+
+    // Of the fewest tokens, in the order of `precedes`, whose weights exp((x - max) * inv_temperature) reach
+    // `mass` in (0, 1) of the row's. candidates: scratch.
+    Cutoff nucleus(float inv_temperature, double mass, std::vector<Candidate>& candidates);
 
     // Appends, in token order, all that pass the cutoff.
     void gather(const Cutoff& cutoff, std::vector<Candidate>& out) const;
-    // Appends, in token order, a superset of the n largest, small when n is small against the vocabulary.
-    void gather_largest(std::int64_t n, std::vector<Candidate>& out);
+    // Appends, in token order, a superset of the n largest, small when n is small against the vocabulary: all
+    // values that are at least the one returned.
+    float gather_largest(std::int64_t n, std::vector<Candidate>& out);
     // The n largest, largest first.
     void top(std::int64_t n, std::vector<Candidate>& out);
 
 private:
+    std::int64_t n_blocks() const { return static_cast<std::int64_t>(block_max_.size()); }
     std::span<const float> block(std::int64_t index) const;
+    void sum_blocks(std::int64_t begin, std::int64_t end, float inv_temperature, float least);
+    float block_sum(std::int64_t index, const Cutoff& cutoff, float inv_temperature) const;
+    float nth_block_max(std::int64_t n);
+    Cutoff wide_nucleus(float inv_temperature, double target, float high, double above,
+                        std::vector<Candidate>& candidates);
 
+    const Kernel* row_max_;
+    const Kernel* exp_sum_;
     std::span<const float> logits_;
     float max_ = 0.0F;
     std::vector<float> block_max_;
+    std::vector<float> block_sums_;
     std::vector<float> scratch_;
 };
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmcore.embeddings import Embedding
     from llmcore.engine import EngineStats, ModelInfo
     from llmcore.llm import LLM
+    from llmcore.lora import LoraInfo, LoraSource
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
     from llmcore.sampling_params import SamplingParams
     from llmcore.structured_output import StructuredOutput
@@ -45,6 +46,8 @@ __all__ = [
     "GrammarError",
     "InvalidArgumentError",
     "LLMCoreError",
+    "LoraInfo",
+    "LoraSource",
     "ModelError",
     "ModelInfo",
     "QueueFullError",
@@ -66,6 +69,8 @@ _HOMES = {
     "Delta": "outputs",
     "Embedding": "embeddings",
     "EngineStats": "engine",
+    "LoraInfo": "lora",
+    "LoraSource": "lora",
     "ModelInfo": "engine",
     "SamplingParams": "sampling_params",
     "StructuredOutput": "structured_output",

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import pathlib
 import typing
-__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
+__all__: list[str] = ['BlockPool', 'ByteLevelEncoder', 'Engine', 'EngineStats', 'GGUFFile', 'GGUFTensor', 'KernelCall', 'KvTiers', 'ModelInfo', 'Output', 'PieceEncoder', 'Sampler', 'Scheduler', 'StopMatcher', 'ThreadPool', 'Utf8Assembler', 'Vocabulary', 'byte_pair_tables', 'cuda_status', 'dequantize', 'formats', 'kernels', 'linear_kernel', 'machine', 'quantize', 'tokenizer_kind', 'uniform_draw']
 class Output:
     """
     What one step brought for one sequence.
@@ -85,10 +85,22 @@ class ModelInfo:
     def device_note(self) -> str:
         ...
     @property
+    def draft_model(self) -> str:
+        ...
+    @property
     def file_bytes(self) -> int:
         ...
     @property
+    def generates(self) -> bool:
+        ...
+    @property
     def kv_bytes(self) -> int:
+        ...
+    @property
+    def kv_cache_type(self) -> str:
+        ...
+    @property
+    def kv_contexts(self) -> float:
         ...
     @property
     def kv_plan(self) -> str:
@@ -112,6 +124,9 @@ class ModelInfo:
     def parameters(self) -> int:
         ...
     @property
+    def pooling(self) -> str:
+        ...
+    @property
     def quantization(self) -> str:
         ...
     @property
@@ -128,6 +143,9 @@ class EngineStats:
     The state after the last step, and totals.
     """
     @property
+    def accepted_draft_tokens(self) -> int:
+        ...
+    @property
     def accepted_tokens(self) -> int:
         ...
     @property
@@ -135,6 +153,15 @@ class EngineStats:
         ...
     @property
     def cancelled(self) -> int:
+        ...
+    @property
+    def draft_failures(self) -> int:
+        ...
+    @property
+    def draft_seconds(self) -> float:
+        ...
+    @property
+    def drafted_tokens(self) -> int:
         ...
     @property
     def expired(self) -> int:
@@ -149,10 +176,25 @@ class EngineStats:
     def guessed_tokens(self) -> int:
         ...
     @property
+    def kept_preemptions(self) -> int:
+        ...
+    @property
     def kv_blocks_free(self) -> int:
         ...
     @property
     def kv_blocks_total(self) -> int:
+        ...
+    @property
+    def kv_restored_disk(self) -> int:
+        ...
+    @property
+    def kv_restored_ram(self) -> int:
+        ...
+    @property
+    def kv_spilled_disk(self) -> int:
+        ...
+    @property
+    def kv_spilled_ram(self) -> int:
         ...
     @property
     def preemptions(self) -> int:
@@ -182,10 +224,16 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False) -> None:
-        ...
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.15, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, mmap: bool = False, tuned: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]] = [], lora: collections.abc.Sequence[tuple[str, os.PathLike | str | bytes, typing.SupportsFloat | typing.SupportsIndex]] = [], draft_model: os.PathLike | str | bytes | None = None, draft_tokens: typing.SupportsInt | typing.SupportsIndex = 4, kv_spill_ram: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_dir: os.PathLike | str | bytes | None = None, kv_cache_dir_limit: typing.SupportsInt | typing.SupportsIndex = 8589934592) -> None:
+        """
+        tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, scale) of the adapters that are there from the start.
+        """
     def abort(self, id: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def adapters(self) -> list[tuple[str, pathlib.Path, float, int, int, int]]:
+        """
+        Name, path, scale, largest rank, matrices and bytes of each.
+        """
     def close(self) -> None:
         """
         Ends every request as cancelled and joins the thread; queued outputs stay.
@@ -194,11 +242,25 @@ class Engine:
         """
         All queued outputs; never waits.
         """
+    def kernel_uses(self) -> list:
+        """
+        What has run so far, with the kernel it gets for each number of rows: dicts of op, format, n, k, head_dim, rows (first, last; last 0: any), kernel, reason and ran.
+        """
+    def load_adapter(self, name: str, path: os.PathLike | str | bytes, scale: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> None:
+        ...
+    def new_warning(self) -> str:
+        """
+        What the operator should know of the tiers below the KV cache, told once; otherwise empty.
+        """
     def stats(self) -> EngineStats:
         ...
-    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None, filters: dict = {}) -> None:
+    def submit(self, id: typing.SupportsInt | typing.SupportsIndex, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, kind: str = 'generate', max_tokens: typing.SupportsInt | typing.SupportsIndex = 128, n: typing.SupportsInt | typing.SupportsIndex = 1, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, seed: typing.SupportsInt | typing.SupportsIndex | None = None, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, logit_bias: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]] = [], min_tokens: typing.SupportsInt | typing.SupportsIndex = 0, ignore_eos: bool = False, logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, prompt_logprobs: typing.SupportsInt | typing.SupportsIndex | None = None, stop: collections.abc.Sequence[str] = [], stop_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], score: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, guided: bool = False, tenant: str = '', deadline: typing.SupportsFloat | typing.SupportsIndex | None = None, filters: dict = {}, lora: str = '', pooling: str | None = None) -> None:
         """
-        filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on.
+        lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, dry_*, those that are on. pooling: of kind embed, mean, cls or last; None for the model's own.
+        """
+    def unload_adapter(self, name: str) -> None:
+        """
+        Requests that run keep it to their end.
         """
     def wait(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> list[Output]:
         """
@@ -307,13 +369,16 @@ class KernelCall:
     One kernel with operands of its own; see llmcore.kernels.
     """
     @staticmethod
-    def attention(name: str, q: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], v: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], scale: typing.SupportsFloat | typing.SupportsIndex, softcap: typing.SupportsFloat | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex) -> KernelCall:
+    def attention(name: str, q: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], v: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], scale: typing.SupportsFloat | typing.SupportsIndex, softcap: typing.SupportsFloat | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, causal: bool = True) -> KernelCall:
         ...
     @staticmethod
     def glu(name: str, gate: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], up: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, activation: str) -> KernelCall:
         ...
     @staticmethod
     def kv_store(name: str, k: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], v: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> KernelCall:
+        ...
+    @staticmethod
+    def layer_norm(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bias: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, eps: typing.SupportsFloat | typing.SupportsIndex) -> KernelCall:
         ...
     @staticmethod
     def linear(name: str, weight: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], copies: typing.SupportsInt | typing.SupportsIndex = 1) -> KernelCall:
@@ -330,6 +395,9 @@ class KernelCall:
     @staticmethod
     def rope(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], inv_freq: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], style: str) -> KernelCall:
         ...
+    @staticmethod
+    def row_blocks(name: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], max: typing.SupportsFloat | typing.SupportsIndex, scale: typing.SupportsFloat | typing.SupportsIndex, least: typing.SupportsFloat | typing.SupportsIndex) -> KernelCall:
+        ...
     def output(self) -> numpy.typing.NDArray[numpy.uint8]:
         """
         What the kernel wrote, as bytes.
@@ -342,11 +410,41 @@ class KernelCall:
         """
         Seconds of a run, of each sample.
         """
+class KvTiers:
+    """
+    What KV blocks become that leave the cache.
+    """
+    def __init__(self, n_blocks: typing.SupportsInt | typing.SupportsIndex, block_bytes: typing.SupportsInt | typing.SupportsIndex, *, ram_bytes: typing.SupportsInt | typing.SupportsIndex = 0, folder: os.PathLike | str | bytes | None = None, folder_bytes: typing.SupportsInt | typing.SupportsIndex = 8589934592, model: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def fetch(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def get(self, block: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+        ...
+    def keep(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def leaving(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def restore(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def restore_kept(self, key: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        ...
+    def save(self, blocks: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]]) -> None:
+        ...
+    def set(self, block: typing.SupportsInt | typing.SupportsIndex, contents: bytes) -> None:
+        ...
+    @property
+    def stats(self) -> list[int]:
+        """
+        Blocks spilled to and restored from memory, then the folder.
+        """
+    @property
+    def warning(self) -> str:
+        ...
 class Sampler:
     """
     Chooses the tokens of one sequence.
     """
-    def __init__(self, *, seed: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], filters: dict = {}) -> None:
+    def __init__(self, *, seed: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex = 1.0, top_k: typing.SupportsInt | typing.SupportsIndex = 0, top_p: typing.SupportsFloat | typing.SupportsIndex = 1.0, min_p: typing.SupportsFloat | typing.SupportsIndex = 0.0, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex = 1.0, frequency_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, presence_penalty: typing.SupportsFloat | typing.SupportsIndex = 0.0, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], filters: dict = {}) -> None:
         ...
     def next(self, logits: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> int:
         ...
@@ -384,7 +482,7 @@ class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True, whole_prompts: bool = False) -> None:
         ...
     def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, tenant: typing.SupportsInt | typing.SupportsIndex = 0, keys: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = []) -> None:
         """
@@ -544,6 +642,10 @@ def formats() -> list:
 def kernels() -> list:
     """
     Every kernel of this build: name, op, isa, format, act_layout, usable (on this machine).
+    """
+def linear_kernel(format: str, m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex) -> str:
+    """
+    The kernel for m activation rows times an n x k matrix, without measured choices.
     """
 def machine() -> dict:
     """

@@ -8,19 +8,21 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from llmcore import _core
-from llmcore.embeddings import Embedding, scaled_to_unit
+from llmcore.embeddings import Embedding, Pooling, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
     ModelInfo,
     check_output,
+    current_info,
     delta_of,
     load_model,
     read_stats,
     submit,
-    submit_embedding,
+    submit_values,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.lora import LoraSources
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
 from llmcore.sampling_params import SamplingParams
@@ -29,6 +31,32 @@ from llmcore.sampling_params import SamplingParams
 _LONG_TEXT = 2048
 # Embeddings of one call that are in the engine at a time.
 _EMBEDDED_AT_ONCE = 32
+
+
+class _Box:
+    """What the engine has said of one request and nobody has taken yet; for one task of the event loop."""
+
+    __slots__ = ("_outputs", "_waiter")
+
+    def __init__(self) -> None:
+        self._outputs: list[_core.Output] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, output: _core.Output) -> None:
+        self._outputs.append(output)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> list[_core.Output]:
+        """All outputs there are, in order, waiting for one at least."""
+        if not self._outputs:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
 
 class AsyncEngine:
@@ -44,7 +72,7 @@ class AsyncEngine:
         n_ctx: int | None = None,
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
-        lora: Sequence[str] = (),
+        lora: LoraSources = (),
         quantization: str | None = None,
         max_queue: int | None = None,
         kv_budget: int | None = None,
@@ -52,6 +80,12 @@ class AsyncEngine:
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        mmap: bool = False,
+        draft_model: str | Path | None = None,
+        draft_tokens: int = 4,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -73,9 +107,15 @@ class AsyncEngine:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            mmap=mmap,
+            draft_model=draft_model,
+            draft_tokens=draft_tokens,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._ids = itertools.count(1)
-        self._boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        self._boxes: dict[int, _Box] = {}
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -86,11 +126,31 @@ class AsyncEngine:
 
     @property
     def model_info(self) -> ModelInfo:
-        return self._model.info
+        return current_info(self._model)
 
     def stats(self) -> EngineStats:
         """Counters for metrics; from any thread."""
         return read_stats(self._model.core)
+
+    def explain(self) -> str:
+        """The kernels that what has run so far gets, as a text; from any thread."""
+        return self._model.explain()
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter that requests may then name. Blocks while the file is read; from any thread,
+        beside requests.
+
+        Raises GGUFError or ModelError for a file that is no adapter of this model, InvalidArgumentError for a
+        name in use.
+        """
+        self._model.core.load_adapter(name, Path(path), scale)
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away: no new request may name it, those that run keep it to their end.
+
+        Raises InvalidArgumentError if there is none of that name.
+        """
+        self._model.core.unload_adapter(name)
 
     async def generate(
         self,
@@ -108,19 +168,14 @@ class AsyncEngine:
         Closing the iterator, or cancelling the task that awaits it, ends the request in the engine. With
         `best_of`, the completions come whole, at the end. request_id: a name for `abort`. priority: lower
         ones are admitted first. tenant: whose request it is; equal priorities are served fairly between
-        tenants, and none starts from another's cached prefixes. deadline: seconds from now; then it ends with
-        DeadlineExceededError. Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError
-        at the first item, and whatever went wrong in the engine where it did.
+        tenants, and none starts from another's cached prefixes. lora: the name of an adapter; None: the model
+        as it is. deadline: seconds from now; then it ends with DeadlineExceededError. Raises
+        ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError at the first item, and
+        whatever went wrong in the engine where it did.
         """
-        if lora is not None:
-            raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
-        if request_id is not None and request_id in self._named:
-            raise InvalidArgumentError(f"[engine] request_id in use; got {request_id!r}; expected a new one")
-        request = next(self._ids)
-        box: asyncio.Queue[_core.Output] = asyncio.Queue()
+        request = self._new_request(request_id)
+        box = _Box()
         done = False
-        if request_id is not None:
-            self._named[request_id] = request
         try:
             ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
             matcher = None
@@ -138,16 +193,17 @@ class AsyncEngine:
                 tenant=tenant,
                 deadline=deadline,
                 matcher=matcher,
+                lora=lora,
             )
             collector = Collector(params) if params.n_sequences > params.n else None
             while not done:
-                output = await box.get()
-                done = output.request_done
-                if collector is None:
-                    check_output(output)
-                    yield delta_of(output, params)
-                else:
-                    collector.add(output)
+                for output in await box.take():
+                    done = output.request_done
+                    if collector is None:
+                        check_output(output)
+                        yield delta_of(output, params)
+                    else:
+                        collector.add(output)
             if collector is not None:
                 for completion in collector.completions():
                     yield _whole(completion)
@@ -159,7 +215,12 @@ class AsyncEngine:
                 self._model.core.abort(request)
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> list[Embedding]:
         """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
 
@@ -170,18 +231,23 @@ class AsyncEngine:
         for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
             some = prompts[start : start + _EMBEDDED_AT_ONCE]
             found += await self._embed_some(
-                [await self._encode(one) if isinstance(one, str) else one for one in some], normalize
+                [await self._encode(one) if isinstance(one, str) else one for one in some],
+                normalize,
+                lora,
+                pooling,
             )
         return found
 
-    async def _embed_some(self, encoded: Sequence[Sequence[int]], normalize: bool) -> list[Embedding]:
+    async def _embed_some(
+        self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None, pooling: Pooling | None
+    ) -> list[Embedding]:
         self._attach()
-        boxes: dict[int, asyncio.Queue[_core.Output]] = {}
+        boxes: dict[int, _Box] = {}
         try:
             for ids in encoded:
                 request = next(self._ids)
-                boxes[request] = self._boxes[request] = asyncio.Queue()
-                submit_embedding(self._model, request, ids)
+                boxes[request] = self._boxes[request] = _Box()
+                submit_values(self._model, request, ids, "embed", lora=lora, pooling=pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
                 for request, ids in zip(list(boxes), encoded, strict=True)
@@ -209,6 +275,12 @@ class AsyncEngine:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._detach)
 
+    def _new_request(self, name: str | None) -> int:
+        request = next(self._ids)
+        if name is not None and self._named.setdefault(name, request) != request:
+            raise InvalidArgumentError(f"[engine] request_id in use; got {name!r}; expected a new one")
+        return request
+
     async def _encode(self, text: str) -> list[int]:
         if len(text) < _LONG_TEXT:
             return self.tokenizer.encode(text)
@@ -234,7 +306,7 @@ class AsyncEngine:
         for output in self._model.core.drain():
             box = self._boxes.get(output.request)
             if box is not None:
-                box.put_nowait(output)
+                box.put(output)
 
 
 def _whole(completion: Completion) -> Delta:
@@ -250,8 +322,8 @@ def _whole(completion: Completion) -> Delta:
     )
 
 
-async def _embedding(box: asyncio.Queue[_core.Output], tokens: int, normalize: bool) -> Embedding:
-    output = await box.get()
+async def _embedding(box: _Box, tokens: int, normalize: bool) -> Embedding:
+    (output,) = await box.take()
     check_output(output)
     if output.finish == "cancelled":
         raise LLMCoreError("[engine] the engine was closed")

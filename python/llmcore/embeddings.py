@@ -1,10 +1,15 @@
-"""What embedding returns."""
+"""What embedding returns, and how a text becomes one vector."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+Pooling = Literal["mean", "cls", "last"]
+"""What is made of the states of a text's tokens: their mean, the first one's, or the last one's."""
 
 
 class Embedding(msgspec.Struct, frozen=True):

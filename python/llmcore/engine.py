@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmcore import _core, errors
+from llmcore import _core, errors, explain, tuning
+from llmcore.embeddings import Pooling
 from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
 from llmcore.grammar_guide import GrammarGuide
+from llmcore.lora import LoraInfo, LoraSources, lora_sources, read_adapters
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
 from llmcore.sampling_params import SamplingParams
@@ -20,6 +24,8 @@ from llmcore.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+
+logger = logging.getLogger(__name__)
 
 # More are seldom right, and each is a row of the step.
 _MAX_GUESSES = 32
@@ -52,8 +58,20 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The KV cache at most; its pages are touched as tokens arrive."""
     kv_plan: str
     """How the cache was sized, in words."""
+    kv_cache_type: str
+    """The format of keys and values: F32, F16, BF16, Q8_0 or Q4_0."""
+    kv_contexts: float
+    """So many sequences of `n_ctx` tokens fit the cache at once."""
+    draft_model: str
+    """The name of the model that guesses tokens, whose memory counts above; empty without one."""
     system_fingerprint: str
     """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
+    adapters: tuple[LoraInfo, ...] = ()
+    """LoRA adapters that requests may name, by name."""
+    generates: bool = True
+    """Whether the model writes text; an encoder makes embeddings alone."""
+    pooling: str = "mean"
+    """What its embeddings are unless a request says otherwise: mean, cls (the first token's) or last."""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -73,19 +91,37 @@ class EngineStats(msgspec.Struct, frozen=True):
     expired: int
     """Requests that missed their deadline; among the failed ones too."""
     preemptions: int
-    """Sequences that gave their KV blocks to older ones and started over."""
+    """Sequences that gave their KV blocks to older ones and waited again."""
+    kept_preemptions: int
+    """Of those: all that was cached of them was kept, so that they had nothing to compute again."""
+    kv_spilled_ram: int
+    """KV blocks that left the cache for memory (`kv_spill_ram`)."""
+    kv_restored_ram: int
+    """KV blocks that came back from there."""
+    kv_spilled_disk: int
+    """KV blocks written to `kv_cache_dir`."""
+    kv_restored_disk: int
+    """KV blocks read from there."""
     prompt_tokens: int
     cached_prompt_tokens: int
     """Of those: found in the cache."""
     generated_tokens: int
     guessed_tokens: int
-    """Run on a guess of prompt lookup."""
+    """Run on a guess of prompt lookup or of a draft model."""
     accepted_tokens: int
     """Of those: right."""
     wasted_tokens: int
     """Run or sampled for requests that were cancelled or missed their deadline."""
     step_seconds: float
     """Time spent in steps."""
+    drafted_tokens: int
+    """Of the guessed tokens: a draft model's."""
+    accepted_draft_tokens: int
+    """Of those: right."""
+    draft_failures: int
+    """Steps whose guesses a draft model failed to make; after three in a row it is no longer asked."""
+    draft_seconds: float
+    """Of the time spent in steps: in a draft model."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
@@ -95,6 +131,13 @@ class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
     tokenizer: ModelTokenizer
     info: ModelInfo
     guide: GrammarGuide
+    tuning: str
+    """Where measured choices of kernels came from, in words."""
+    mmap: bool
+
+    def explain(self) -> str:
+        """The kernels that what has run so far gets, as a text."""
+        return explain.report(self.core, self.tuning, self.mmap)
 
 
 def load_model(
@@ -105,7 +148,7 @@ def load_model(
     n_ctx: int | None,
     kv_cache_type: str,
     max_batch: int | None,
-    lora: Sequence[str],
+    lora: LoraSources,
     quantization: str | None = None,
     max_queue: int | None = None,
     kv_budget: int | None = None,
@@ -113,6 +156,12 @@ def load_model(
     prefix_cache: bool = True,
     prompt_lookup: int = 0,
     deterministic: bool = False,
+    mmap: bool = False,
+    draft_model: str | Path | None = None,
+    draft_tokens: int = 4,
+    kv_spill_ram: int | None = None,
+    kv_cache_dir: str | Path | None = None,
+    kv_cache_dir_limit: int | None = None,
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -122,8 +171,6 @@ def load_model(
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
-    if lora:
-        raise InvalidArgumentError("[engine] LoRA adapters are not supported in this build")
     for name, value in (
         ("threads", threads),
         ("n_ctx", n_ctx),
@@ -132,39 +179,71 @@ def load_model(
     ):
         if value is not None and not 1 <= value < 1 << 31:
             raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
-    if kv_budget is not None and not 1 <= kv_budget < 1 << 62:
-        raise InvalidArgumentError(f"[engine] kv_budget; got {kv_budget}; expected bytes, 1 or more, or None")
+    sizes = {
+        "kv_budget": kv_budget,
+        "kv_spill_ram": kv_spill_ram,
+        "kv_cache_dir_limit": kv_cache_dir_limit,
+    }
+    for name, value in sizes.items():
+        if value is not None and not 1 <= value < 1 << 62:
+            raise InvalidArgumentError(f"[engine] {name}; got {value}; expected bytes, 1 or more, or None")
+    if kv_cache_dir_limit is not None and kv_cache_dir is None:
+        raise InvalidArgumentError("[engine] kv_cache_dir_limit; got no kv_cache_dir; expected both")
     if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
         raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
     if not 0 <= prompt_lookup <= _MAX_GUESSES:
         raise InvalidArgumentError(
             f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
         )
+    if not 1 <= draft_tokens <= _MAX_GUESSES:
+        raise InvalidArgumentError(f"[engine] draft_tokens; got {draft_tokens}; expected 1 to {_MAX_GUESSES}")
     path = _embedded_model() if model is None else Path(model)
-    tokenizer = ModelTokenizer.from_gguf(path)
     chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if max_itl_ms is not None:
         given["max_itl_seconds"] = max_itl_ms / 1000
-    guide = GrammarGuide(tokenizer.tokenizer)
-    if kv_budget is not None:
-        given["kv_budget"] = kv_budget
-    core = _core.Engine(
-        path,
-        device=device,
-        kv_cache_type=kv_cache_type,
-        tensor_formats=_tensor_formats(path, quantization),
-        guide=guide,
-        prefix_cache=prefix_cache,
-        prompt_lookup=prompt_lookup,
-        deterministic=deterministic,
-        **given,
-    )
-    guide.attach(core.info.n_vocab)
-    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide)
+    guide = GrammarGuide()
+    given |= {name: value for name, value in sizes.items() if value is not None}
+    if kv_cache_dir is not None:
+        given["kv_cache_dir"] = Path(kv_cache_dir).expanduser().absolute()
+    tuned = tuning.load()
+    given |= {
+        "device": device,
+        "kv_cache_type": kv_cache_type,
+        "tensor_formats": _tensor_formats(path, quantization),
+        "guide": guide,
+        "prefix_cache": prefix_cache,
+        "prompt_lookup": prompt_lookup,
+        "deterministic": deterministic,
+        "mmap": mmap,
+        "tuned": list(tuned.choices),
+        "lora": [(one.name, Path(one.path), one.scale) for one in lora_sources(lora)],
+        "draft_model": None if draft_model is None else Path(draft_model),
+        "draft_tokens": draft_tokens,
+    }
+    core, tokenizer = _load_both(path, given)
+    guide.attach(tokenizer.tokenizer, core.info.n_vocab)
+    loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide, tuned.description, mmap)
+    _tell_once(core)
     # The engine's threads must have ended before the interpreter does.
     weakref.finalize(loaded, _end, core, guide)
     return loaded
+
+
+def _load_both(path: Path, options: dict[str, Any]) -> tuple[_core.Engine, ModelTokenizer]:
+    """The weights and, on another thread meanwhile, the tokenizer; its errors come first."""
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(ModelTokenizer.from_gguf, path)
+        try:
+            core = _core.Engine(path, **options)
+        except BaseException:
+            reading.result()
+            raise
+        try:
+            return core, reading.result()
+        except BaseException:
+            core.close()
+            raise
 
 
 def _end(core: _core.Engine, guide: GrammarGuide) -> None:
@@ -173,6 +252,7 @@ def _end(core: _core.Engine, guide: GrammarGuide) -> None:
         threading.Thread(target=core.close).start()
     else:
         core.close()
+        _tell_once(core)
 
 
 def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
@@ -184,8 +264,14 @@ def _tensor_formats(path: Path, quantization: str | None) -> dict[str, str]:
 
 
 def _model_info(info: _core.ModelInfo, path: Path) -> ModelInfo:
-    told = {name: getattr(info, name) for name in ModelInfo.__struct_fields__ if name != "path"}
+    own = ("path", "adapters")
+    told = {name: getattr(info, name) for name in ModelInfo.__struct_fields__ if name not in own}
     return ModelInfo(path=str(path), **told)
+
+
+def current_info(model: LoadedModel) -> ModelInfo:
+    """What was loaded, with the adapters there are now."""
+    return msgspec.structs.replace(model.info, adapters=read_adapters(model.core))
 
 
 def _embedded_model() -> Path:
@@ -194,8 +280,15 @@ def _embedded_model() -> Path:
     return default_model.path()
 
 
+def _tell_once(core: _core.Engine) -> None:
+    """Logs what went wrong below the KV cache since this was last asked."""
+    if warning := core.new_warning():
+        logger.warning("%s", warning)
+
+
 def read_stats(core: _core.Engine) -> EngineStats:
     """A snapshot of the engine's counters."""
+    _tell_once(core)
     stats = core.stats()
     return EngineStats(**{name: getattr(stats, name) for name in EngineStats.__struct_fields__})
 
@@ -210,20 +303,21 @@ def submit(
     tenant: str | None = None,
     deadline: float | None = None,
     matcher: LLMatcher | None = None,
+    lora: str | None = None,
 ) -> None:
     """Hands a request to the engine's thread. matcher: of `params.structured`, where it is compiled already.
+    lora: the name of one of the model's adapters; None: the model as it is.
 
     Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError; then nothing was
     submitted.
     """
     _check_length(model, prompt)
+    scheduling = {"priority": priority, "tenant": tenant or "", "deadline": deadline}
     if params.structured is not None:
         matcher = matcher or model.guide.compile(params.structured)
         model.guide.open(request, matcher, params.n_sequences)
     try:
-        _submit_to_core(
-            model, request, prompt, params, priority=priority, tenant=tenant or "", deadline=deadline
-        )
+        _submit_to_core(model, request, prompt, params, lora=_adapter_name(lora), **scheduling)
     except BaseException:
         model.guide.close(request, params.n_sequences)
         raise
@@ -259,18 +353,33 @@ def _submit_to_core(
     )
 
 
-def submit_embedding(model: LoadedModel, request: int, prompt: Sequence[int]) -> None:
-    """Hands a request for an embedding to the engine's thread; raises as `submit`."""
-    _check_length(model, prompt)
-    model.core.submit(request, list(prompt), kind="embed")
+def submit_values(
+    model: LoadedModel,
+    request: int,
+    prompt: Sequence[int],
+    kind: str,
+    *,
+    lora: str | None = None,
+    pooling: Pooling | None = None,
+) -> None:
+    """Hands a request for an embedding ("embed") or for logits to the engine's thread; raises as `submit`."""
+    if kind == "embed":
+        _check_length(model, prompt, spare=0)
+    model.core.submit(request, list(prompt), kind=kind, lora=_adapter_name(lora), pooling=pooling)
 
 
-def _check_length(model: LoadedModel, prompt: Sequence[int]) -> None:
+def _adapter_name(lora: str | None) -> str:
+    if lora == "":
+        raise InvalidArgumentError("[lora] no such adapter; got ''; expected a name, or None")
+    return lora or ""
+
+
+def _check_length(model: LoadedModel, prompt: Sequence[int], spare: int = 1) -> None:
     if len(prompt) > model.info.n_ctx:
         # Converting millions of ids for the core to refuse would hold up every other request.
         raise ContextLengthError(
             f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
-            f"{model.info.n_ctx - 1}"
+            f"{model.info.n_ctx - spare}"
         )
 
 

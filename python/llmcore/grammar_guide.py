@@ -32,18 +32,17 @@ class GrammarGuide:
     `compile`, `open` and `close` may be called from any thread; the engine calls the object itself.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self) -> None:
         """Nothing is built before the first grammar."""
-        self._tokenizer = tokenizer
-        self._n_vocab = tokenizer.vocab_size
+        self._attached: tuple[Tokenizer, int] | None = None
         self._building = threading.Lock()
         self._vocabulary: LLTokenizer | None = None
         self._matchers: dict[tuple[int, int], LLMatcher] = {}
         self._caller: int | None = None
 
-    def attach(self, n_vocab: int) -> None:
-        """Before the first grammar: the model scores that many tokens."""
-        self._n_vocab = n_vocab
+    def attach(self, tokenizer: Tokenizer, n_vocab: int) -> None:
+        """Before the first grammar: the model's vocabulary, and how many tokens it scores."""
+        self._attached = tokenizer, n_vocab
 
     def compile(self, structured: StructuredOutput) -> LLMatcher:
         """The matcher of a text's beginning; takes milliseconds, and longer for the first or a large grammar.
@@ -120,7 +119,8 @@ class GrammarGuide:
 
         with self._building:
             if self._vocabulary is None:
-                wrapper = TokenizerWrapper(_Vocabulary(self._tokenizer, self._n_vocab))
+                assert self._attached is not None
+                wrapper = TokenizerWrapper(_Vocabulary(*self._attached))
                 self._vocabulary = LLTokenizer(wrapper)
             return self._vocabulary
 

@@ -7,12 +7,17 @@ Arguments by operation (float32 unless said otherwise, C order):
   turn, so that they come from memory and not from a cache.
 - ``pack``: x (m, k) → uint8 (m, bytes of a packed row).
 - ``norm``: x (m, n), weight (n), eps=1e-5 → (m, n).
+- ``layer_norm``: x (m, n), weight (n), bias (n) or None, eps=1e-5 → (m, n).
 - ``glu``: gate (m, n), up (m, n) or None, activation="silu" → (m, n).
 - ``rope``: x (m, heads, head_dim), positions int32 (m), inv_freq (rope_dims / 2), style="adjacent" or
   "halves" → the shape of x. Timed runs go on from each other's result.
 - ``attention``: q (tokens, heads, head_dim), k and v (cached, kv_heads, head_dim), scale=1/√head_dim,
-  softcap=0, window=0 → the shape of q. The last tokens of the cached ones ask; each sees those up to itself.
+  softcap=0, window=0, causal=True → the shape of q. The last tokens of the cached ones ask; each sees those
+  up to itself, or all if it is not causal.
 - ``kv_store``: k and v as above → uint8, the cache's blocks.
+- ``row_max``: x (n) → (blocks of 64), each one's largest value, NaN if it holds NaN or +infinity.
+- ``exp_sum``: x (n), scale=1, least=-inf → (blocks of 64), each one's sum of exp((x - max(x)) * scale) over
+  x >= least.
 - ``peak``: size: bytes to read, or rows of work → (rows), each row's count of words or products.
 
 InvalidArgumentError is raised for an unknown kernel, one that this machine cannot run, arguments of another
@@ -22,7 +27,7 @@ operation, and shapes that do not fit or that the kernel does not support.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,7 +37,7 @@ from numpy.typing import NDArray
 from llmcore import _core
 from llmcore.errors import InvalidArgumentError
 
-__all__ = ["Kernel", "Timing", "list", "quantize", "random_weight", "run", "time"]
+__all__ = ["Kernel", "Timing", "compare", "list", "quantize", "random_weight", "run", "time"]
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -103,6 +108,20 @@ def time(
     return Timing(tuple(call.time(_core.ThreadPool(threads), repeats, least_seconds)))
 
 
+def compare(
+    names: Sequence[str], *, threads: int = 1, repeats: int = 5, least_seconds: float = 0.05, **arguments: Any
+) -> dict[str, Timing]:
+    """Times several kernels on the same arguments, as `time`, by name. They take turns, so that what else
+    the machine does falls on all of them."""
+    calls = {name: _call(name, arguments)[0] for name in names}
+    samples: dict[str, builtins.list[float]] = {name: [] for name in names}
+    pool = _core.ThreadPool(threads)
+    for _ in range(repeats):
+        for name, call in calls.items():
+            samples[name] += call.time(pool, 1, least_seconds)
+    return {name: Timing(tuple(values)) for name, values in samples.items()}
+
+
 Shaped = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 
@@ -142,6 +161,14 @@ def _norm(name: str, *, x: Any, weight: Any, eps: float = 1e-5) -> tuple[_core.K
     return _core.KernelCall.norm(name, rows, _floats(weight), eps), _as_floats(*rows.shape)
 
 
+def _layer_norm(
+    name: str, *, x: Any, weight: Any, bias: Any = None, eps: float = 1e-5
+) -> tuple[_core.KernelCall, Shaped]:
+    rows = _floats(x)
+    shift = None if bias is None else _floats(bias)
+    return _core.KernelCall.layer_norm(name, rows, _floats(weight), shift, eps), _as_floats(*rows.shape)
+
+
 def _glu(
     name: str, *, gate: Any, up: Any = None, activation: str = "silu"
 ) -> tuple[_core.KernelCall, Shaped]:
@@ -158,17 +185,37 @@ def _rope(
 
 
 def _attention(
-    name: str, *, q: Any, k: Any, v: Any, scale: float | None = None, softcap: float = 0.0, window: int = 0
+    name: str,
+    *,
+    q: Any,
+    k: Any,
+    v: Any,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    window: int = 0,
+    causal: bool = True,
 ) -> tuple[_core.KernelCall, Shaped]:
     q = _floats(q)
     if scale is None:
         scale = float(q.shape[-1] ** -0.5)
-    call = _core.KernelCall.attention(name, q, _floats(k), _floats(v), scale, softcap, window)
+    call = _core.KernelCall.attention(name, q, _floats(k), _floats(v), scale, softcap, window, causal)
     return call, _as_floats(*q.shape)
 
 
 def _kv_store(name: str, *, k: Any, v: Any) -> tuple[_core.KernelCall, Shaped]:
     return _core.KernelCall.kv_store(name, _floats(k), _floats(v)), lambda output: output
+
+
+def _row_max(name: str, *, x: Any) -> tuple[_core.KernelCall, Shaped]:
+    return _core.KernelCall.row_blocks(name, _floats(x), 0.0, 1.0, 0.0), _as_floats(-1)
+
+
+def _exp_sum(
+    name: str, *, x: Any, scale: float = 1.0, least: float = -np.inf
+) -> tuple[_core.KernelCall, Shaped]:
+    row = _floats(x)
+    most = float(row.max()) if row.size else 0.0
+    return _core.KernelCall.row_blocks(name, row, most, scale, least), _as_floats(-1)
 
 
 def _peak(name: str, *, size: int) -> tuple[_core.KernelCall, Shaped]:
@@ -179,9 +226,12 @@ _BUILDERS: Mapping[str, Callable[..., tuple[_core.KernelCall, Shaped]]] = {
     "linear": _linear,
     "pack": _pack,
     "norm": _norm,
+    "layer_norm": _layer_norm,
     "glu": _glu,
     "rope": _rope,
     "attention": _attention,
     "kv_store": _kv_store,
     "peak": _peak,
+    "row_max": _row_max,
+    "exp_sum": _exp_sum,
 }

@@ -14,19 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from llmcore import _core
-from llmcore.embeddings import scaled_to_unit
+from llmcore.embeddings import Pooling, scaled_to_unit
 from llmcore.engine import (
     Collector,
     EngineStats,
     LoadedModel,
     ModelInfo,
     check_output,
+    current_info,
     delta_of,
     load_model,
     read_stats,
     submit,
+    submit_values,
 )
 from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.explain import KernelUse, kernel_uses
+from llmcore.lora import LoraSources
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
 from llmcore.sampling_params import SamplingParams
@@ -51,24 +55,42 @@ class LLM:
         n_ctx: int | None = None,
         kv_cache_type: str = "f16",
         max_batch: int | None = None,
-        lora: Sequence[str] = (),
+        lora: LoraSources = (),
         quantization: str | None = None,
         prefix_cache: bool = True,
         prompt_lookup: int = 0,
         deterministic: bool = False,
+        mmap: bool = False,
+        draft_model: str | Path | None = None,
+        draft_tokens: int = 4,
+        kv_spill_ram: int | None = None,
+        kv_cache_dir: str | Path | None = None,
+        kv_cache_dir_limit: int | None = None,
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
         device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
-        for the model's own context as far as memory allows. kv_cache_type: "f16" or "f32". max_batch:
-        sequences that run at once. quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become
-        as they are loaded; None leaves them as the file has them. prefix_cache: prompts that begin like an
-        earlier one start behind what was computed for it. prompt_lookup: tokens to guess in each step from
-        what came before, 0 for none; what is sampled does not depend on it. deterministic: a request gets the
-        same bits whatever runs beside it, however its prompt is cut and whatever is cached, at the price of
-        slower prompts and batches (mixtures of experts: much slower); without it, all these change logits by
-        rounding. Raises GGUFError, ModelError or
-        InvalidArgumentError.
+        for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
+        "q4_0": smaller ones hold more tokens and round more, q4_0 so much that answers may suffer; q8_0 and
+        q4_0 need head sizes that are multiples of 32. max_batch: sequences that run at once. lora: adapters
+        that requests may name, as {name: path} or {name: (path, scale)}, or a list of "[NAME=]PATH[:SCALE]".
+        quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become as they are loaded; None
+        leaves them as the file has them. prefix_cache: prompts that begin like an earlier one start behind
+        what was computed for it. prompt_lookup: tokens to guess in each step from what came before, 0 for
+        none; what is sampled does not depend on it. deterministic: a request gets the same bits whatever runs
+        beside it, however its prompt is cut and whatever is cached, at the price of slower prompts and
+        batches (mixtures of experts: much slower); without it, all these change logits by rounding.
+        draft_model: a small GGUF file with the same vocabulary that guesses up to draft_tokens tokens a step,
+        fewer where measured times say that it does not pay; its memory counts into that of the model, and
+        what is sampled does not depend on it. mmap: matrices stay in the file's pages, which processes share,
+        instead of being copied to huge pages of this process: less memory and a faster start, slower steps;
+        the file must not change meanwhile (shortened, it ends requests with an error, or the process with
+        SIGBUS if that happens in the middle of a step).
+        kv_spill_ram: bytes of memory for KV blocks that leave the cache, to be restored instead of computed
+        again; None for none. kv_cache_dir: a folder of such blocks, and of what is cached when the model is
+        closed, for later processes; it holds what prompts were made of in a form that its owner alone may
+        read. kv_cache_dir_limit: bytes of its files, 8 GiB if None.
+        Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
             model,
@@ -84,6 +106,12 @@ class LLM:
             prefix_cache=prefix_cache,
             prompt_lookup=prompt_lookup,
             deterministic=deterministic,
+            mmap=mmap,
+            draft_model=draft_model,
+            draft_tokens=draft_tokens,
+            kv_spill_ram=kv_spill_ram,
+            kv_cache_dir=kv_cache_dir,
+            kv_cache_dir_limit=kv_cache_dir_limit,
         )
         self._post: _Mail | None = _Mail(self._model)
 
@@ -107,29 +135,49 @@ class LLM:
 
     @property
     def model_info(self) -> ModelInfo:
-        return self._loaded().info
+        return current_info(self._loaded())
 
     def stats(self) -> EngineStats:
         return read_stats(self._loaded().core)
+
+    def kernel_uses(self) -> list[KernelUse]:
+        """The kernels that what has run so far gets, for every number of rows; empty on a GPU."""
+        return kernel_uses(self._loaded().core)
+
+    def explain(self) -> str:
+        """`kernel_uses` as a table, with threads, huge pages and the cache's type."""
+        return self._loaded().explain()
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter that requests may then name; as `AsyncEngine.load_adapter`."""
+        self._loaded().core.load_adapter(name, Path(path), scale)
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away; requests that run keep it. Raises InvalidArgumentError if there is none."""
+        self._loaded().core.unload_adapter(name)
 
     def generate(
         self,
         prompts: str | Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        lora: str | Sequence[str | None] | None = None,
     ) -> list[Completion]:
         """Continues one or more prompts, texts or lists of token ids, as they are: no chat template.
 
-        One `params` for all prompts or one each. Returns `n` completions a prompt, those of the first prompt
+        One `params` for all prompts or one each; likewise `lora`, the name of an adapter, None for the model
+        as it is. Returns `n` completions a prompt, those of the first prompt
         first. Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an
         impossible request.
         """
         encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
         settings = _params_list(params, len(encoded))
+        adapters = _adapter_list(lora, len(encoded))
         mail = self._mail
         requests: list[int] = []
         try:
-            for ids, one in zip(encoded, settings, strict=True):
-                requests.append(self._submit(mail, ids, one))
+            for ids, one, adapter in zip(encoded, settings, adapters, strict=True):
+                requests.append(self._submit(mail, ids, one, adapter))
             completions: list[Completion] = []
             for request, one in zip(requests, settings, strict=True):
                 collector = Collector(one)
@@ -141,7 +189,9 @@ class LLM:
             for request in requests:
                 mail.drop(request)
 
-    def stream(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Iterator[Delta]:
+    def stream(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, lora: str | None = None
+    ) -> Iterator[Delta]:
         """Continues a prompt and yields what each step adds; closing the iterator cancels the request.
 
         The request starts at once. Raises as `generate` does; `best_of` cannot be streamed.
@@ -150,7 +200,7 @@ class LLM:
         if params.n_sequences > params.n:
             raise InvalidArgumentError("[llm] best_of cannot be streamed; use generate")
         mail = self._mail
-        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params), params)
+        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params, lora), params)
         # Only a generator that has begun ends its request when it is closed.
         next(deltas)
         return cast("Iterator[Delta]", deltas)
@@ -160,6 +210,8 @@ class LLM:
         messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        lora: str | None = None,
     ) -> Completion:
         """The model's answer to a conversation, a list of {"role": …, "content": …}, in its own chat format.
 
@@ -170,7 +222,7 @@ class LLM:
         if params.n != 1:
             raise InvalidArgumentError(f"[llm] n of a chat; got {params.n}; expected 1")
         ids = self._loaded().tokenizer.encode_chat(messages, tools=tools)
-        return self.generate([ids], params)[0]
+        return self.generate([ids], params, lora=lora)[0]
 
     def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text; see `Tokenizer.encode`."""
@@ -180,25 +232,32 @@ class LLM:
         """The text of token ids, control tokens left out."""
         return self._loaded().tokenizer.decode(ids)
 
-    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def logits(self, ids: Sequence[int], *, lora: str | None = None) -> npt.NDArray[np.float32]:
         """Logits after each token: float32 (n_tokens, n_vocab). At most `model_info.n_ctx` tokens.
 
         Raises ContextLengthError or InvalidArgumentError.
         """
-        values = self._values([list(ids)], "logits")[0]
+        values = self._values([list(ids)], "logits", lora)[0]
         return values.reshape(len(ids), self._loaded().info.n_vocab)
 
-    def embed(self, texts: str | Sequence[str], *, normalize: bool = True) -> npt.NDArray[np.float32]:
-        """Embeddings: float32 (n_texts, d_model).
+    def embed(
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Embeddings of texts, or of lists of token ids as they are: float32 (n_texts, d_model).
 
-        Each is the mean over the text's tokens of the final hidden states, after the last norm, and scaled to
+        Each is made of the final hidden states of the text's tokens, after the last norm: their mean, the
+        first one's ("cls") or the last one's, as `pooling` says, or for None the model's file; scaled to
         length 1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
         """
-        tokenizer = self._loaded().tokenizer
-        encoded = [tokenizer.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        encoded = [self._ids(one) for one in _prompt_list(texts)]
         if not encoded:
             return np.zeros((0, self._loaded().info.d_model), np.float32)
-        vectors = np.stack(self._values(encoded, "embed"))
+        vectors = np.stack(self._values(encoded, "embed", lora, pooling))
         return scaled_to_unit(vectors) if normalize else vectors
 
     def _loaded(self) -> LoadedModel:
@@ -215,22 +274,28 @@ class LLM:
             raise LLMCoreError("[llm] the model is closed")
         return self._post
 
-    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams) -> int:
+    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams, lora: str | None) -> int:
         request = mail.open()
         try:
-            submit(self._loaded(), request, ids, params)
+            submit(self._loaded(), request, ids, params, lora=lora)
         except BaseException:
             mail.drop(request)
             raise
         return request
 
-    def _values(self, prompts: Sequence[Sequence[int]], kind: str) -> list[npt.NDArray[np.float32]]:
-        core, mail = self._loaded().core, self._mail
+    def _values(
+        self,
+        prompts: Sequence[Sequence[int]],
+        kind: str,
+        lora: str | None,
+        pooling: Pooling | None = None,
+    ) -> list[npt.NDArray[np.float32]]:
+        model, mail = self._loaded(), self._mail
         requests: list[int] = []
         try:
             for prompt in prompts:
                 requests.append(mail.open())
-                core.submit(requests[-1], list(prompt), kind=kind)
+                submit_values(model, requests[-1], prompt, kind, lora=lora, pooling=pooling)
             values = []
             for request in requests:
                 for output in mail.read(request):
@@ -316,3 +381,13 @@ def _params_list(
             f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts"
         )
     return list(params)
+
+
+def _adapter_list(lora: str | Sequence[str | None] | None, count: int) -> list[str | None]:
+    if lora is None or isinstance(lora, str):
+        return [lora] * count
+    if len(lora) != count:
+        raise InvalidArgumentError(
+            f"[llm] lora; got {len(lora)}; expected one, or one for each of {count} prompts"
+        )
+    return list(lora)

@@ -30,7 +30,8 @@ class Tokenizer:
         self._prefix = [data.bos_id] if data.add_bos and data.bos_id is not None else []
         suffix = data.eos_id if data.add_eos else None
         if data.kind == "bert":
-            suffix = data.separator_id if data.separator_id is not None else data.eos_id
+            separator = data.separator_id if data.separator_id is not None else data.eos_id
+            suffix = separator if data.add_sep else None
         self._suffix = [suffix] if suffix is not None else []
         self.bos_id: int | None = data.bos_id
         self.eos_id: int | None = data.eos_id

@@ -60,6 +60,7 @@ class TokenizerMetadata:
     pre: PreTokenizer
     add_bos: bool
     add_eos: bool
+    add_sep: bool
     bos_id: int | None
     eos_id: int | None
     unknown_id: int | None
@@ -139,6 +140,7 @@ def read_metadata(file: _core.GGUFFile, vocabulary: _core.Vocabulary) -> Tokeniz
         pre=pre,
         add_bos=(add_bos or forced_bos) and bos_id is not None,
         add_eos=metadata(file, "ggml.add_eos_token", bool, kind == "t5"),
+        add_sep=metadata(file, "ggml.add_sep_token", bool, kind == "bert"),
         bos_id=bos_id,
         eos_id=_token_id(file, "eos", size, defaults.get("eos")),
         unknown_id=_token_id(file, "unknown", size, defaults.get("unknown")),

@@ -93,15 +93,27 @@ class ModelList(Struct, frozen=True):
     models: list[ModelSummary]
 
 
+class AdapterSummary(Struct, frozen=True, kw_only=True):
+    """A LoRA adapter that requests may name; ``size`` is its file's."""
+
+    name: str
+    scale: float
+    size: str
+
+
 class ModelDetail(ModelSummary, frozen=True, kw_only=True):
     """A model and its state. ``progress``: the share of its weights in memory; ``quantizations``: of its
-    files; ``device``: where it runs, null while it is not loaded."""
+    files; ``device``: where it runs, null while it is not loaded, and so are ``generates``, whether it writes
+    text, and ``pooling``, how it makes embeddings unless a request says otherwise."""
 
     status: Literal["unloaded", "loading", "ready", "failed"]
     progress: float
     quantizations: list[str]
     aliases: list[str]
     device: str | None
+    generates: bool | None
+    pooling: str | None
+    adapters: list[AdapterSummary] = []
     error: str | None = None
 
 

@@ -14,13 +14,14 @@ from llmcore_server.assistant.answer_form import AnswerForm
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.effort import knows_effort
 from llmcore_server.assistant.events import Event
-from llmcore_server.assistant.turn import Reader, plan_turn
+from llmcore_server.assistant.turn import Reader, Turn, plan_turn
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Delta, Engine
 from llmcore_server.errors import ApiError, error_from_engine
 from llmcore_server.generation import Generation
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
@@ -34,7 +35,7 @@ class ChatRun:
     engine: Engine
     generation: Generation
     readers: Sequence[Reader]
-    form: AnswerForm | None
+    turn: Turn
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
@@ -54,10 +55,19 @@ class ChatRun:
             raise self._named(error) from None
         return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
 
+    async def whole(self) -> list[tuple[Delta, list[Event]]]:
+        """Return every delta and what it says once the last has arrived; raises as `next_events`."""
+        try:
+            deltas = await self.generation.whole()
+        except ApiError as error:
+            raise self._named(error) from None
+        return [(delta, self.readers[delta.index].read(delta)) for delta in deltas]
+
     def _named(self, error: ApiError) -> ApiError:
         """Return the engine's refusal with the parameter that it is about."""
-        if error.code == "INVALID_SCHEMA" and self.form is not None:
-            error.param = self.form.param
+        form = self.turn.form or self.turn.guard
+        if error.code == "INVALID_SCHEMA" and form is not None:
+            error.param = form.param
         return error
 
     def ignores(self, asked: bool, param: str) -> list[str]:
@@ -88,13 +98,15 @@ class ChatRunner:
         model_name: str | None,
         conversation: Conversation,
         params: Callable[[], SamplingParams],
+        *,
+        scheduling: Scheduling,
         choices: int = 1,
     ) -> ChatRun:
         """Render the conversation and submit it; the run ends with the request, however that ends."""
-        model = self._registry.resolve(model_name)
-        engine = await self._registry.engine(model)
+        model = await self._registry.choose(model_name)
+        engine = await self._registry.generator(model, scheduling)
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
-        chosen = _with_form(params(), turn.form)
+        chosen = with_form(params(), turn.form or turn.guard)
         readers = [turn.reader(engine.tokenizer, chosen) for _ in range(choices)]
         generation = Generation(
             engine,
@@ -102,13 +114,15 @@ class ChatRunner:
             chosen,
             request_id=req.context.request_id,
             choices=choices,
+            scheduling=scheduling,
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)
-        return ChatRun(model_name or model.name, engine, generation, readers, turn.form)
+        return ChatRun(model_name or model.name, engine, generation, readers, turn)
 
 
-def _with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
+def with_form(params: SamplingParams, form: AnswerForm | None) -> SamplingParams:
+    """Return parameters that hold the text to a form. Raises `ApiError` for one that cannot be served."""
     if form is None:
         return params
     from llmcore import StructuredOutput  # noqa: PLC0415 - keeps the start of the process light

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from llmcore_server.access_options import (
 )
 from llmcore_server.keys_cli import keys
 from llmcore_server.option_types import byte_size
+
+if TYPE_CHECKING:
+    from llmcore_server.adapters import AdapterFile
 
 __all__ = ["keys", "serve"]
 
@@ -32,6 +35,29 @@ def _parse_aliases(
             raise click.BadParameter(f"'{value}' is not NAME=TARGET")
         aliases[name] = target
     return aliases
+
+
+def _parse_adapters(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[AdapterFile, ...]:
+    if not values:
+        return ()
+    from llmcore import LLMCoreError  # noqa: PLC0415 - not needed for --help
+    from llmcore.lora import parse_lora  # noqa: PLC0415
+    from llmcore_server.adapters import adapter_file  # noqa: PLC0415
+
+    found = []
+    for value in values:
+        try:
+            source = parse_lora(value)
+            found.append(adapter_file(source.name, Path(source.path), source.scale))
+        except (LLMCoreError, ValueError) as error:
+            raise click.BadParameter(str(error)) from None
+        except OSError as error:
+            raise click.BadParameter(f"cannot read '{value}': {error.strerror}") from None
+    if len({file.key for file in found}) < len(found):
+        raise click.BadParameter("two adapters have the same name")
+    return tuple(found)
 
 
 @click.command()
@@ -52,14 +78,52 @@ def _parse_aliases(
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
 @click.option(
+    "--kv-cache-type",
+    default="f16",
+    show_default=True,
+    type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
+    help="Format of cached keys and values; smaller ones hold more context and round more.",
+)
+@click.option(
+    "--kv-spill-ram",
+    type=byte_size,
+    metavar="SIZE",
+    help="Memory of each model for cached prefixes that leave its cache, such as 2GB.  [default: none]",
+)
+@click.option(
+    "--kv-cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory that keeps cached prefixes, over restarts too.",
+)
+@click.option(
+    "--kv-cache-dir-limit",
+    type=byte_size,
+    metavar="SIZE",
+    help="What --kv-cache-dir may hold.  [default: 8GB]",
+)
+@click.option(
     "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
 )
 @click.option(
     "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."
 )
 @click.option(
+    "--draft-model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="GGUF file of a small model with the same vocabulary, which guesses tokens for the one served.",
+)
+@click.option(
+    "--draft-tokens",
+    type=click.IntRange(1, 32),
+    default=4,
+    show_default=True,
+    help="Tokens it guesses in a step at most.",
+)
+@click.option(
     "--deterministic", is_flag=True, help="The same bits for a request whatever runs beside it; slower."
 )
+@click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
+@click.option("--explain", is_flag=True, help="Print the kernels of each model as it is loaded.")
 @click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -74,6 +138,14 @@ def _parse_aliases(
     help="Another name for a model; may be repeated.",
 )
 @click.option(
+    "--lora",
+    "adapters",
+    multiple=True,
+    metavar="NAME=PATH[:SCALE]",
+    callback=_parse_adapters,
+    help="A LoRA adapter of the first model that requests may name; may be repeated.",
+)
+@click.option(
     "--memory-limit",
     type=byte_size,
     metavar="SIZE",
@@ -83,6 +155,19 @@ def _parse_aliases(
     "--autoload/--no-autoload",
     default=None,
     help="Load a model when a request names it.  [default: with --models-dir]",
+)
+@click.option(
+    "--event-interval-ms",
+    type=click.FloatRange(0, 10_000),
+    default=150.0,
+    show_default=True,
+    help="Between two events of /api/v1/generate/stream, at least: browsers merge faster ones.",
+)
+@click.option(
+    "--request-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Most time a generation may take; a request may ask for less.  [default: no limit]",
 )
 @access_options
 def serve(  # noqa: PLR0917 - click passes them by name
@@ -94,13 +179,24 @@ def serve(  # noqa: PLR0917 - click passes them by name
     n_ctx: int | None,
     quantization: str | None,
     max_batch: int | None,
+    kv_cache_type: str,
+    kv_spill_ram: int | None,
+    kv_cache_dir: Path | None,
+    kv_cache_dir_limit: int | None,
     max_itl_ms: float | None,
     prompt_lookup: int,
+    draft_model: Path | None,
+    draft_tokens: int,
     deterministic: bool,
+    mmap: bool,
+    explain: bool,
     models_dir: Path | None,
     aliases: dict[str, str],
+    adapters: tuple[AdapterFile, ...],
     memory_limit: int | None,
     autoload: bool | None,
+    request_timeout: float | None,
+    event_interval_ms: float,
     **access: Any,
 ) -> None:
     """Serve models over HTTP.
@@ -111,6 +207,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
     from llmcore_server.config import ServerConfig  # noqa: PLC0415
     from llmcore_server.process import EngineOptions, listen, run_server  # noqa: PLC0415
 
+    if draft_model is not None and (len(models) > 1 or models_dir is not None):
+        raise click.UsageError("--draft-model guesses for one MODEL, without --models-dir")
+    if kv_cache_dir_limit is not None and kv_cache_dir is None:
+        raise click.UsageError("--kv-cache-dir-limit needs --kv-cache-dir.")
     tls = checked_tls(access.pop("tls_cert"), access.pop("tls_key"))
     origins = access.pop("cors_origins")
     limits = limit_settings(**{name: access.pop(name) for name in _LIMITS})
@@ -118,9 +218,12 @@ def serve(  # noqa: PLR0917 - click passes them by name
     config = ServerConfig(
         memory_limit=memory_limit,
         autoload=models_dir is not None if autoload is None else autoload,
+        adapters_dir=models_dir,
+        request_timeout=request_timeout,
         authenticator=who,
         limits=limits,
         cors_origins=allowed_origins(origins),
+        event_interval=event_interval_ms / 1000,
     )
     options = EngineOptions(
         device=device,
@@ -130,7 +233,15 @@ def serve(  # noqa: PLR0917 - click passes them by name
         max_batch=max_batch,
         max_itl_ms=max_itl_ms,
         prompt_lookup=prompt_lookup,
+        draft_model=draft_model,
+        draft_tokens=draft_tokens,
         deterministic=deterministic,
+        mmap=mmap,
+        explain=explain,
+        kv_cache_type=kv_cache_type,
+        kv_spill_ram=kv_spill_ram,
+        kv_cache_dir=kv_cache_dir,
+        kv_cache_dir_limit=kv_cache_dir_limit,
     )
     socket = listen(host, port)
     raise SystemExit(
@@ -139,6 +250,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
             named=models,
             directory=models_dir,
             aliases=aliases,
+            adapters=adapters,
             options=options,
             config=config,
             tls=tls,

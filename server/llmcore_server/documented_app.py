@@ -7,7 +7,7 @@ from typing import Any
 
 import falcon.asgi
 
-_METHODS = ("get", "post")
+_METHODS = ("get", "post", "delete")
 
 
 @dataclass(frozen=True)

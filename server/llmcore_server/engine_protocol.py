@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmcore import SamplingParams
+    from llmcore.embeddings import Pooling
 
 
 class TokenLogprob(Protocol):
@@ -119,7 +121,8 @@ class Embedding(Protocol):
 
 
 class EngineStats(Protocol):
-    """An engine's state after its last step; ``running`` counts sequences, ``waiting`` requests."""
+    """An engine's state after its last step, and totals since it was loaded; ``running`` counts sequences,
+    ``waiting`` requests. `llmcore.engine.EngineStats` says what the totals count."""
 
     @property
     def running(self) -> int: ...
@@ -135,6 +138,34 @@ class EngineStats(Protocol):
     def step_seconds(self) -> float: ...
     @property
     def preemptions(self) -> int: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def cancelled(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def cached_prompt_tokens(self) -> int: ...
+    @property
+    def generated_tokens(self) -> int: ...
+    @property
+    def guessed_tokens(self) -> int: ...
+    @property
+    def accepted_tokens(self) -> int: ...
+    @property
+    def wasted_tokens(self) -> int: ...
+    @property
+    def kv_spilled_ram(self) -> int: ...
+    @property
+    def kv_restored_ram(self) -> int: ...
+    @property
+    def kv_spilled_disk(self) -> int: ...
+    @property
+    def kv_restored_disk(self) -> int: ...
 
 
 class ModelInfo(Protocol):
@@ -146,6 +177,15 @@ class ModelInfo(Protocol):
     def n_ctx(self) -> int: ...
     @property
     def d_model(self) -> int: ...
+    @property
+    def system_fingerprint(self) -> str: ...
+    @property
+    def generates(self) -> bool:
+        """Whether it writes text; an encoder makes embeddings alone."""
+
+    @property
+    def pooling(self) -> str:
+        """What its embeddings are by default: mean, cls or last."""
 
 
 class Engine(Protocol):
@@ -166,11 +206,22 @@ class Engine(Protocol):
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[Delta]: ...
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: Pooling | None = None,
     ) -> Sequence[Embedding]: ...
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        """Blocks; from any thread, beside requests."""
+
+    def unload_adapter(self, name: str) -> None: ...
 
     def abort(self, request_id: str) -> None: ...
 

@@ -171,6 +171,13 @@ CATALOGUE: Mapping[str, Kind] = {
         "server_error",
         "insufficient_memory",
     ),
+    "DEADLINE_EXCEEDED": Kind(
+        503,
+        Text("请求超时，未能在期限内完成", "The request was not finished in its time"),
+        Text("请放宽 timeout 或减少 max_tokens", "Allow a longer timeout or ask for fewer tokens"),
+        "server_error",
+        "deadline_exceeded",
+    ),
     "SERVICE_UNAVAILABLE": Kind(
         503,
         Text("服务不可用", "Service unavailable"),
@@ -278,12 +285,15 @@ def error_from_engine(error: Exception) -> ApiError | None:
     said = str(error)
     if isinstance(error, ApiError):
         return error
+    refusal = None
     if isinstance(error, core.ContextLengthError):
-        return ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
-    if isinstance(error, core.QueueFullError):
-        return ApiError("TOO_MANY_REQUESTS", retry_after=1, reason="queue_full")
-    if isinstance(error, core.GrammarError):
-        return ApiError("INVALID_SCHEMA", Text(said, said))
-    if isinstance(error, core.InvalidArgumentError):
-        return ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
-    return None
+        refusal = ApiError("CONTEXT_LENGTH_EXCEEDED", Text(f"请缩短输入（{said}）", said))
+    elif isinstance(error, core.QueueFullError):
+        refusal = ApiError("TOO_MANY_REQUESTS", retry_after=1, reason="queue_full")
+    elif isinstance(error, core.DeadlineExceededError):
+        refusal = ApiError("DEADLINE_EXCEEDED")
+    elif isinstance(error, core.GrammarError):
+        refusal = ApiError("INVALID_SCHEMA", Text(said, said))
+    elif isinstance(error, core.InvalidArgumentError):
+        refusal = ApiError("INVALID_REQUEST", Text(f"引擎拒绝了请求：{said}", said))
+    return refusal

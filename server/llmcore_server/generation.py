@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmcore_server.engine_protocol import Delta, Engine
 from llmcore_server.errors import ApiError, error_from_engine
 from llmcore_server.metrics import Metrics
+from llmcore_server.scheduling import Scheduling
 from llmcore_server.usage_meter import current_meter
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Generation:
         *,
         request_id: str,
         choices: int,
+        scheduling: Scheduling,
         metrics: Metrics,
     ) -> None:
         self._engine = engine
@@ -72,7 +74,7 @@ class Generation:
         self._error: Exception | None = None
         self._started_at = time.perf_counter()
         self._last_delta_at: float | None = None
-        self._pump = asyncio.ensure_future(self._drain(prompt, params))
+        self._pump = asyncio.ensure_future(self._drain(prompt, params, scheduling))
         self._closed = False
 
     @property
@@ -106,6 +108,13 @@ class Generation:
             raise self._error
         return deltas
 
+    async def whole(self) -> list[Delta]:
+        """Return every delta once the last has arrived. Raises the `ApiError` that ended the generation."""
+        await asyncio.wait({self._pump})
+        if self._error is not None:
+            raise self._error
+        return self.arrived_deltas()
+
     def arrived_deltas(self) -> list[Delta]:
         """Return the deltas that have arrived meanwhile, perhaps none."""
         deltas, self._pending = self._pending, []
@@ -132,9 +141,16 @@ class Generation:
         # Its traceback leads back here, by frames that hold the request's body: no cycle may keep them.
         self._error = None
 
-    async def _drain(self, prompt: str | list[int], params: SamplingParams) -> None:
+    async def _drain(self, prompt: str | list[int], params: SamplingParams, scheduling: Scheduling) -> None:
         try:
-            deltas = self._engine.generate(prompt, params, request_id=self._request_id)
+            deltas = self._engine.generate(
+                prompt,
+                params,
+                request_id=self._request_id,
+                priority=scheduling.priority,
+                tenant=scheduling.tenant,
+                deadline=scheduling.seconds_left(),
+            )
             async for delta in deltas:
                 if delta.finish_reason == "cancelled":
                     raise ApiError("SERVICE_UNAVAILABLE")

@@ -56,6 +56,11 @@ class GenerationGroup:
                 return arrived
         return []
 
+    async def whole(self) -> list[tuple[int, Delta]]:
+        """Return every delta once the last has arrived. Raises the first `ApiError` that ended one."""
+        wholes = await asyncio.gather(*(generation.whole() for generation in self._generations))
+        return [(number, delta) for number, deltas in enumerate(wholes) for delta in deltas]
+
     async def close(self) -> None:
         """End every generation that is not finished."""
         for task in self._waiting.values():

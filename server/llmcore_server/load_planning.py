@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmcore_server.adapters import AdapterFile
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.model_file import ModelFile
 
@@ -36,13 +37,14 @@ class MemoryNeed:
 @dataclass(frozen=True)
 class LoadPlan:
     """A file to load. ``quantization``: what its weights become on the way; None leaves them as they are.
-    ``kv_budget``: most bytes of its KV cache; None leaves that to the engine."""
+    ``kv_budget``: most bytes of its KV cache; None leaves that to the engine. ``adapters``: loaded too."""
 
     file: ModelFile
     quantization: str | None = None
     prefer_gpu: bool | None = None
     kv_budget: int | None = None
     need: MemoryNeed = field(default_factory=MemoryNeed, compare=False)
+    adapters: tuple[AdapterFile, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -69,12 +71,17 @@ class LoadPlanner:
     """Plans loads with the process's own options; reads headers, so it belongs on a thread.
 
     quantization: what a load gets that asks for none. kv_budget: bytes of each model's KV cache.
+    draft_bytes: weights of the small model that guesses for each.
+    kv_cache_type: the format of its numbers. kv_spill_ram: bytes beside it for blocks that leave it.
     """
 
     quantization: str | None = None
     n_ctx: int | None = None
     max_batch: int | None = None
     kv_budget: int | None = None
+    draft_bytes: int = 0
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int = 0
 
     def __call__(self, files: Sequence[ModelFile], options: LoadOptions) -> LoadPlan:
         """Raises `ApiError` for a quantization that is unknown or finer than every file of the model."""
@@ -100,10 +107,12 @@ class LoadPlanner:
                 n_ctx=self.n_ctx,
                 max_batch=self.max_batch,
                 kv_budget=self.kv_budget,
+                kv_cache_type=self.kv_cache_type,
             )
         except (LLMCoreError, OSError):
             return MemoryNeed(weights=file.size)  # The load itself tells what is wrong with the file.
-        return MemoryNeed(estimate.weights, estimate.cache, estimate.workspace)
+        cache = estimate.cache + self.kv_spill_ram
+        return MemoryNeed(estimate.weights + self.draft_bytes, cache, estimate.workspace)
 
 
 def _mix_name(name: str) -> str:

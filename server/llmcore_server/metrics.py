@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from llmcore_server.engine_protocol import EngineStats
+from llmcore_server.quick_histogram import QuickHistogram
 from llmcore_server.registry import EngineRegistry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,8 +38,52 @@ _ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
     "llmcore_engine_steps_total": ("Steps of the engine", lambda stats: stats.steps),
     "llmcore_engine_step_seconds_total": ("Time spent in steps", lambda stats: stats.step_seconds),
     "llmcore_preemptions_total": (
-        "Sequences that gave their blocks to older ones and started over",
+        "Sequences that gave their blocks to older ones and waited again",
         lambda stats: stats.preemptions,
+    ),
+    "llmcore_engine_requests_total": ("Requests the engine took", lambda stats: stats.requests),
+    "llmcore_engine_cancelled_requests_total": (
+        "Requests ended in the engine before they were finished",
+        lambda stats: stats.cancelled,
+    ),
+    "llmcore_engine_failed_requests_total": (
+        "Requests that failed in the engine, missed deadlines included",
+        lambda stats: stats.failed,
+    ),
+    "llmcore_deadline_misses_total": (
+        "Requests that were not finished when their time was over",
+        lambda stats: stats.expired,
+    ),
+    "llmcore_engine_prompt_tokens_total": (
+        "Prompt tokens of admitted requests, cached ones included: what the prefix cache is asked for",
+        lambda stats: stats.prompt_tokens,
+    ),
+    "llmcore_prefix_cache_tokens_total": (
+        "Prompt tokens found in the prefix cache",
+        lambda stats: stats.cached_prompt_tokens,
+    ),
+    "llmcore_engine_generated_tokens_total": ("Tokens sampled", lambda stats: stats.generated_tokens),
+    "llmcore_guessed_tokens_total": ("Tokens run on a guess", lambda stats: stats.guessed_tokens),
+    "llmcore_accepted_tokens_total": ("Guessed tokens that were right", lambda stats: stats.accepted_tokens),
+    "llmcore_wasted_tokens_total": (
+        "Tokens run or sampled for requests that were cancelled or missed their deadline",
+        lambda stats: stats.wasted_tokens,
+    ),
+    "llmcore_kv_blocks_spilled_ram_total": (
+        "Blocks that left the KV cache for memory",
+        lambda stats: stats.kv_spilled_ram,
+    ),
+    "llmcore_kv_blocks_restored_ram_total": (
+        "Blocks that came back to the KV cache from memory",
+        lambda stats: stats.kv_restored_ram,
+    ),
+    "llmcore_kv_blocks_spilled_disk_total": (
+        "Blocks of the KV cache written to its directory",
+        lambda stats: stats.kv_spilled_disk,
+    ),
+    "llmcore_kv_blocks_restored_disk_total": (
+        "Blocks of the KV cache read from its directory",
+        lambda stats: stats.kv_restored_disk,
     ),
 }
 
@@ -61,7 +106,7 @@ class Metrics:
 
     def __init__(self, version: str, engines: EngineRegistry) -> None:
         self.registry = CollectorRegistry()
-        self.inference_seconds = Histogram(
+        self.inference_seconds = QuickHistogram(
             "model_inference_seconds", "模型推理耗时", buckets=_INFERENCE_BUCKETS, registry=self.registry
         )
         self.in_flight = InFlight()
@@ -126,8 +171,8 @@ class Metrics:
         """Return all metrics in Prometheus' text format 0.0.4, integral numbers without a fraction."""
         return "".join(_family_text(family) for family in self.registry.collect()).encode()
 
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, documentation, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> QuickHistogram:
+        return QuickHistogram(name, documentation, buckets=buckets, registry=self.registry)
 
     def _counter(self, name: str, documentation: str) -> Counter:
         return Counter(name, documentation, registry=self.registry)

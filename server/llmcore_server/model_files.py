@@ -41,7 +41,7 @@ def select_models(named: Sequence[str], directory: Path | None, aliases: Mapping
     """Resolve MODEL arguments: paths, or names of models in ``directory``; none means the embedded model."""
     available = scan_directory(directory) if directory else []
     chosen = [_named_files(name, available) for name in named] or [[embedded_model()]]
-    models: dict[str, list[ModelFile]] = {}
+    models: dict[str, Sequence[ModelFile]] = {}
     for files in _with_distinct_names(chosen):
         name = files[0].name
         if name.lower() in map(str.lower, models):
@@ -49,9 +49,9 @@ def select_models(named: Sequence[str], directory: Path | None, aliases: Mapping
         models[name] = files
     preload = list(models)
     taken = {name.lower() for name in models}
-    for name, files in _by_name(available).items():
-        if name.lower() not in taken:
-            models[name] = by_preference(files)
+    for others in group_by_name(available):
+        if others[0].name.lower() not in taken:
+            models[others[0].name] = others
     _check_aliases(aliases, [file for files in models.values() for file in files])
     return Selection([file for files in models.values() for file in files], preload)
 
@@ -71,7 +71,8 @@ def model_file(path: Path) -> ModelFile:
 
 
 def scan_directory(directory: Path) -> list[ModelFile]:
-    """Describe the GGUF files of a directory, by name; what only bears the suffix is left out."""
+    """Describe the GGUF files of a directory, by name; what only bears the suffix is left out, and so are
+    adapters."""
     found = []
     for path in sorted(directory.glob("*.gguf")):
         if is_later_part(path):
@@ -104,6 +105,8 @@ def _described(file: ModelFile, path: Path) -> ModelFile:
     except GGUFError as error:
         logger.warning("%s: %s", path, error)
         return replace(file, name=model_name(stem, None), quantization=named_quantization(stem))
+    if header.get("general.type") == "adapter":
+        raise ModelSelectionError(f"'{path}' is a LoRA adapter, no model; name it with --lora")
     architecture = _text(header.get("general.architecture"))
     context = header.get(f"{architecture}.context_length") if architecture else None
     return replace(
@@ -153,13 +156,14 @@ def _with_distinct_names(chosen: Sequence[list[ModelFile]]) -> Iterable[list[Mod
         yield files if names.count(name) == 1 else [replace(files[0], name=files[0].stem)]
 
 
-def _by_name(files: Iterable[ModelFile]) -> dict[str, list[ModelFile]]:
+def group_by_name(files: Iterable[ModelFile]) -> list[Sequence[ModelFile]]:
+    """Return the files of each model together, that to load by default first."""
     grouped: dict[str, list[ModelFile]] = {}
     spelled: dict[str, str] = {}
     for file in files:
         name = spelled.setdefault(file.name.lower(), file.name)
         grouped.setdefault(name, []).append(replace(file, name=name))
-    return grouped
+    return [by_preference(files) for files in grouped.values()]
 
 
 def _check_aliases(aliases: Mapping[str, str], files: Sequence[ModelFile]) -> None:

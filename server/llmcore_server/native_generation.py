@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import falcon.asgi
 
 from llmcore_server.answers import TokenUsage
+from llmcore_server.assistant.answer_form import AnswerForm, read_format
+from llmcore_server.assistant.conversation import Conversation
+from llmcore_server.assistant.turn import plan_turn
+from llmcore_server.chat_run import with_form
 from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Engine
@@ -12,6 +18,7 @@ from llmcore_server.errors import ApiError, Text
 from llmcore_server.generation import Generation, chat_prompt
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import GenerateRequest
 
 
@@ -33,17 +40,21 @@ class NativeGenerations:
             most = config.max_prompt_chars
             details = Text(f"prompt 最多 {most} 个字符", f"a prompt is at most {most} characters")
             raise ApiError("CONTEXT_LENGTH_EXCEEDED", details, param="prompt")
-        engine = await self._registry.engine(self._registry.resolve(request.model))
+        scheduling = schedule(req, config, request)
+        chosen = await self._registry.choose(request.model, request.lora)
+        engine = await self._registry.generator(chosen, scheduling)
+        form = read_format(request.response_format, "response_format")
         params = request.sampling_params(
             max_tokens=request.max_tokens or config.default_max_tokens,
             temperature=config.default_temperature if request.temperature is None else request.temperature,
         )
         generation = Generation(
             engine,
-            await _prompt(engine, request),
-            params,
+            await _prompt(engine, request, form),
+            with_form(params, form),
             request_id=req.context.request_id + part,
             choices=1,
+            scheduling=scheduling,
             metrics=self._metrics,
         )
         close_with_request(req.scope, generation.close)
@@ -52,10 +63,7 @@ class NativeGenerations:
 
 async def whole_text(generation: Generation) -> str:
     """Return the whole text once it is there. Raises the `ApiError` that ended the generation."""
-    pieces: list[str] = []
-    while deltas := await generation.next_deltas():
-        pieces += [delta.text for delta in deltas]
-    return "".join(pieces)
+    return "".join(delta.text for delta in await generation.whole())
 
 
 def token_usage(generation: Generation) -> TokenUsage:
@@ -63,7 +71,12 @@ def token_usage(generation: Generation) -> TokenUsage:
     return TokenUsage(**generation.usage.as_body())
 
 
-async def _prompt(engine: Engine, request: GenerateRequest) -> str | list[int]:
+async def _prompt(engine: Engine, request: GenerateRequest, form: AnswerForm | None) -> str | list[int]:
     if request.raw or engine.tokenizer.chat_template is None:
         return request.prompt
-    return await chat_prompt(engine, [{"role": "user", "content": request.prompt}])
+    messages = [{"role": "user", "content": request.prompt}]
+    if form is None:
+        return await chat_prompt(engine, messages)
+    # An answer of a form begins with it: the prompt ends the reasoning that a model would begin with.
+    turn = await asyncio.to_thread(plan_turn, engine.tokenizer, Conversation(messages, form=form))
+    return turn.prompt

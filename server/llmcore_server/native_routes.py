@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from llmcore_server.adapter_service import AdapterService
 from llmcore_server.config import ServerConfig
 from llmcore_server.documented_app import DocumentedApp
 from llmcore_server.metrics import Metrics
 from llmcore_server.native_generation import NativeGenerations
 from llmcore_server.registry import EngineRegistry
+from llmcore_server.resources.adapters import AdaptersResource
 from llmcore_server.resources.batch import BatchGenerateResource
 from llmcore_server.resources.documentation import DocsResource, OpenApiResource
 from llmcore_server.resources.generate import GenerateResource
@@ -38,6 +40,9 @@ def add_native_routes(
     app.add_route("/api/v1/models/{name}", model)
     app.add_route("/api/v1/models/{name}/load", model, suffix="load")
     app.add_route("/api/v1/models/{name}/unload", model, suffix="unload")
+    adapters = AdaptersResource(AdapterService(registry, config.adapters_dir), config)
+    app.add_route("/api/v1/models/{name}/adapters", adapters)
+    app.add_route("/api/v1/models/{name}/adapters/{adapter}", adapters, suffix="one")
 
     app.add_route("/openapi.json", OpenApiResource(app, VERSION, config.authenticator.required))
     app.add_route("/docs", DocsResource())

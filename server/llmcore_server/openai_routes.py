@@ -17,20 +17,18 @@ from llmcore_server.resources.messages import MessagesResource
 from llmcore_server.resources.models import OpenAIModelsResource
 from llmcore_server.resources.responses import ResponsesResource
 from llmcore_server.resources.tokenization import TokenizationResource
-from llmcore_server.version import VERSION
 
 
 def add_openai_routes(
     app: falcon.asgi.App[Any, Any], registry: EngineRegistry, metrics: Metrics, config: ServerConfig
 ) -> None:
     """Add OpenAI's routes, those of its older clients, Anthropic's messages, and the tokenizer's."""
-    fingerprint = f"fp_{VERSION}"
     models = OpenAIModelsResource(registry)
     app.add_route("/v1/models", models)
     app.add_route("/v1/models/{name:path}", models, suffix="one")
 
-    chat = ChatCompletionsResource(registry, metrics, config, fingerprint)
-    completions = CompletionsResource(registry, metrics, config, fingerprint)
+    chat = ChatCompletionsResource(registry, metrics, config)
+    completions = CompletionsResource(registry, metrics, config)
     embeddings = EmbeddingsResource(registry, metrics, config)
     app.add_route("/v1/chat/completions", chat)
     app.add_route("/v1/completions", completions)

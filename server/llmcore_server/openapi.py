@@ -30,6 +30,8 @@ _ANSWERS: Mapping[tuple[str, str], tuple[str, Any]] = {
     ("get", "/models"): ("The models this server knows", answers.ModelList),
     ("get", "/models/{name}"): ("One model and its state", answers.ModelDetail),
     ("post", "/models/{name}/load"): ("Load a model", answers.LoadAnswer),
+    ("post", "/models/{name}/adapters"): ("Load a LoRA adapter", answers.ModelDetail),
+    ("delete", "/models/{name}/adapters/{adapter}"): ("Free a LoRA adapter", answers.ModelDetail),
     ("post", "/models/{name}/unload"): ("Free a model's memory", answers.ModelDetail),
 }
 _TEXTS = {"/metrics": "text/plain", "/docs": "text/html"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import click
 from llmcore_server.config import ServerConfig
 
 if TYPE_CHECKING:
+    from llmcore_server.adapters import AdapterFile
     from llmcore_server.engine_protocol import Engine
     from llmcore_server.load_planning import LoadPlan
     from llmcore_server.model_file import ModelFile
@@ -37,7 +39,15 @@ class EngineOptions:
     _: KW_ONLY
     max_itl_ms: float | None = None
     prompt_lookup: int = 0
+    draft_model: Path | None = None
+    draft_tokens: int = 4
     deterministic: bool = False
+    mmap: bool = False
+    explain: bool = False
+    kv_cache_type: str = "f16"
+    kv_spill_ram: int | None = None
+    kv_cache_dir: Path | None = None
+    kv_cache_dir_limit: int | None = None
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
@@ -54,18 +64,36 @@ class EngineOptions:
             kv_budget=plan.kv_budget,
             max_itl_ms=self.max_itl_ms,
             prompt_lookup=self.prompt_lookup,
+            draft_model=self.draft_model,
+            draft_tokens=self.draft_tokens,
             deterministic=self.deterministic,
+            mmap=self.mmap,
+            lora={adapter.name: (adapter.path, adapter.scale) for adapter in plan.adapters},
+            kv_cache_type=self.kv_cache_type,
+            kv_spill_ram=self.kv_spill_ram,
+            kv_cache_dir=self.kv_cache_dir,
+            kv_cache_dir_limit=self.kv_cache_dir_limit,
         )
+        click.echo(engine.model_info.kv_plan, err=True)
         if note := engine.model_info.device_note:
             click.echo(note, err=True)
         return engine
 
     async def warm_up(self, engine: Engine) -> None:
         """Make the engine's first step, which touches every weight."""
-        from llmcore import SamplingParams  # noqa: PLC0415 - as above
+        from llmcore import AsyncEngine, SamplingParams  # noqa: PLC0415 - as above
 
+        if not engine.model_info.generates:
+            await engine.embed(["Hello"])
+            return
         async for _ in engine.generate("Hello", SamplingParams(max_tokens=1)):
             pass
+        if self.explain and isinstance(engine, AsyncEngine):
+            click.echo(engine.explain(), err=True)
+        # A vocabulary is hundreds of thousands of objects that stay: the collector need not look through them
+        # again, which holds up every request each time.
+        gc.collect()
+        gc.freeze()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -85,23 +113,28 @@ def run_server(
     aliases: Mapping[str, str],
     options: EngineOptions,
     config: ServerConfig,
+    adapters: Sequence[AdapterFile] = (),
     tls: tuple[str, str] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code.
 
-    A model of ``named`` that cannot be loaded ends the process with 1. tls: files of certificate and key.
+    A model of ``named`` that cannot be loaded ends the process with 1. adapters: of the first model.
+    tls: files of certificate and key.
     """
     import uvicorn  # noqa: PLC0415 - 0.1 s that --help need not wait for
 
     from llmcore_server.app import create_app  # noqa: PLC0415
+    from llmcore_server.errors import ApiError  # noqa: PLC0415
     from llmcore_server.http_protocol import bounded_protocol  # noqa: PLC0415
     from llmcore_server.load_planning import LoadPlanner  # noqa: PLC0415
+    from llmcore_server.model_directory import ModelDirectory  # noqa: PLC0415
     from llmcore_server.model_files import ModelSelectionError, select_models  # noqa: PLC0415
     from llmcore_server.process_memory import limit_bytes, resident_bytes  # noqa: PLC0415
     from llmcore_server.registry import EngineRegistry  # noqa: PLC0415
     from llmcore_server.resident_models import ResidentModels  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    watched = None if directory is None else ModelDirectory(directory)
     try:
         selection = select_models(named, directory, aliases)
     except ModelSelectionError as error:
@@ -116,23 +149,36 @@ def run_server(
         failed.append(file)
         server.should_exit = True
 
-    registry = EngineRegistry(
-        models=selection.models,
-        load=options.build,
-        preload=selection.preload,
-        aliases=aliases,
-        load_timeout=config.load_timeout,
-        autoload=config.autoload,
-        plan=LoadPlanner(options.quantization, options.n_ctx, options.max_batch, kv_budget),
-        warm_up=options.warm_up,
-        residents=ResidentModels(
-            limit=config.memory_limit or limit_bytes(),
-            strict=config.memory_limit is not None,
-            drain_timeout=config.drain_timeout,
-        ),
-        resident_bytes=resident_bytes,
-        on_load_failed=stop_on_failure,
-    )
+    try:
+        registry = EngineRegistry(
+            models=selection.models,
+            load=options.build,
+            preload=selection.preload,
+            aliases=aliases,
+            load_timeout=config.load_timeout,
+            autoload=config.autoload,
+            plan=LoadPlanner(
+                options.quantization,
+                options.n_ctx,
+                options.max_batch,
+                kv_budget,
+                kv_cache_type=options.kv_cache_type,
+                kv_spill_ram=options.kv_spill_ram or 0,
+                draft_bytes=options.draft_model.stat().st_size if options.draft_model else 0,
+            ),
+            warm_up=options.warm_up,
+            residents=ResidentModels(
+                limit=config.memory_limit or limit_bytes(),
+                strict=config.memory_limit is not None,
+                drain_timeout=config.drain_timeout,
+            ),
+            resident_bytes=resident_bytes,
+            on_load_failed=stop_on_failure,
+            rescan=None if watched is None else watched.changed,
+            adapters=adapters,
+        )
+    except ApiError as error:
+        raise click.ClickException(str(error)) from None
 
     class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -151,6 +197,8 @@ def run_server(
             log_config=None,
             access_log=False,
             server_header=False,
+            # An address that a client may name is nobody's: it would choose its quota and its cache.
+            proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(config.drain_timeout),
         )

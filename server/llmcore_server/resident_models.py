@@ -51,6 +51,11 @@ class ResidentModel:
         self.unused.clear()
         task.add_done_callback(self._let_go)
 
+    def grow(self, size: int) -> None:
+        """So many bytes more, or fewer, are in memory with it."""
+        self.need += size
+        self.measured = max(0, self.measured + size)
+
     def _let_go(self, _task: asyncio.Task[object]) -> None:
         self.users -= 1
         if self.users == 0:
@@ -113,7 +118,12 @@ class ResidentModels:
             await asyncio.wait_for(resident.unused.wait(), self.drain_timeout)
         await asyncio.to_thread(resident.engine.close)
         del resident.engine
-        gc.collect()  # Engines are large, and may sit in a cycle of a request that failed.
+        # Engines are large, and may sit in a cycle of a request that failed.
+        frozen = gc.get_freeze_count() > 0
+        gc.unfreeze()
+        gc.collect()
+        if frozen:
+            gc.freeze()
         if resident in self._present:
             self._present.remove(resident)
         resident.gone.set()

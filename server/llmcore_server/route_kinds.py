@@ -8,7 +8,7 @@ _GENERATING = re.compile(
     r"/api/v1/(?:generate(?:/stream)?|batch/generate)"
     r"|/v1/(?:engines/.+/)?(?:chat/completions|completions|embeddings|responses|messages)"
 )
-_MANAGEMENT = re.compile(r"/api/v1/models/[^/]+/(?:load|unload)")
+_MANAGEMENT = re.compile(r"/api/v1/models/[^/]+/(?:load|unload|adapters(?:/[^/]+)?)")
 _HEALTH = re.compile(r"(?:/api/v1)?/health(?:/live|/ready)?")
 _METRICS = re.compile(r"(?:/api/v1)?/metrics")
 
@@ -19,7 +19,7 @@ def is_generating(path: str) -> bool:
 
 
 def is_model_management(path: str) -> bool:
-    """Whether the route loads or unloads models."""
+    """Whether the route loads or unloads models or adapters."""
     return _MANAGEMENT.fullmatch(path) is not None
 
 

@@ -25,8 +25,24 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 StopString = Annotated[str, Meta(max_length=1024)]
 
 
-class SamplingFields(Struct, frozen=True, kw_only=True):
-    """The sampling parameters every generating route takes; null means absent."""
+# A client may let others go first; to push in front of them is the operator's affair alone.
+Priority = Annotated[int, Meta(ge=0, le=100, description="lower ones are admitted first; 0 if absent")]
+Seconds = Annotated[
+    float, Meta(gt=0, le=86400, description="from the request's beginning to its end, then DEADLINE_EXCEEDED")
+]
+Breaker = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class SchedulingFields(Struct, frozen=True, kw_only=True):
+    """When a generation runs, and until when, in seconds; null means absent."""
+
+    priority: Priority | None = None
+    timeout: Seconds | None = None
+
+
+class SamplingFields(SchedulingFields, frozen=True, kw_only=True):
+    """The sampling parameters every generating route takes; null means absent. `llmcore.SamplingParams` says
+    what they do."""
 
     model: str | None = None
     max_tokens: Count | None = None
@@ -43,25 +59,48 @@ class SamplingFields(Struct, frozen=True, kw_only=True):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
+    typical_p: Annotated[float, Meta(gt=0, le=1, description="locally typical sampling; 1 is off")] | None = (
+        None
+    )
+    top_n_sigma: Annotated[float, Meta(ge=0, le=100, description="standard deviations; 0 is off")] | None = (
+        None
+    )
+    xtc_probability: Annotated[Probability, Meta(description="exclude top choices so often")] | None = None
+    xtc_threshold: Annotated[Probability, Meta(description="what a top choice is")] | None = None
+    mirostat: Annotated[int, Meta(ge=0, le=2, description="the version; 0 is off")] | None = None
+    mirostat_tau: Annotated[float, Meta(ge=0, le=100, description="bits a token")] | None = None
+    mirostat_eta: Annotated[Probability, Meta(description="how fast it corrects")] | None = None
+    dry_multiplier: Annotated[float, Meta(ge=0, le=100, description="0 is off")] | None = None
+    dry_base: Annotated[float, Meta(ge=1, le=100)] | None = None
+    dry_allowed_length: Annotated[int, Meta(ge=1, le=LONGEST)] | None = None
+    dry_range: Annotated[int, Meta(ge=0, le=LONGEST, description="of the last tokens; 0: all")] | None = None
+    dry_sequence_breakers: Annotated[list[Breaker], Meta(max_length=32)] | None = None
 
     def sampling_params(self, **chosen: Any) -> SamplingParams:
         """Return the engine's parameters: the fields that were given, overridden by ``chosen``."""
         from llmcore import SamplingParams  # noqa: PLC0415 - keeps the start of the process light
 
-        fields = (name for name in SamplingFields.__struct_fields__ if name != "model")
-        given = {name: value for name in fields if (value := getattr(self, name)) is not None}
+        given = {name: value for name in _SAMPLING if (value := getattr(self, name)) is not None}
         if self.top_p is not None:
             # OpenAI's range includes 0, which is the likeliest token alone; the engine's does not.
             given["top_p"] = max(self.top_p, 1e-9)
         return SamplingParams(**{**given, **chosen})
 
 
+_SAMPLING = tuple(
+    name for name in SamplingFields.__struct_fields__ if name not in {"model", "priority", "timeout"}
+)
+
+
 class GenerateRequest(SamplingFields, frozen=True, kw_only=True):
-    """Body of ``POST /api/v1/generate`` and ``/generate/stream``."""
+    """Body of ``POST /api/v1/generate`` and ``/generate/stream``. ``response_format`` is that of
+    ``/v1/chat/completions``."""
 
     prompt: str
+    response_format: dict[str, Any] | None = None
     stream: bool | None = None
     raw: bool | None = None
+    lora: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
 class BatchRequest(Struct, frozen=True, kw_only=True):
@@ -79,6 +118,14 @@ class LoadRequest(Struct, frozen=True, kw_only=True):
     wait: bool | None = None
 
 
+class AdapterRequest(Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/v1/models/{name}/adapters``; ``path``: of a file in the models directory."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    scale: Annotated[float, Meta(ge=-1000, le=1000)] | None = None
+
+
 class UnloadRequest(Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/v1/models/{name}/unload``; may be absent."""
 
@@ -90,13 +137,18 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     include_obfuscation: bool | None = None
 
 
-# Parameters that would change the answer and are not served, with the values that ask for nothing.
+# Parameters that would change the answer and are not served, with the values that ask for nothing. The
+# specification's answer has no place for several texts, nor for log-probabilities.
 UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "prompt_logprobs": (False,),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 import pytest
+from adapter_files import random_adapter
 
 from llmcore.cli import run as run_command
 
@@ -28,6 +29,18 @@ def test_quiet_prints_the_text_alone(llmcore, stories_model) -> None:
     result = llmcore("run", "-q", stories_model, "Once upon", *GREEDY)
     assert result.stderr == ""
     assert result.stdout.startswith(STORY)
+
+
+def test_an_adapter_changes_the_answer(llmcore, tiny_model, tmp_path) -> None:
+    adapter = random_adapter(tmp_path / "a.gguf", tiny_model, seed=1)
+    texts = [
+        llmcore("run", "-q", tiny_model, "ba", *GREEDY, *lora).stdout
+        for lora in ((), ("--lora", f"{adapter}:0"), ("--lora", adapter), ("--lora", f"x={adapter}:1"))
+    ]
+    assert texts[0] == texts[1] != texts[2] == texts[3]
+    refused = llmcore("run", "-q", tiny_model, "ba", "--lora", tiny_model)
+    assert refused.exit_code == 1
+    assert "general.type" in refused.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("-",)])

@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Type
 
 from llmcore import _core
 from llmcore.errors import InvalidArgumentError
+from llmcore.tools.encoder_shapes import ALL_SHAPES
 from llmcore.tools.quant_mix import QUANT_NAMES, UNIFORM_TYPES, tensor_type
 from llmcore.tools.random_blocks import random_weights
 from llmcore.tools.shapes import SHAPES, Role, Shape, TensorSpec, rope_factors
@@ -281,7 +282,7 @@ def test_command_writes_a_model(tmp_path, llmcore) -> None:
 
 
 def test_command_lists_shapes(llmcore) -> None:
-    assert llmcore("synth", "--shape", "list").stdout.split() == list(SHAPES)
+    assert llmcore("synth", "--shape", "list").stdout.split() == list(ALL_SHAPES)
 
 
 @pytest.mark.parametrize("arguments", [("--shape", "nope"), ("--shape", "llama-2-7b", "--quant", "nope")])

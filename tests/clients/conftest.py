@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import venv
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
 
-from commands import HERE, INSTALL_LIMIT, run
-from roomy_model import write_roomy_model
+from commands import HERE, INSTALL_LIMIT, RUN_LIMIT, run
+from roomy_model import write_endless_model, write_roomy_model
 from served_process import REAL_SERVER, ServedProcess
 
 # The model name of the specification's examples.
@@ -34,6 +35,16 @@ def roomy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPro
     """The same model with room for tools and schemas in its context."""
     path = write_roomy_model(tmp_path_factory.mktemp("models"))
     process = ServedProcess(REAL_SERVER, ["--port", "0", f"--alias={MODEL}=roomy", str(path)])
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def endless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
+    """The same model without an end of its turn."""
+    path = write_endless_model(tmp_path_factory.mktemp("models"))
+    process = ServedProcess(REAL_SERVER, ["--port", "0", str(path)])
+    process.wait_until_ready()
     yield process
     process.stop()
 
@@ -63,6 +74,27 @@ def python_of(environments: Path) -> Callable[[str], Path]:
         return python
 
     return made
+
+
+@pytest.fixture(scope="session")
+def run_in_node(environments: Path) -> Callable[..., str]:
+    """(example, arguments…): what examples/EXAMPLE prints, with what package.json lists installed."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("no Node")
+    folder = environments / "node"
+    shutil.copytree(HERE / "examples", folder, dirs_exist_ok=True)
+    package = folder / "package.json"
+    same = package.exists() and package.read_text() == (HERE / "package.json").read_text()
+    # npm writes that file last.
+    if not same or not (folder / "node_modules" / ".package-lock.json").exists():
+        shutil.copy(HERE / "package.json", package)
+        run([npm, "install", "--no-audit", "--no-fund"], limit=INSTALL_LIMIT, cwd=folder)
+
+    def ran(example: str, *arguments: str, limit: float = RUN_LIMIT) -> str:
+        return run([node, example, *arguments], limit=limit, cwd=folder)
+
+    return ran
 
 
 @pytest.fixture

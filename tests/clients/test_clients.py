@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from commands import HERE, INSTALL_LIMIT, run
 from served_process import ServedProcess
 
 pytestmark = pytest.mark.clients
@@ -68,15 +65,8 @@ def test_anthropic(run_example: Ran) -> None:
     assert is_chinese(run_example("anthropic", "anthropic_current"))
 
 
-def test_openai_in_node(server: ServedProcess, roomy_server: ServedProcess, environments: Path) -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("no Node")
-    folder = environments / "node"
-    folder.mkdir(exist_ok=True)
-    for name in ("package.json", "examples/openai_node.mjs", "examples/openai_tools_node.mjs"):
-        shutil.copy(HERE / name, folder)
-    if not (folder / "node_modules" / "openai").is_dir():
-        run([npm, "install", "--no-audit", "--no-fund"], limit=INSTALL_LIMIT, cwd=folder)
-    assert is_chinese(run([node, "openai_node.mjs", server.url], cwd=folder))
-    assert "done" in run([node, "openai_tools_node.mjs", roomy_server.url], cwd=folder)
+def test_openai_in_node(
+    server: ServedProcess, roomy_server: ServedProcess, run_in_node: Callable[..., str]
+) -> None:
+    assert is_chinese(run_in_node("openai_node.mjs", server.url))
+    assert "done" in run_in_node("openai_tools_node.mjs", roomy_server.url)

@@ -252,14 +252,14 @@ def test_large_tensors_go_through_in_pieces(
     folder = make_folder("mixtral")
     convert(folder.path, folder.path / "whole.gguf", type_name="f16")
     pieces: list[int] = []
-    convert_one = tensor_plan._converted
+    convert_one = tensor_plan.converted
 
     def counted(values: np.ndarray, *arguments: Any) -> np.ndarray:
         pieces.append(values.size)
         return convert_one(values, *arguments)
 
     monkeypatch.setattr(tensor_plan, "_CHUNK", 1000)
-    monkeypatch.setattr(tensor_plan, "_converted", counted)
+    monkeypatch.setattr(tensor_plan, "converted", counted)
     convert(folder.path, folder.path / "pieces.gguf", type_name="f16")
     assert max(pieces) <= 1000
     assert (folder.path / "whole.gguf").read_bytes() == (folder.path / "pieces.gguf").read_bytes()

@@ -413,8 +413,8 @@ def nested_sequences(depth: int) -> str:
         ({"tokenizer.json": "[]"}, r"content of tokenizer.json; got list"),
         ({"tokenizer.json": b"\xff\xfe"}, r"tokenizer.json is not UTF-8"),
         (
-            {"tokenizer.json": {"model": {"type": "WordPiece", "vocab": {}}}},
-            r"model of tokenizer.json; got Word",
+            {"tokenizer.json": {"model": {"type": "Unigram", "vocab": {}}}},
+            r"model of tokenizer.json; got Unigram",
         ),
         (
             {"tokenizer.json": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}},

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -69,10 +70,31 @@ public:
         return result_;
     }
 
+    // Places hold their token, so that contents which come back wrong show in the output.
+    std::int64_t kv_block_bytes() const override {
+        return copies_blocks ? limits_.kv_block_tokens * static_cast<std::int64_t>(sizeof(std::int32_t)) : 0;
+    }
+    void read_kv_block(std::int32_t block, std::byte* to) override {
+        std::this_thread::sleep_for(std::chrono::microseconds(copy_microseconds.load()));
+        std::memcpy(to, place(block), static_cast<std::size_t>(kv_block_bytes()));
+    }
+    void write_kv_block(std::int32_t block, const std::byte* from) override {
+        std::this_thread::sleep_for(std::chrono::microseconds(copy_microseconds.load()));
+        std::memcpy(place(block), from, static_cast<std::size_t>(kv_block_bytes()));
+    }
+
+    bool copies_blocks = true;
+    std::atomic<int> copy_microseconds{0};
     std::atomic<int> step_microseconds{0};
+    std::atomic<int> row_microseconds{0};
+    std::atomic<std::int64_t> rows{0};  // in all steps
     std::atomic<bool> overfull{false};  // a batch broke the limits
 
 private:
+    std::int32_t* place(std::int32_t block) {
+        return &cache_.at(static_cast<std::size_t>(block * limits_.kv_block_tokens));
+    }
+
     std::int32_t& cached(const Batch& batch, std::size_t sequence, std::int64_t position) {
         const std::int32_t block =
             batch.block_table[sequence * static_cast<std::size_t>(batch.block_table_stride) +
@@ -82,7 +104,10 @@ private:
     }
 
     void store(const Batch& batch) {
-        std::this_thread::sleep_for(std::chrono::microseconds(step_microseconds.load()));
+        const auto n_rows = static_cast<std::int64_t>(batch.tokens.size());
+        rows += n_rows;
+        std::this_thread::sleep_for(
+            std::chrono::microseconds(step_microseconds.load() + n_rows * row_microseconds.load()));
         if (static_cast<std::int64_t>(batch.tokens.size()) > limits_.max_step_tokens ||
             static_cast<std::int64_t>(batch.logit_rows.size()) > limits_.max_logit_rows) {
             overfull = true;

@@ -1,5 +1,6 @@
 #include "harness.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -64,16 +65,21 @@ double relative_error(const float* a, const double* b, std::size_t n) {
 
 }  // namespace llmcore::test
 
-// Runs the tests whose names contain the first argument (all without one). Exits 1 if any check fails or none
-// ran.
+// Runs the tests whose names contain one of the arguments (all without one). Exits 1 if any check fails or
+// none ran.
 int main(int argc, char** argv) {
     using llmcore::test::progress;
     std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a crash loses nothing of what was told before
-    const std::string filter = argc > 1 ? argv[1] : "";
+    const std::vector<std::string> filters(argv + std::min(argc, 1), argv + argc);
+    const auto wanted = [&filters](const std::string& name) {
+        return filters.empty() || std::any_of(filters.begin(), filters.end(), [&](const std::string& filter) {
+                   return name.find(filter) != std::string::npos;
+               });
+    };
     int ran = 0;
     int failed = 0;
     for (const auto& test : llmcore::test::registered_tests()) {
-        if (test.name.find(filter) == std::string::npos) continue;
+        if (!wanted(test.name)) continue;
         ++ran;
         const int failed_before = progress().failed_checks;
         const int checks_before = progress().checks;

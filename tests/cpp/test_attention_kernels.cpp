@@ -2,6 +2,8 @@
 // share.
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "base/cpu_features.h"
@@ -90,6 +92,24 @@ public:
             args.slots = slots.data();
             args.kv = kv_;
             kernel.run(&args, 0, step_.kv_lens[s], nullptr);
+        }
+    }
+
+    // Keys and values become what the cache holds of them.
+    void read_back(Format format) {
+        const std::int64_t dim = case_.head_dim;
+        for (std::size_t s = 0; s < keys_.size(); ++s) {
+            for (std::int64_t row = 0; row < step_.kv_lens[s] * case_.n_kv_heads; ++row) {
+                const std::int64_t slot = step_.slot(static_cast<std::int32_t>(s), row / case_.n_kv_heads);
+                const std::int64_t head = row % case_.n_kv_heads;
+                for (int is_value = 0; is_value < 2; ++is_value) {
+                    const std::int64_t from = slot / kBlockTokens * kv_.block_bytes +
+                                              (is_value * case_.n_kv_heads + head) * kv_.head_block_bytes +
+                                              slot % kBlockTokens * row_bytes(format, dim);
+                    float* to = (is_value ? values_ : keys_)[s].data() + row * dim;
+                    dequantize(format, cache_.data() + from, to, dim);
+                }
+            }
         }
     }
 
@@ -182,9 +202,27 @@ const Case kCases[] = {
     {.head_dim = 8, .n_heads = 3, .n_kv_heads = 3},
     {.head_dim = 6, .n_heads = 2, .n_kv_heads = 1},
     {.head_dim = 96, .n_heads = 4, .n_kv_heads = 2, .softcap = 2.0F, .window = 3},
+    {.head_dim = 96, .n_heads = 1, .n_kv_heads = 1},
+    {.head_dim = 32, .n_heads = 17, .n_kv_heads = 1},
     {.head_dim = 64, .n_heads = 4, .n_kv_heads = 2, .sinks = true},
     {.head_dim = 64, .n_heads = 4, .n_kv_heads = 4, .causal = false},
 };
+
+// Relative error of N(0, 1) numbers in the cache. With a scale per 32, 4 bits cannot do better than 8e-2.
+double stored_error(Format format) {
+    switch (format) {
+        case Format::F32:
+            return 0;
+        case Format::F16:
+            return 3e-4;
+        case Format::BF16:
+            return 2.5e-3;
+        case Format::Q8_0:
+            return 6e-3;
+        default:
+            return 9.5e-2;
+    }
+}
 
 }  // namespace
 
@@ -202,44 +240,126 @@ LLMCORE_TEST(attention_kernels_match_float64) {
             check.store(*scalar_store(kernel->weight_format));
             const std::vector<float> out = check.attend(*kernel, shape);
             const double error = relative_error(out.data(), check.expected().data(), out.size());
-            const double allowed = kernel->weight_format == Format::F32 ? 1e-5 : 1e-3;
+            // Errors of keys and of values add up; both average out over positions like the output itself.
+            const double rounding = kernel->isa == Isa::amx ? 3e-3 : 1e-5;  // AMX multiplies bf16
+            const double allowed = rounding + 2 * stored_error(kernel->weight_format);
             CHECK_MSG(error <= allowed,
                       kernel->name << " head_dim " << attention.head_dim << ": error " << error);
+            check.read_back(kernel->weight_format);
+            const double own_error = relative_error(out.data(), check.expected().data(), out.size());
+            CHECK_MSG(own_error <= rounding, kernel->name << " head_dim " << attention.head_dim << ": error "
+                                                          << own_error << " beside that of the cache");
         }
     }
 }
+
+namespace {
+
+// Five tokens of two heads in a cache of three blocks.
+class StoreCheck {
+public:
+    StoreCheck(Format format, std::int64_t head_dim)
+        : format_(format), head_dim_(head_dim), row_bytes_(row_bytes(format, head_dim)) {}
+
+    std::vector<std::uint8_t> store(const Kernel& kernel, const std::vector<float>& k,
+                                    const std::vector<float>& v) const {
+        std::vector<std::uint8_t> cache(static_cast<std::size_t>(3 * 4 * kBlockTokens * row_bytes_));
+        KvStoreArgs args;
+        args.k = k.data();
+        args.v = v.data();
+        args.k_stride = 2 * head_dim_;
+        args.v_stride = 2 * head_dim_;
+        args.slots = slots_.data();
+        args.kv = {.base = cache.data(),
+                   .block_bytes = 4 * kBlockTokens * row_bytes_,
+                   .head_block_bytes = kBlockTokens * row_bytes_,
+                   .block_tokens = kBlockTokens,
+                   .n_kv_heads = 2,
+                   .head_dim = head_dim_};
+        kernel.run(&args, 0, 5, nullptr);
+        return cache;
+    }
+
+    // The keys (or values) that the cache holds, in the order they came.
+    std::vector<float> read(const std::vector<std::uint8_t>& cache, bool is_value) const {
+        std::vector<float> rows(static_cast<std::size_t>(5 * 2 * head_dim_));
+        for (std::int64_t row = 0; row < 5; ++row) {
+            const std::int64_t slot = slots_[static_cast<std::size_t>(row)];
+            for (std::int64_t head = 0; head < 2; ++head) {
+                const std::int64_t part = slot / kBlockTokens * 4 + (is_value ? 2 : 0) + head;
+                const std::int64_t from = (part * kBlockTokens + slot % kBlockTokens) * row_bytes_;
+                dequantize(format_, cache.data() + from, rows.data() + (row * 2 + head) * head_dim_,
+                           head_dim_);
+            }
+        }
+        return rows;
+    }
+
+private:
+    Format format_;
+    std::int64_t head_dim_;
+    std::int64_t row_bytes_;
+    std::vector<std::int64_t> slots_ = {7, 0, 3, 4, 9};
+};
+
+// Numbers that are hard to store: see below.
+std::vector<float> odd_floats(std::int64_t count, Random& random) {
+    std::vector<float> values = random_floats(count, random);
+    const float special[] = {0.0F, -0.0F, 1e-38F, 6e-8F, 65504.0F, -7e4F, 3e38F, 1e-42F};
+    for (std::size_t i = 0; i < values.size(); i += 3) values[i] = special[i / 3 % std::size(special)];
+    return values;
+}
+
+std::string kernel_at(const Kernel& kernel, std::int64_t head_dim) {
+    return std::string(kernel.name) + " head_dim " + std::to_string(head_dim);
+}
+
+}  // namespace
 
 LLMCORE_TEST(kv_store_kernels_agree_with_the_reference) {
     Random random(7);
     for (const Kernel* kernel : all_kernels()) {
         if (kernel->op != Op::kv_store || !can_run(kernel->isa, isa_ceiling())) continue;
-        for (const std::int64_t head_dim : {6, 8, 64, 80, 100}) {
-            const std::int64_t width = 2 * head_dim;
-            const std::int64_t head_bytes = kBlockTokens * row_bytes(kernel->weight_format, head_dim);
+        for (const std::int64_t head_dim : {6, 8, 32, 64, 80, 96, 100}) {
             const Shape shape = {.m = 5, .head_dim = head_dim, .n_heads = 2, .n_kv_heads = 2};
             if (!kernel->supports(&shape)) continue;
-            const std::vector<float> k = random_floats(5 * width, random);
-            const std::vector<float> v = random_floats(5 * width, random);
-            const std::vector<std::int64_t> slots = {7, 0, 3, 4, 9};
-            std::vector<std::vector<std::uint8_t>> caches;
-            for (const Kernel* store : {kernel, scalar_store(kernel->weight_format)}) {
-                std::vector<std::uint8_t> cache(static_cast<std::size_t>(3 * 4 * head_bytes));
-                KvStoreArgs args;
-                args.k = k.data();
-                args.v = v.data();
-                args.k_stride = width;
-                args.v_stride = width;
-                args.slots = slots.data();
-                args.kv = {.base = cache.data(),
-                           .block_bytes = 4 * head_bytes,
-                           .head_block_bytes = head_bytes,
-                           .block_tokens = kBlockTokens,
-                           .n_kv_heads = 2,
-                           .head_dim = head_dim};
-                store->run(&args, 0, 5, nullptr);
-                caches.push_back(std::move(cache));
+            const StoreCheck check(kernel->weight_format, head_dim);
+            const Kernel& reference = *scalar_store(kernel->weight_format);
+            const std::vector<float> k = random_floats(5 * 2 * head_dim, random);
+            const std::vector<float> v = random_floats(5 * 2 * head_dim, random);
+            const std::vector<std::uint8_t> cache = check.store(*kernel, k, v);
+            CHECK_MSG(cache == check.store(reference, k, v), kernel_at(*kernel, head_dim));
+            for (const bool is_value : {false, true}) {
+                const std::vector<float>& rows = is_value ? v : k;
+                const std::vector<double> exact(rows.begin(), rows.end());
+                const double error =
+                    relative_error(check.read(cache, is_value).data(), exact.data(), rows.size());
+                // Few numbers: as much as a tenth above what many have.
+                CHECK_MSG(error <= 1.1 * stored_error(kernel->weight_format), kernel_at(*kernel, head_dim)
+                                                                                  << ": error " << error);
             }
-            CHECK_MSG(caches[0] == caches[1], kernel->name << " head_dim " << head_dim);
+            const std::vector<float> odd_k = odd_floats(5 * 2 * head_dim, random);
+            const std::vector<float> odd_v = odd_floats(5 * 2 * head_dim, random);
+            CHECK_MSG(check.store(*kernel, odd_k, odd_v) == check.store(reference, odd_k, odd_v),
+                      kernel_at(*kernel, head_dim) << " with odd numbers");
+        }
+    }
+}
+
+LLMCORE_TEST(kv_store_keeps_what_is_not_a_number_visible) {
+    for (const Kernel* kernel : all_kernels()) {
+        if (kernel->op != Op::kv_store || !can_run(kernel->isa, isa_ceiling())) continue;
+        constexpr std::int64_t kDim = 64;
+        const StoreCheck check(kernel->weight_format, kDim);
+        for (const float bad : {NAN, HUGE_VALF, -HUGE_VALF}) {
+            for (const std::size_t place : {std::size_t{0}, std::size_t{31}, std::size_t{50}}) {
+                std::vector<float> k(5 * 2 * kDim, 1.0F);
+                k[place] = bad;
+                const std::vector<float> read = check.read(check.store(*kernel, k, k), false);
+                CHECK_MSG(!std::isfinite(read[place]), kernel_at(*kernel, kDim) << " place " << place);
+                CHECK_MSG(read[kDim] == 1.0F || std::fabs(read[kDim] - 1.0F) < 1e-2F,
+                          kernel_at(*kernel, kDim) << ": its neighbour became " << read[kDim]);
+            }
         }
     }
 }

@@ -175,11 +175,16 @@ LLMCORE_TEST(pace_keeps_steps_within_their_time) {
         pace.learn(step, rows, 16);
         if (i > 3) CHECK(step <= 0.05 * 1.1 && step > 0.05 * 0.7);
     }
-    // A bound that decoding alone exceeds leaves one row: prompts get on all the same.
+    // Where decoding alone exceeds the bound, prompts get on all the same, in less than its time again.
     Pace tight(0.001);
     tight.learn(0.01, 0, 4);
-    tight.learn(0.1, 64, 0);
-    CHECK(tight.prompt_rows() == 1);
+    tight.learn(0.064, 64, 0);
+    CHECK(tight.prompt_rows() == 8);
+    // A row that costs more than all that: one at a time.
+    Pace slow(0.001);
+    slow.learn(0.01, 0, 4);
+    slow.learn(6.4, 64, 0);
+    CHECK(slow.prompt_rows() == 1);
 }
 
 LLMCORE_TEST(block_keys_name_contents) {

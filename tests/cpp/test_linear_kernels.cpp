@@ -1,8 +1,10 @@
 // Every registered linear and packing kernel, on odd shapes, against a float64 product of the dequantized
 // weights.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -26,8 +28,8 @@ Bytes aligned_bytes(std::int64_t size) {
 
 // In llmcore_avxvnni_tests, the kernels that are compiled to run without their instruction set.
 bool is_emulated([[maybe_unused]] const Kernel& kernel) {
-#if defined(LLMCORE_EMULATED_ISA)
-    return kernel.isa == Isa::LLMCORE_EMULATED_ISA;
+#if defined(LLMCORE_EMULATED_LEVEL)
+    return kernel.isa == Isa::LLMCORE_EMULATED_LEVEL;
 #else
     return false;
 #endif
@@ -44,7 +46,7 @@ std::vector<const Kernel*> runnable(Op op) {
 // The linears to sweep over.
 std::vector<const Kernel*> swept_linears() {
     std::vector<const Kernel*> kernels = runnable(Op::linear);
-#if defined(LLMCORE_EMULATED_ISA)
+#if defined(LLMCORE_EMULATED_LEVEL)
     std::erase_if(kernels, [](const Kernel* kernel) { return !is_emulated(*kernel); });
 #else
     if (quick_sweep())
@@ -59,19 +61,14 @@ const Kernel* reference_packer(Layout layout) {
     return nullptr;
 }
 
-std::int64_t row_bytes_of(Layout layout, std::int64_t k) {
-    if (layout == Layout::q8_32) return q8x32_layout(k).row_bytes;
-    return k * 4;
-}
-
 struct Packed {
     Bytes bytes;
     std::int64_t row_bytes;
 };
 
 Packed pack(const Kernel& packer, const std::vector<float>& x, std::int64_t m, std::int64_t k) {
-    const std::int64_t bytes = row_bytes_of(packer.out_layout, k);
-    Packed packed = {aligned_bytes(bytes * m), bytes};
+    const std::int64_t bytes = packed_row_bytes(packer.out_layout, k);
+    Packed packed = {aligned_bytes(packed_bytes(packer.out_layout, m, k)), bytes};
     PackArgs args;
     args.x = x.data();
     args.x_stride = k;
@@ -85,7 +82,14 @@ Packed pack(const Kernel& packer, const std::vector<float>& x, std::int64_t m, s
 // The error each activation layout is allowed, relative to float64.
 double allowed_error(Layout layout) {
     if (layout == Layout::q8_32) return 6e-3;
+    if (layout == Layout::bf16_x32) return 3e-3;
     return 1e-5;
+}
+
+std::vector<const Kernel*> packers(Layout layout) {
+    std::vector<const Kernel*> kernels = runnable(Op::pack);
+    std::erase_if(kernels, [layout](const Kernel* kernel) { return kernel->out_layout != layout; });
+    return kernels;
 }
 
 std::vector<float> random_activations(std::int64_t count, Random& random) {
@@ -94,9 +98,26 @@ std::vector<float> random_activations(std::int64_t count, Random& random) {
     return x;
 }
 
+float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+
+// To nearest, ties to even.
+float rounded_to_bf16(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    return from_bf16(static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16));
+}
+
 // What the kernel is given, expanded again: packed activations as the floats they stand for.
-std::vector<float> unpack(const Packed& packed, std::int64_t m, std::int64_t k) {
+std::vector<float> unpack(const Packed& packed, Layout layout, std::int64_t m, std::int64_t k) {
     std::vector<float> x(static_cast<std::size_t>(m * k));
+    if (layout == Layout::bf16_x32) {
+        for (std::int64_t i = 0; i < m * k; ++i) {
+            std::uint16_t bits = 0;
+            const std::int64_t offset = bf16_x32_offset(i / k, i % k, packed.row_bytes);
+            std::memcpy(&bits, packed.bytes.get() + offset, sizeof bits);
+            x[static_cast<std::size_t>(i)] = from_bf16(bits);
+        }
+        return x;
+    }
     for (std::int64_t row = 0; row < m; ++row) {
         const std::uint8_t* bytes = packed.bytes.get() + row * packed.row_bytes;
         const auto* q = reinterpret_cast<const std::int8_t*>(bytes);
@@ -158,7 +179,7 @@ void check_linear(const Kernel& kernel, const std::vector<std::uint8_t>& weights
         args.act = x.data();
     } else {
         packed = pack(*reference_packer(kernel.act_layout), x, m, k);
-        given = unpack(packed, m, k);
+        given = unpack(packed, kernel.act_layout, m, k);
         args.act = packed.bytes.get();
     }
     args.act_row_bytes = packed.row_bytes;
@@ -173,7 +194,11 @@ void check_linear(const Kernel& kernel, const std::vector<std::uint8_t>& weights
                                                                           : kernel.workspace_bytes(&shape));
     kernel.run(&args, begin, end, workspace.data());
 
-    const Product exact = multiply(given, dequantized, m, begin, end, k);
+    // Kernels of bf16 round the weights to it, too.
+    std::vector<float> multiplied = dequantized;
+    if (kernel.act_layout == Layout::bf16_x32)
+        std::transform(dequantized.begin(), dequantized.end(), multiplied.begin(), rounded_to_bf16);
+    const Product exact = multiply(given, multiplied, m, begin, end, k);
     double worst = 0.0;
     for (std::size_t i = 0; i < out.size(); ++i) {
         const double error = std::fabs(static_cast<double>(out[i]) - exact.values[i]) / exact.magnitudes[i];
@@ -229,6 +254,11 @@ LLMCORE_TEST(linear_kernels_match_float64) {
         check_linear(*kernel, 64, 35, 2048, random);
         // Several panels of rows, and more columns than one holds.
         if (kernel->workspace_bytes != nullptr) check_linear(*kernel, 27, 45, 4608, random);
+        if (kernel->act_layout != Layout::bf16_x32) continue;
+        // More rows and tokens than are kept at a time.
+        check_linear(*kernel, 70, 70, 6 * 256, random);
+        check_linear(*kernel, 3, 1100, 256, random);
+        check_linear(*kernel, 577, 5, 256, random);
     }
 }
 
@@ -258,7 +288,8 @@ LLMCORE_TEST(linear_kernels_hold_extreme_values) {
 LLMCORE_TEST(mxfp4_kernels_know_every_exponent) {
     for (const Kernel* kernel : runnable(Op::linear)) {
         if (kernel->weight_format != Format::MXFP4) continue;
-        for (int e = 0; e <= 250; ++e) {                                  // more would overflow on the way
+        const bool is_bf16 = kernel->act_layout == Layout::bf16_x32;      // subnormal weights are zero there
+        for (int e = is_bf16 ? 1 : 0; e <= 250; ++e) {                    // more would overflow on the way
             std::vector<std::uint8_t> weights(sizeof(BlockMXFP4), 0x22);  // all 1
             weights[0] = static_cast<std::uint8_t>(e);
             const int exponent = e < 128 ? 100 : -100;
@@ -291,7 +322,7 @@ LLMCORE_TEST(mxfp4_kernels_know_every_exponent) {
 
 LLMCORE_TEST(packing_kernels_keep_the_activations) {
     Random random(2);
-    for (const Kernel* kernel : runnable(Op::pack))
+    for (const Kernel* kernel : packers(Layout::q8_32))
         for (const std::int64_t k : {32, 96, 1024}) {
             const std::int64_t m = 5;
             std::vector<float> x = random_activations(m * k, random);
@@ -313,12 +344,55 @@ LLMCORE_TEST(packing_kernels_keep_the_activations) {
                     sums_agree &= std::fabs(dsum[b] - expected) <= 1e-5F * (1.0F + std::fabs(expected));
                 }
             }
-            const std::vector<float> restored = unpack(packed, m, k);
+            const std::vector<float> restored = unpack(packed, Layout::q8_32, m, k);
             const std::vector<double> expected(x.begin(), x.end());
             const double error = relative_error(restored.data(), expected.data(), restored.size());
             CHECK_MSG(error <= 6e-3, kernel->name << " k " << k << ": error " << error);
             CHECK_MSG(sums_agree, kernel->name << " k " << k);
         }
+}
+
+// Whole rows at once, or cut where a thread's share may end, in groups that other threads write to.
+LLMCORE_TEST(packing_kernels_of_bf16_round_to_nearest) {
+    Random random(7);
+    const std::int64_t m = 37;
+    for (const std::int64_t k : {1, 31, 32, 45, 2048}) {
+        std::vector<float> x = random_activations(m * k, random);
+        x[0] = INFINITY;
+        x[static_cast<std::size_t>(k)] = std::bit_cast<float>(0x3F808000U);      // halfway: to the even 1
+        x[static_cast<std::size_t>(2 * k)] = std::bit_cast<float>(0x3F818000U);  // halfway: up
+        x[static_cast<std::size_t>(3 * k)] = NAN;
+        x[static_cast<std::size_t>(4 * k)] = 1e-39F;
+        for (const Kernel* kernel : packers(Layout::bf16_x32))
+            for (const std::int64_t cut : {0, 7, 32}) {
+                const std::int64_t row_bytes = packed_row_bytes(Layout::bf16_x32, k);
+                Packed packed = {aligned_bytes(packed_bytes(Layout::bf16_x32, m, k)), row_bytes};
+                PackArgs args;
+                args.x = x.data();
+                args.x_stride = k;
+                args.out = packed.bytes.get();
+                args.out_row_bytes = row_bytes;
+                args.k = k;
+                kernel->run(&args, cut, m, nullptr);
+                kernel->run(&args, 0, cut, nullptr);
+                const std::vector<float> restored = unpack(packed, Layout::bf16_x32, m, (k + 31) / 32 * 32);
+                bool right = true;
+                for (std::int64_t row = 0; row < m; ++row)
+                    for (std::int64_t c = 0; c < (k + 31) / 32 * 32; ++c) {
+                        const float got = restored[static_cast<std::size_t>(row * ((k + 31) / 32 * 32) + c)];
+                        if (c >= k) {
+                            right &= got == 0.0F;
+                            continue;
+                        }
+                        const float value = x[static_cast<std::size_t>(row * k + c)];
+                        if (std::isnan(value))
+                            right &= std::isnan(got);
+                        else
+                            right &= got == (std::fabs(value) < 1e-38F ? 0.0F : rounded_to_bf16(value));
+                    }
+                CHECK_MSG(right, kernel->name << " k " << k << " cut at " << cut);
+            }
+    }
 }
 
 // Rounding with the scale max|x| / 127 alone has this squared error; the choice among scales must lower it.
@@ -336,8 +410,8 @@ LLMCORE_TEST(packing_kernels_choose_good_scales) {
             plain += std::pow((steps - std::nearbyint(steps)) * largest / 127.0, 2.0);
         }
     }
-    for (const Kernel* kernel : runnable(Op::pack)) {
-        const std::vector<float> restored = unpack(pack(*kernel, x, 1, k), 1, k);
+    for (const Kernel* kernel : packers(Layout::q8_32)) {
+        const std::vector<float> restored = unpack(pack(*kernel, x, 1, k), Layout::q8_32, 1, k);
         double squared = 0.0;
         for (std::size_t i = 0; i < x.size(); ++i)
             squared += std::pow(static_cast<double>(restored[i]) - static_cast<double>(x[i]), 2.0);

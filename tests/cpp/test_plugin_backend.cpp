@@ -124,6 +124,9 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(backend.info().memory_bytes == 1000);
         CHECK(backend.info().kv_block_tokens == 32);
         CHECK(backend.info().step_tokens > 0);
+        CHECK(!backend.info().runs_encoders);
+        CHECK(backend.caches(Format::F16, 64) && backend.caches(Format::F32, 80));
+        CHECK(!backend.caches(Format::Q8_0, 64) && backend.kv_block_bytes() == 0);
         CHECK(backend.device_info().total_bytes == 2000);
         device.calls.clear();
         CHECK(backend.alloc(3, 5).id == 305);
@@ -172,6 +175,13 @@ LLMCORE_TEST(plugin_backend_passes_the_batch_on) {
     CHECK(batch.block_table == block_table.data() && batch.logit_rows == logit_rows.data());
     CHECK(batch.n_tokens == 3 && batch.n_sequences == 2);
     CHECK(batch.block_table_stride == 2 && batch.n_logit_rows == 1);
+}
+
+LLMCORE_TEST(plugin_backend_refuses_adapters) {
+    device = {};
+    const BackendTable table = fake_table();
+    PluginBackend backend(table);
+    CHECK(contains(error_of(ErrorCode::model, [&] { backend.make_adapter({}); }), "LoRA adapters"));
 }
 
 LLMCORE_TEST(plugin_backend_translates_errors) {
@@ -226,20 +236,22 @@ public:
 LLMCORE_TEST(loader_says_why_there_is_no_device) {
     {
         const NamedLibrary library("/nowhere/libllmcore_cuda.so");
-        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", 1); }), "/nowhere/"));
-        const LoadedBackend chosen = load_backend("auto", 1);
+        CHECK(
+            contains(error_of(ErrorCode::model, [] { load_backend("cuda", {.threads = 1}); }), "/nowhere/"));
+        const LoadedBackend chosen = load_backend("auto", {.threads = 1});
         CHECK(chosen.backend->info().name == "cpu");
         CHECK(contains(chosen.note, "/nowhere/") && !contains(chosen.note, "\n"));
-        CHECK(load_backend("cpu", 1).note.empty());
+        CHECK(load_backend("cpu", {.threads = 1}).note.empty());
         const CudaStatus status = cuda_status();
         CHECK(status.library == "/nowhere/libllmcore_cuda.so" && contains(status.reason, "/nowhere/"));
     }
     {
         const NamedLibrary library("libm.so.6");
-        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", 1); }), "does not export"));
+        CHECK(contains(error_of(ErrorCode::model, [] { load_backend("cuda", {.threads = 1}); }),
+                       "does not export"));
     }
-    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("gpu", 1));
-    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("auto", -1));
+    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("gpu", {.threads = 1}));
+    CHECK_THROWS(ErrorCode::invalid_argument, load_backend("auto", {.threads = -1}));
 }
 
 LLMCORE_TEST(kv_budget_of_a_device) {

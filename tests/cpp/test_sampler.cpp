@@ -126,6 +126,63 @@ LLMCORE_TEST(sampler_draws_follow_the_filtered_distribution) {
     check_draws(large, params_of(1.0F, 1000, 1.0F, 0.0F), 8000);
 }
 
+LLMCORE_TEST(sampler_finds_the_nucleus_of_a_large_row) {
+    std::vector<float> flat = random_logits(3, 20011, 2.0F);
+    std::vector<float> coarse = flat;  // many equal values, on the border too
+    for (float& x : coarse) x = std::round(x * 2.0F) / 2.0F;
+    SamplingScratch scratch;
+    for (const std::vector<float>* row : {&flat, &coarse}) {
+        for (const float temperature : {0.5F, 1.0F, 3.0F}) {
+            for (const float top_p : {0.01F, 0.5F, 0.9F, 0.9999F}) {
+                const SamplingParams params = params_of(temperature, 0, top_p, 0.0F);
+                const auto expected = expected_distribution(*row, params);
+                CHECK(scratch.row.scan(*row));
+                const Cutoff cutoff =
+                    scratch.row.nucleus(1.0F / temperature, double{top_p}, scratch.candidates);
+                std::int64_t kept = 0;
+                for (std::size_t t = 0; t < row->size(); ++t)
+                    kept += cutoff.keeps((*row)[t], static_cast<std::int32_t>(t)) ? 1 : 0;
+                // The sums are of floats: the border may move by what a millionth of the mass holds.
+                const auto n = static_cast<std::int64_t>(expected.size());
+                CHECK_MSG(std::abs(kept - n) <= 1 + n / 1000, kept << " kept, not " << n);
+            }
+        }
+    }
+}
+
+LLMCORE_TEST(sampler_draws_stop_at_the_cutoff) {
+    // Equal values on both sides of the cutoff's token, in its block and in others.
+    std::vector<float> row(300, 1.0F);
+    row[7] = row[200] = 2.0F;
+    SamplingScratch scratch;
+    CHECK(scratch.row.scan(row));
+    for (const std::int32_t last : {0, 63, 64, 100, 299}) {
+        const Cutoff cutoff{1.0F, last};
+        std::set<std::int32_t> seen;
+        for (int i = 0; i <= 5000; ++i)
+            seen.insert(scratch.row.draw(cutoff, 1.0F, std::min(i / 5000.0, 0.9999999999)));
+        std::set<std::int32_t> kept{7, 200};
+        for (std::int32_t t = 0; t <= last; ++t) kept.insert(t);
+        CHECK(seen == kept);
+    }
+}
+
+LLMCORE_TEST(sampler_masks_leave_only_what_is_allowed) {
+    for (const std::size_t n : {1U, 31U, 32U, 33U, 1000U}) {
+        const std::vector<float> logits = random_logits(n, n, 1.0F);
+        for (std::size_t only = 0; only < n; only += 1 + n / 7) {
+            std::vector<std::uint32_t> mask((n + 31) / 32, 0);
+            mask[only / 32] |= 1U << (only % 32);
+            SamplingScratch scratch;
+            Sampler sampler(params_of(1.0F, 0, 0.9F, 0.0F), 1, {});
+            CHECK(sampler.next(logits, scratch, mask) == static_cast<std::int32_t>(only));
+            std::fill(mask.begin(), mask.end(), ~0U);
+            Sampler open(params_of(0.0F, 0, 1.0F, 0.0F), 1, {});
+            CHECK(open.next(logits, scratch, mask) == sorted_tokens(logits)[0]);
+        }
+    }
+}
+
 LLMCORE_TEST(sampler_filters_break_ties_by_token) {
     std::vector<float> logits(200, 0.0F);
     logits[150] = 1.0F;

@@ -1,4 +1,5 @@
-// Every registered kernel of the small operations against its formula in float64: norm, rope, glu.
+// Every registered kernel of the small operations against its formula in float64: norms, rope, glu, and
+// sampling's.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -93,6 +94,55 @@ LLMCORE_TEST(norm_kernels_match_float64) {
         }
 }
 
+LLMCORE_TEST(layer_norm_kernels_match_float64) {
+    Random random(6);
+    for (const Kernel* kernel : runnable(Op::layer_norm))
+        for (const std::int64_t n : {1, 8, 31, 64, 100, 1027}) {
+            const Shape shape = {.m = 3, .n = n};
+            if (!kernel->supports(&shape)) continue;
+            std::vector<float> x = random_floats(3 * n, random);
+            for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(n + i)] = 2.5F;  // no spread
+            const std::vector<float> weight = random_floats(n, random);
+            const std::vector<float> bias = random_floats(n, random);
+            const bool adds = n % 2 == 0;
+            std::vector<double> expected;
+            for (std::int64_t row = 0; row < 3; ++row) {
+                const float* values = x.data() + row * n;
+                double mean = 0.0;
+                for (std::int64_t i = 0; i < n; ++i) mean += values[i];
+                mean /= static_cast<double>(n);
+                double squares = 0.0;
+                for (std::int64_t i = 0; i < n; ++i) squares += std::pow(values[i] - mean, 2.0);
+                const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+                for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
+                    expected.push_back((values[i] - mean) * scale * weight[i] + (adds ? bias[i] : 0.0F));
+            }
+            // In place, rows further apart than they are long.
+            const std::int64_t stride = n + 3;
+            std::vector<float> rows(static_cast<std::size_t>(3 * stride), NAN);
+            for (std::int64_t row = 0; row < 3; ++row)
+                std::copy_n(x.data() + row * n, n, rows.data() + row * stride);
+            LayerNormArgs args;
+            args.x = args.out = rows.data();
+            args.x_stride = args.out_stride = stride;
+            args.weight = weight.data();
+            args.bias = adds ? bias.data() : nullptr;
+            args.n = n;
+            args.eps = 1e-5F;
+            std::vector<std::uint8_t> workspace = workspace_for(*kernel, shape);
+            kernel->run(&args, 0, 3, workspace.data());
+            std::vector<float> out;
+            for (std::int64_t row = 0; row < 3; ++row) {
+                out.insert(out.end(), rows.data() + row * stride, rows.data() + row * stride + n);
+                CHECK(std::isnan(rows[static_cast<std::size_t>(row * stride + n)]));
+            }
+            double worst = 0.0;
+            for (std::size_t i = 0; i < out.size(); ++i)
+                worst = std::max(worst, std::abs(static_cast<double>(out[i]) - expected[i]));
+            CHECK_MSG(worst < 1e-5, kernel->name << " n " << n << ": error " << worst);
+        }
+}
+
 LLMCORE_TEST(glu_kernels_match_float64) {
     Random random(4);
     for (const Kernel* kernel : runnable(Op::glu))
@@ -180,6 +230,81 @@ LLMCORE_TEST(rope_kernels_match_float64) {
                 CHECK_MSG(error < 1e-6, kernel->name << " head_dim " << head_dim << " style "
                                                      << static_cast<int>(style) << ": error " << error);
             }
+}
+
+LLMCORE_TEST(row_max_kernels_find_maxima_and_what_is_no_number) {
+    Random random(6);
+    for (const Kernel* kernel : runnable(Op::row_max)) {
+        for (const std::int64_t n : {1, 7, 8, 63, 64, 65, 80, 1000}) {
+            std::vector<float> x = random_floats(n, random);
+            for (float& value : x) value -= 10.0F;
+            const std::int64_t blocks = (n + kRowBlock - 1) / kRowBlock;
+            std::vector<float> out(static_cast<std::size_t>(blocks));
+            RowBlocksArgs args{};
+            args.x = x.data();
+            args.n = n;
+            args.out = out.data();
+            const auto run = [&] { kernel->run(&args, 0, blocks, nullptr); };
+            const auto begin_of = [&](std::int64_t b) { return x.begin() + b * kRowBlock; };
+            run();
+            for (std::int64_t b = 0; b < blocks; ++b) {
+                const auto end = b + 1 < blocks ? begin_of(b + 1) : x.end();
+                CHECK(out[static_cast<std::size_t>(b)] == *std::max_element(begin_of(b), end));
+            }
+            for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
+                float& changed = x[static_cast<std::size_t>(at)];
+                const float before = changed;
+                for (const float bad : {NAN, HUGE_VALF}) {
+                    changed = bad;
+                    run();
+                    for (std::int64_t b = 0; b < blocks; ++b)
+                        CHECK(std::isnan(out[static_cast<std::size_t>(b)]) == (b == at / kRowBlock));
+                }
+                changed = before;
+            }
+            std::fill(x.begin(), x.end(), -HUGE_VALF);
+            run();
+            for (const float largest : out) CHECK(largest == -HUGE_VALF);
+        }
+    }
+}
+
+LLMCORE_TEST(exp_sum_kernels_match_float64) {
+    Random random(7);
+    for (const Kernel* kernel : runnable(Op::exp_sum))
+        for (const std::int64_t n : {1, 7, 8, 63, 64, 65, 80, 1000})
+            for (const float scale : {1.0F, 0.25F, 40.0F})
+                for (const float least : {-HUGE_VALF, -1.0F, 0.5F, 100.0F}) {
+                    std::vector<float> x = random_floats(n, random);
+                    x[static_cast<std::size_t>(n / 3)] = -HUGE_VALF;
+                    const float max = std::max(1.0F, *std::max_element(x.begin(), x.end()));
+                    const std::int64_t blocks = (n + kRowBlock - 1) / kRowBlock;
+                    std::vector<double> expected(static_cast<std::size_t>(blocks));
+                    std::vector<float> maxima(expected.size(), -HUGE_VALF);
+                    for (std::size_t i = 0; i < x.size(); ++i) {
+                        const std::size_t b = i / static_cast<std::size_t>(kRowBlock);
+                        maxima[b] = std::max(maxima[b], x[i]);
+                        if (x[i] >= least) expected[b] += std::exp((double{x[i]} - max) * scale);
+                    }
+                    for (const float* block_max :
+                         {static_cast<const float*>(nullptr), static_cast<const float*>(&maxima[0])}) {
+                        std::vector<float> out(expected.size(), NAN);
+                        RowBlocksArgs args{};
+                        args.x = x.data();
+                        args.n = n;
+                        args.out = out.data();
+                        args.max = max;
+                        args.scale = scale;
+                        args.least = least;
+                        args.block_max = block_max;
+                        kernel->run(&args, 0, blocks, nullptr);
+                        for (std::size_t b = 0; b < out.size(); ++b) {
+                            CHECK_MSG(
+                                std::abs(out[b] - expected[b]) <= 1e-5 * expected[b] + 1e-30,
+                                kernel->name << " n " << n << ": " << out[b] << ", not " << expected[b]);
+                        }
+                    }
+                }
 }
 
 }  // namespace llmcore::test

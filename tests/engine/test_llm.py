@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmcore import LLM, ContextLengthError, InvalidArgumentError, LLMCoreError, ModelError, SamplingParams
+from llmcore import (
+    LLM,
+    ContextLengthError,
+    GGUFError,
+    InvalidArgumentError,
+    LLMCoreError,
+    ModelError,
+    SamplingParams,
+)
 
 STORY = (
     ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
@@ -220,7 +228,7 @@ def test_tokens_and_back(llm: LLM) -> None:
 
 
 def test_loading_refuses_with_reasons(stories_model: Path, test_data: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="LoRA"):
+    with pytest.raises(GGUFError, match="adapter 'adapter'"):
         LLM(stories_model, lora=("adapter.gguf",))
     with pytest.raises(InvalidArgumentError, match=r"n_ctx .* got 100000; expected 1 to 512"):
         LLM(stories_model, n_ctx=100_000)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,20 @@ class FakeStats:
     steps: int = 0
     step_seconds: float = 0.0
     preemptions: int = 0
+    requests: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    expired: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
+    wasted_tokens: int = 0
+    kv_spilled_ram: int = 0
+    kv_restored_ram: int = 0
+    kv_spilled_disk: int = 0
+    kv_restored_disk: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,16 @@ class FakeModelInfo:
     n_ctx: int = 2048
     d_model: int = 4
     device: str = "cpu"
+    system_fingerprint: str = "fp_0123456789abcdef"
+    generates: bool = True
+    pooling: str = "mean"
+
+
+@dataclass(frozen=True)
+class FakeScheduling:
+    tenant: str | None
+    priority: int
+    deadline: float | None
 
 
 @dataclass
@@ -152,16 +177,27 @@ class FakeEngine:
     model_info: FakeModelInfo = field(default_factory=FakeModelInfo)
     prompts: list[str | list[int]] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
+    scheduled: list[FakeScheduling] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    adapters_used: list[str | None] = field(default_factory=list)
+    adapters: dict[str, float] = field(default_factory=dict)
+    adapter_error: Exception | None = None
+    embedded: list[tuple[bool, str | None]] = field(default_factory=list)
     finished: int = 0
     cached_tokens: int = 0
     closed: bool = False
 
     async def embed(
-        self, prompts: Sequence[str | Sequence[int]], *, normalize: bool = True
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        normalize: bool = True,
+        lora: str | None = None,
+        pooling: str | None = None,
     ) -> list[FakeEmbedding]:
         """The vector's elements tell the prompt's length."""
-        assert normalize
+        self.adapters_used.append(lora)
+        self.embedded.append((normalize, pooling))
         if self.error is not None:
             raise self.error
         return [FakeEmbedding(np.full(4, len(one) / 2, np.float32), len(one)) for one in prompts]
@@ -175,8 +211,11 @@ class FakeEngine:
         priority: int = 0,
         tenant: str | None = None,
         lora: str | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[FakeDelta]:
-        del request_id, priority, tenant, lora
+        del request_id
+        self.adapters_used.append(lora)
+        self.scheduled.append(FakeScheduling(tenant, priority, deadline))
         self.prompts.append(prompt)
         self.params.append(params)
         await asyncio.sleep(self.first_pause)
@@ -204,6 +243,15 @@ class FakeEngine:
                 raise self.error
             await asyncio.sleep(self.pause)
         self.finished += 1
+
+    def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+        del path
+        if self.adapter_error is not None:
+            raise self.adapter_error
+        self.adapters[name] = scale
+
+    def unload_adapter(self, name: str) -> None:
+        del self.adapters[name]
 
     def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)

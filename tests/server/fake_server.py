@@ -48,6 +48,8 @@ def main() -> int:
     options = FakeOptions("cpu", None, None, None, None, engine, float(given.get("load_seconds", "0")))
     config = ServerConfig(
         drain_timeout=float(given.get("drain_timeout", "30")),
+        event_interval=float(given.get("event_interval", "0.03")),
+        body_timeout=float(given.get("body_timeout", "30")),
         head_timeout=float(given.get("head_timeout", "30")),
         limits=LimitSettings(
             tokens=(int(given["tokens"]), 3600) if "tokens" in given else None,

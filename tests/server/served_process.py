@@ -23,7 +23,7 @@ FAKE_SERVER = [sys.executable, str(Path(__file__).with_name("fake_server.py"))]
 
 
 class ServedProcess:
-    """One server process; `url` is where it listens."""
+    """One server process; `url` is where it listens. `said`, once it is stopped: its standard error."""
 
     def __init__(self, program: Sequence[str], arguments: Sequence[str]) -> None:
         self.started_at = time.monotonic()
@@ -34,6 +34,7 @@ class ServedProcess:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        self.said = ""
         assert self.process.stdout is not None
         self.greeting = [self.process.stdout.readline(), self.process.stdout.readline()]
         found = re.search(r"https?://\S+", self.greeting[0])
@@ -80,7 +81,7 @@ class ServedProcess:
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=START_LIMIT)
+        _, self.said = self.process.communicate(timeout=START_LIMIT)
         return self.process.returncode
 
 

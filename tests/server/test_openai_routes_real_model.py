@@ -151,3 +151,17 @@ def test_tokenizer_routes(embedded, model):
     rendered = embedded.post("/apply-template", {"messages": ASKED}).json()["prompt"]
     assert QUESTION in rendered
     assert rendered != QUESTION
+
+
+def test_every_answer_names_what_its_bits_depend_on(sdk, model):
+    fingerprint = model.model_info.system_fingerprint
+    assert fingerprint
+    asked = {"model": "default", "max_tokens": 2}
+    answers = [
+        sdk.chat.completions.create(messages=ASKED, **asked),
+        sdk.completions.create(prompt="x", **asked),
+        *sdk.chat.completions.create(messages=ASKED, stream=True, **asked),
+        *sdk.completions.create(prompt="x", stream=True, stream_options={"include_usage": True}, **asked),
+    ]
+    assert len(answers) > 6
+    assert {answer.system_fingerprint for answer in answers} == {fingerprint}

@@ -199,6 +199,16 @@ def test_a_client_that_leaves_gives_its_place_back_and_pays_for_its_tokens(serve
     assert "tokens" in refused.json()["error"]["details"]
 
 
+def test_an_address_that_the_client_names_is_not_its_own(serve_fake):
+    """It would choose its quota, and whose cached prompts it finds."""
+    process = serve_fake(concurrency=1, pause=0.05, repeat=1000)
+    with send_raw(process, GENERATE, {"prompt": "x", "max_tokens": 4000}):
+        process.wait_for_metric("llmcore_requests_running", 1)
+        for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+            named = {header: "for=203.0.113.9" if header == "Forwarded" else "203.0.113.9"}
+            assert process.client.post(GENERATE, json=ASK, headers=named).status_code == 429
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n"])
 def test_a_head_that_does_not_arrive_ends_the_connection(bounded, sent):
     with connect(bounded) as connection:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import logging
 import time
 
 import jwt
@@ -306,6 +308,35 @@ def test_keys_and_tokens_together(key_file, tmp_path):
     assert status(client, token()) == 200
     answer = client.post(GENERATE, BODY, headers={**bearer("wrong"), "X-API-Key": key_file[1]})
     assert answer.status_code == 200
+
+
+def test_keys_are_compared_in_constant_time(key_file, monkeypatch):
+    path, key = key_file
+    ring = KeyRing(path, print)
+    compared, genuine = [], hmac.compare_digest
+
+    def compare(one, other):
+        compared.append((len(one), len(other)))
+        return genuine(one, other)
+
+    monkeypatch.setattr("llmcore_server.api_keys.hmac.compare_digest", compare)
+    for wrong in ("", key[:-1], "x" * 10_000):
+        assert ring.find(wrong) is None
+    assert compared == [(64, 64)] * 3, "digests alone, of one length, whether the key is known or not"
+
+
+def test_credentials_are_never_logged(key_file, tmp_path, caplog):
+    secret = tmp_path / "jwt.key"
+    secret.write_bytes(SECRET)
+    client = client_of(keys=KeyRing(key_file[0], print), tokens=read_verifier(secret, "HS256"))
+    credentials = [key_file[1], "sk-llmcore-" + "C" * 43, token(), token({"exp": 1}), "a.b.c"]
+    with caplog.at_level(logging.DEBUG):
+        for credential in credentials:
+            for headers in (bearer(credential), {"X-API-Key": credential}):
+                client.post(GENERATE, {**BODY, "temperature": 99}, headers=headers)
+                client.post("/nowhere", BODY, headers=headers)
+    said = caplog.text
+    assert not any(part in said for one in credentials if len(one) > 9 for part in one.split("."))
 
 
 def invoke(*arguments):

@@ -12,7 +12,7 @@ from in_process_client import InProcessClient
 
 from llmcore_server import answers
 from llmcore_server.app import create_app
-from llmcore_server.schemas import GenerateRequest
+from llmcore_server.schemas import GenerateRequest, SamplingFields
 
 PROMPT = {"prompt": "x"}
 
@@ -114,3 +114,12 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
     assert not re.search(r"(src|href)=.?(https?:)?//", answer.text)
     assert "openapi.json" in answer.text
+
+
+def test_every_sampling_parameter_is_described_with_its_range(document):
+    for name in ("GenerateRequest", "CompletionRequest", "ChatCompletionRequest"):
+        properties = document["components"]["schemas"][name]["properties"]
+        assert set(SamplingFields.__struct_fields__) <= set(properties)
+        (timeout,) = [kind for kind in properties["timeout"]["anyOf"] if kind["type"] != "null"]
+        assert (timeout["exclusiveMinimum"], timeout["maximum"]) == (0, 86400)
+        assert "DEADLINE_EXCEEDED" in timeout["description"]

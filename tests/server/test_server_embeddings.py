@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, FakeTokenizer
+from fake_engine import FakeEngine, FakeModelInfo, FakeTokenizer
 from in_process_client import InProcessClient
 
 from llmcore.errors import ContextLengthError
@@ -34,6 +34,51 @@ def test_dimensions_are_the_first_at_length_one(client):
     refused = client.post(EMBEDDINGS, {"input": "a", "dimensions": 5})
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "dimensions"
+
+
+def test_pooling_and_length_by_request(client):
+    client.post(EMBEDDINGS, {"input": "ab"})
+    client.post(EMBEDDINGS, {"input": "ab", "pooling": "last", "normalize": False})
+    assert client.engine.embedded == [(True, None), (False, "last")]
+    cut = client.post(EMBEDDINGS, {"input": [7, 8, 9, 9], "dimensions": 2, "normalize": False}).json()
+    assert cut["data"][0]["embedding"] == [2.0, 2.0]
+    refused = client.post(EMBEDDINGS, {"input": "a", "pooling": "max"})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "pooling"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True}),
+        ("/v1/completions", {"prompt": "hi"}),
+        ("/v1/responses", {"input": "hi"}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}),
+        ("/api/v1/generate", {"prompt": "hi"}),
+        ("/api/v1/generate/stream", {"prompt": "hi"}),
+    ],
+)
+def test_an_embedding_model_generates_nothing(path, body):
+    engine = FakeEngine(model_info=FakeModelInfo(generates=False, pooling="cls"))
+    client = InProcessClient(engine)
+    answer = client.post(path, body, headers={"Accept-Language": "en"})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert "'tiny-chat' is an embedding model and generates no text" in error.get("details", error["message"])
+    if path.startswith("/v1/c"):
+        assert (error["type"], error["param"]) == ("invalid_request_error", "model")
+    assert engine.prompts == []
+
+
+def test_a_loaded_model_tells_its_pooling():
+    client = InProcessClient(FakeEngine(model_info=FakeModelInfo(generates=False, pooling="cls")))
+    embedding, model = client.requests(
+        ("POST", EMBEDDINGS, {"json": {"input": "ab"}}), ("GET", "/api/v1/models/tiny-chat", {})
+    )
+    assert embedding.status_code == 200
+    told = model.json()
+    assert (told["generates"], told["pooling"]) == (False, "cls")
 
 
 @pytest.mark.parametrize("given", ["", [], [""], ["a", ""], [["a"]], [-1], 5, None])

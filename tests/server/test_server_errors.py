@@ -240,7 +240,7 @@ def test_internal_errors_say_nothing_of_the_inside(client, engine):
 
 def test_refused_generations_are_freed_without_the_collector(client, engine):
     def alive():
-        return sum(isinstance(kept, Generation) for kept in gc.get_objects())
+        return sum(type(kept) is Generation for kept in gc.get_objects())
 
     engine.error = ContextLengthError("too long")
     gc.collect()

@@ -10,6 +10,7 @@ from in_process_client import InProcessClient
 from served_process import events
 
 from llmcore.errors import ContextLengthError, InvalidArgumentError, QueueFullError
+from llmcore_server.config import ServerConfig
 
 
 def test_answer_has_the_documented_shape(client, engine):
@@ -81,8 +82,9 @@ def test_sampling_parameters_reach_the_engine(client, engine):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/generate/stream"])
-def test_stream_has_the_documented_events(client, engine, path):
-    engine.pause = 0.03
+def test_stream_has_the_documented_events(engine, path):
+    client = InProcessClient(engine, ServerConfig(event_interval=0))
+    engine.pause = 0.01
     answer = client.post(path, {"prompt": "x", "stream": True})
     assert answer.headers["content-type"] == "text/event-stream"
     assert events(answer.text) == [
@@ -101,8 +103,9 @@ def test_tokens_that_arrive_together_join_one_event(client):
 
 
 def test_failure_in_a_stream_is_an_event():
-    engine = FakeEngine(error=RuntimeError("the machine is on fire"), fail_after=2, pause=0.03)
-    received = events(InProcessClient(engine).post("/api/v1/generate/stream", {"prompt": "x"}).text)
+    engine = FakeEngine(error=RuntimeError("the machine is on fire"), fail_after=2, pause=0.01)
+    client = InProcessClient(engine, ServerConfig(event_interval=0))
+    received = events(client.post("/api/v1/generate/stream", {"prompt": "x"}).text)
     assert [event["token"] for event in received] == ["人", "工", ""]
     assert received[-1]["error"]["code"] == "INTERNAL_ERROR"
     assert received[-1]["finished"] is True
@@ -136,3 +139,31 @@ def test_finished_requests_are_measured_and_not_aborted(client, engine):
     assert engine.finished == 1
     assert engine.aborted == []
     assert engine.closed
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "f", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/generate/stream"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_answer_may_have_a_form(client, engine, path, raw):
+    engine.tokenizer.thinks_at_once = not raw
+    engine.tokenizer.chat_template = "</think>"
+    answer = client.post(path, {"prompt": "x", "raw": raw, "response_format": FORM})
+    assert answer.status_code == 200, answer.text
+    structured = engine.params[0].structured
+    assert (structured.kind, json.loads(structured.text)) == ("json_schema", {"type": "object"})
+    prompt = engine.prompts[0]
+    assert prompt == "x" if raw else "".join(map(chr, prompt)).endswith("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [({"type": "xml"}, "UNSUPPORTED_PARAMETER"), ({"type": "json_schema"}, "INVALID_REQUEST")],
+)
+def test_a_form_that_cannot_be_served_is_named(client, engine, form, code):
+    answer = client.post("/api/v1/generate", {"prompt": "x", "response_format": form})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
+    assert "response_format" in answer.json()["error"]["details"]
+    assert engine.params == []

@@ -7,6 +7,8 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmcore.engine import EngineStats
+
 
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
 def test_health_has_the_documented_shape(client, path):
@@ -64,3 +66,14 @@ def test_metrics_parse_as_prometheus_text(client):
     assert families["model_inference_seconds"].type == "histogram"
     assert families["llmcore_prompt_tokens"].type == "counter"
     assert not [name for name in families if name.endswith("_created")]
+
+
+def test_what_the_engine_counts_is_exported(client, engine):
+    """Every total and state that its statistics have, each under a name of its own."""
+    names = EngineStats.__struct_fields__
+    told = {name: 1000.0 + number for number, name in enumerate(names)}
+    engine.stats = lambda: EngineStats(**told)
+    asked = ("POST", "/api/v1/generate", {"json": {"prompt": "x"}})
+    text = client.requests(asked, ("GET", "/metrics", {}))[-1].text
+    exported = re.findall(r'^llmcore_\w+{model="tiny-chat"} (\S+)$', text, re.MULTILINE)
+    assert set(map(float, exported)) >= set(told.values())

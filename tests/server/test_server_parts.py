@@ -139,7 +139,9 @@ def test_pacer_keeps_writes_apart():
             pacer.written()
         return [after - before for before, after in pairwise(times)]
 
-    assert min(asyncio.run(scenario())) >= 0.0099
+    first, *others = asyncio.run(scenario())
+    assert first >= 0.0199
+    assert min(others) >= 0.0099
 
 
 def gguf(folder, name):

@@ -95,21 +95,6 @@ def test_chat_needs_a_template(served):
     assert "chat template" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", [GENERATE, STREAM])
-@pytest.mark.parametrize("prompt", ["hello", "hello " * 1500], ids=["decoding", "in prefill"])
-def test_disconnect_frees_the_engine(slow, path, prompt):
-    slow.post(GENERATE, {"prompt": "x", "max_tokens": 1})
-    cancelled = slow.metric("llmcore_requests_cancelled_total")
-    body = {"prompt": prompt, "max_tokens": 8000, "ignore_eos": True}
-    connection = send_raw(slow, path, body)
-    slow.wait_for_metric("llmcore_requests_running", 1)
-    connection.close()
-    slow.wait_for_metric("llmcore_requests_cancelled_total", cancelled + 1, limit=2.0)
-    slow.wait_for_metric("llmcore_requests_running", 0, limit=5.0)
-    blocks = slow.metric("llmcore_kv_blocks")
-    assert slow.metric("llmcore_kv_blocks_free") == blocks
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_disconnect_ends_every_prompt_of_a_list(slow, stream):
     cancelled = slow.metric("llmcore_requests_cancelled_total")

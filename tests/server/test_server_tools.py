@@ -329,13 +329,38 @@ def test_forced_calls(choice, reason, stream):
         assert made["finish_reason"] == reason
 
 
-def test_strict_tools_are_held_to_their_schema_only_where_a_call_is_forced():
-    strict = [{"type": "function", "function": {**CLOCK["function"], "strict": True}}]
-    loose = chat(client_saying("ok"), tools=strict)
-    assert loose.headers["x-llmcore-warnings"] == "ignored: tools[0].function.strict"
-    said = '{"name": "clock", "arguments": {}}'
-    forced = chat(client_saying(said), tools=strict, tool_choice="required")
-    assert "x-llmcore-warnings" not in forced.headers
+STRICT = [{"type": "function", "function": {**CLOCK["function"], "strict": True}}]
+
+
+def test_strict_tools_are_held_to_their_schema():
+    """Where a call is forced, and where the model is free to call and writes calls between tags."""
+    said = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
+    for client, choice in (
+        (client_saying('{"name": "clock", "arguments": {}}'), "required"),
+        (client_saying(said), "auto"),
+        (client_saying("ok"), "auto"),
+        (client_saying("ok", None, takes_tools=False), None),
+    ):
+        answer = chat(client, tools=STRICT, tool_choice=choice)
+        assert "x-llmcore-warnings" not in answer.headers
+        assert client.engine.params[0].structured is not None
+    (called,) = chat(client_saying(said), tools=STRICT).json()["choices"]
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "clock"
+    asked = {"input": "hi", "tools": [{"type": "function", **STRICT[0]["function"]}]}
+    client = client_saying("ok")
+    assert "x-llmcore-warnings" not in client.post("/v1/responses", asked).headers
+    assert client.engine.params[0].structured is not None
+
+
+def test_strict_tools_that_nobody_holds_to_their_schema_are_told():
+    """Where calls have no tags, or tags that are control tokens, which a grammar does not reach."""
+    marked = client_saying("ok")
+    marked.engine.tokenizer.controls = {ord("\ue000"): "<tool_call>"}
+    for client in (client_saying("ok", "a template"), client_saying("ok", "[TOOL_CALLS]"), marked):
+        answer = chat(client, tools=STRICT)
+        assert answer.headers["x-llmcore-warnings"] == "ignored: tools[0].function.strict"
+        assert client.engine.params[0].structured is None
+    assert chat(client_saying("ok"), tools=TOOLS).headers.get("x-llmcore-warnings") is None
 
 
 @pytest.mark.parametrize(

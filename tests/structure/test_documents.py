@@ -26,14 +26,16 @@ def is_there(repository: Path, name: str) -> bool:
 def test_paths_and_links_exist(repository: Path, document: str) -> None:
     text = (repository / document).read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    named = [name for name in PATH.findall(prose) if not name.startswith("linear_q4_0_wide")]
+    named = [name for name in PATH.findall(prose) if not name.startswith("linear_q4_0_plain")]
     missing = [name for name in named + LINK.findall(prose) if not is_there(repository, name)]
     assert not missing
 
 
 def test_the_readmes_commands_exist(repository: Path) -> None:
     text = (repository / "README.md").read_text(encoding="utf-8")
-    commands = set(re.findall(r"llmcore (serve|keys|pull|run|inspect|bench|synth|doctor|kernels)\b", text))
+    commands = set(
+        re.findall(r"llmcore (serve|keys|pull|run|inspect|bench|synth|doctor|kernels|tune)\b", text)
+    )
     helped = subprocess.run(
         [sys.executable, "-m", "llmcore", "--help"], capture_output=True, text=True, check=True
     ).stdout

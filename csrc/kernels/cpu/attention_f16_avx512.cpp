@@ -19,10 +19,10 @@ extern constinit const Kernel attention_f16_avx512 = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::avx512,
-    .supports = attention_supports,
+    .supports = attention_supports<F16Rows>,
     .cost = cost,
-    .workspace_bytes = attention_workspace,
-    .run = attention_run<uint16_t>,
+    .workspace_bytes = attention_workspace<F16Rows>,
+    .run = attention_run<F16Rows>,
 };
 
 }  // namespace llmcore

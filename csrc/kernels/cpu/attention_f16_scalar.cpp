@@ -1,16 +1,7 @@
 // Attention over a cache of F16 in double: the reference.
 #include "kernels/cpu/attention_scalar.h"
-#include "quant/block_expand.h"
 
 namespace llmcore {
-namespace {
-
-struct Cell {
-    using Stored = uint16_t;
-    static float load(Stored x) { return expand_half(x); }
-};
-
-}  // namespace
 
 extern constinit const Kernel attention_f16_scalar = {
     .name = "attention_f16_scalar",
@@ -20,10 +11,10 @@ extern constinit const Kernel attention_f16_scalar = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::scalar,
-    .supports = attention_supports,
+    .supports = attention_supports<F16Rows>,
     .cost = attention_cost,
     .workspace_bytes = attention_workspace,
-    .run = attention_run<Cell>,
+    .run = attention_run<F16Rows>,
 };
 
 }  // namespace llmcore

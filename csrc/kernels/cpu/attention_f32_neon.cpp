@@ -19,10 +19,10 @@ extern constinit const Kernel attention_f32_neon = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::neon,
-    .supports = attention_supports,
+    .supports = attention_supports<F32Rows>,
     .cost = cost,
-    .workspace_bytes = attention_workspace,
-    .run = attention_run<float>,
+    .workspace_bytes = attention_workspace<F32Rows>,
+    .run = attention_run<F32Rows>,
 };
 
 }  // namespace llmcore

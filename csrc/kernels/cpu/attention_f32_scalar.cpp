@@ -2,14 +2,6 @@
 #include "kernels/cpu/attention_scalar.h"
 
 namespace llmcore {
-namespace {
-
-struct Cell {
-    using Stored = float;
-    static float load(Stored x) { return x; }
-};
-
-}  // namespace
 
 extern constinit const Kernel attention_f32_scalar = {
     .name = "attention_f32_scalar",
@@ -19,10 +11,10 @@ extern constinit const Kernel attention_f32_scalar = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::scalar,
-    .supports = attention_supports,
+    .supports = attention_supports<F32Rows>,
     .cost = attention_cost,
     .workspace_bytes = attention_workspace,
-    .run = attention_run<Cell>,
+    .run = attention_run<F32Rows>,
 };
 
 }  // namespace llmcore

@@ -3,6 +3,7 @@
 // what is read.
 #pragma once
 
+#include "kernels/cpu/cached_rows.h"
 #include "kernels/cpu/paged_cache.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/kernel.h"
@@ -15,12 +16,22 @@ constexpr int kMaxQueries = 16;  // a query: one head of one token
 // Stands for minus infinity where two of them would be subtracted.
 constexpr float kNothingSeen = -1e30f;
 
+template <class Rows>
 bool attention_supports(const Shape* shape) {
-    return is_grouped(shape) && shape->head_dim % Vec::kLanes == 0;
+    return is_grouped(shape) && shape->head_dim % Vec::kLanes == 0 && shape->head_dim % Rows::kGroup == 0;
 }
 
+// Keys a tile: keys, values and the next tile's keys fit in L1 together.
+template <class Rows>
+int key_tile_of(int64_t dim) {
+    return !Rows::kExpands && Rows::bytes(dim) < 256 ? kMaxKeyTile : kMaxKeyTile / 2;
+}
+
+template <class Rows>
 size_t attention_workspace(const Shape* shape) {
-    return sizeof(float) * kMaxQueries * (2 * static_cast<size_t>(shape->head_dim) + kMaxKeyTile);
+    const auto dim = static_cast<size_t>(shape->head_dim);
+    const size_t expanded = Rows::kExpands ? static_cast<size_t>(key_tile_of<Rows>(shape->head_dim)) : 0;
+    return sizeof(float) * (kMaxQueries * (2 * dim + kMaxKeyTile) + expanded * dim);
 }
 
 // The queries that pass over the keys together.
@@ -29,10 +40,11 @@ struct Queries {
     int64_t kv_head;
     int count;
     int64_t dim;
-    int key_tile;    // keys a tile: 32 or 64
-    float* scaled;   // [count][dim]: queries times the scale
-    float* sums;     // [count][dim]: weighted values so far
-    float* weights;  // [count][kMaxKeyTile]: scores of a tile, then their exponentials
+    int key_tile;     // keys a tile: 32 or 64
+    float* scaled;    // [count][dim]: queries times the scale
+    float* sums;      // [count][dim]: weighted values so far
+    float* weights;   // [count][kMaxKeyTile]: scores of a tile, then their exponentials
+    float* expanded;  // [key_tile][dim]: a tile's keys, then its values, where these are read as floats
     SeenRange seen[kMaxQueries];
     SeenRange all;  // what any of them sees
     float maximum[kMaxQueries];
@@ -41,28 +53,28 @@ struct Queries {
 };
 
 // Keys and values of consecutive positions, wherever their blocks lie. Past `count` the last one repeats.
-template <class Stored>
 struct Tile {
     int64_t begin;
     int count;
-    const Stored* keys[kMaxKeyTile];
-    const Stored* values[kMaxKeyTile];
+    const char* keys[kMaxKeyTile];
+    const char* values[kMaxKeyTile];
 };
 
-template <class Stored>
-void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Tile<Stored>& tile) {
+template <class Rows>
+void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Tile& tile) {
     const KvView& kv = queries.args->kv;
+    const int64_t row_bytes = Rows::bytes(kv.head_dim);
     tile.begin = begin;
     tile.count = static_cast<int>(queries.all.end - begin < queries.key_tile ? queries.all.end - begin
                                                                              : queries.key_tile);
     for (int i = 0; i < tile.count;) {
         const int64_t offset = (begin + i) % kv.block_tokens;
         const int64_t block = blocks[(begin + i) / kv.block_tokens];
-        const auto* keys = reinterpret_cast<const Stored*>(head_block(kv, block, queries.kv_head, false));
-        const auto* values = reinterpret_cast<const Stored*>(head_block(kv, block, queries.kv_head, true));
+        const char* keys = head_block(kv, block, queries.kv_head, false);
+        const char* values = head_block(kv, block, queries.kv_head, true);
         for (int64_t j = offset; j < kv.block_tokens && i < tile.count; ++j, ++i) {
-            tile.keys[i] = keys + j * kv.head_dim;
-            tile.values[i] = values + j * kv.head_dim;
+            tile.keys[i] = keys + j * row_bytes;
+            tile.values[i] = values + j * row_bytes;
         }
     }
     for (int i = tile.count; i < queries.key_tile; ++i) {
@@ -71,30 +83,29 @@ void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Til
     }
 }
 
-LLMCORE_INLINE void prefetch_row(const void* row, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(row) + i);
+LLMCORE_INLINE void prefetch_row(const char* row, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
 }
 
-// Scores of N queries with the tile's keys, four keys at a time. Not inlined: its pointers need all
-// registers.
-template <int N, class Stored>
-LLMCORE_NOINLINE void score(const Queries& queries, int first, const Tile<Stored>& tile,
-                            bool prefetch_values) {
+// Scores of N queries with `count` keys, four keys at a time; asks for the rows of `ahead` (may be null) on
+// the way. Not inlined: its pointers need all registers.
+template <int N, class Rows>
+LLMCORE_NOINLINE void score(const Queries& queries, int first, const char* const* rows, int count,
+                            const char* const* ahead) {
     const int64_t dim = queries.dim;
     const float* q = queries.scaled + first * dim;
-    for (int key = 0; key < tile.count; key += 4) {
-        if (prefetch_values) {
-            for (int i = 0; i < 4; ++i)
-                prefetch_row(tile.values[key + i], dim * static_cast<int64_t>(sizeof(Stored)));
+    for (int key = 0; key < count; key += 4) {
+        if (ahead != nullptr) {
+            for (int i = 0; i < 4; ++i) prefetch_row(ahead[key + i], Rows::bytes(dim));
         }
-        const Stored* keys[4] = {tile.keys[key], tile.keys[key + 1], tile.keys[key + 2], tile.keys[key + 3]};
+        const char* keys[4] = {rows[key], rows[key + 1], rows[key + 2], rows[key + 3]};
         Vec sums[N][4];
         unrolled<0, N * 4>(
             [&](auto i) __attribute__((always_inline)) { sums[i.value / 4][i.value % 4] = Vec::set(0); });
         for (int64_t d = 0; d < dim; d += Vec::kLanes) {
             Vec k[4];
             unrolled<0, 4>([&](auto i)
-                               __attribute__((always_inline)) { k[i.value] = Vec::load(keys[i.value] + d); });
+                               __attribute__((always_inline)) { k[i.value] = Rows::load(keys[i.value], d); });
             unrolled<0, N>([&](auto n) __attribute__((always_inline)) {
                 const Vec query = Vec::load(q + n.value * dim + d);
                 unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
@@ -140,29 +151,29 @@ LLMCORE_INLINE void weigh(Queries& queries, int query, int64_t tile_begin, int t
     queries.shrink[query] = shrink;
 }
 
-// Adds the tile's weighted values to the sums of N queries, C vectors of a head from `d` on.
-template <int N, int C, class Stored>
-LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const Tile<Stored>& tile, int64_t d,
-                                      const Tile<Stored>* next) {
+// Adds `count` weighted values to the sums of N queries, C vectors of a head from `d` on; asks for the same
+// part of the rows of `ahead` on the way.
+template <int N, int C, class Rows>
+LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const char* const* rows, int count,
+                                      int64_t d, const char* const* ahead) {
     constexpr int L = Vec::kLanes;
+    constexpr int kLines = static_cast<int>((Rows::bytes(C * L) + 63) / 64);
     const int64_t dim = queries.dim;
     float* out = queries.sums + first * dim + d;
     const float* weights = queries.weights + first * kMaxKeyTile;
-    const Stored* const* prefetched =
-        next != nullptr ? next->keys : tile.values;  // values are in cache: no harm
     Vec sums[N][C];
     unrolled<0, N * C>([&](auto i) __attribute__((always_inline)) {
         constexpr int kN = i.value / C, kC = i.value % C;
         sums[kN][kC] = Vec::load(out + kN * dim + kC * L) * Vec::set(queries.shrink[first + kN]);
     });
-    for (int key = 0; key < tile.count; ++key) {
-        const char* ahead = reinterpret_cast<const char*>(prefetched[key] + d);
-        unrolled<0, (C * L * static_cast<int>(sizeof(Stored)) + 63) / 64>(
-            [&](auto i) __attribute__((always_inline)) { __builtin_prefetch(ahead + 64 * i.value); });
-        const Stored* value = tile.values[key] + d;
+    for (int key = 0; key < count; ++key) {
+        const char* next = ahead[key] + Rows::bytes(d);
+        unrolled<0, kLines>([&](auto i)
+                                __attribute__((always_inline)) { __builtin_prefetch(next + 64 * i.value); });
+        const char* value = rows[key];
         Vec v[C];
-        unrolled<0, C>([&](auto c)
-                           __attribute__((always_inline)) { v[c.value] = Vec::load(value + c.value * L); });
+        unrolled<0, C>(
+            [&](auto c) __attribute__((always_inline)) { v[c.value] = Rows::load(value, d + c.value * L); });
         unrolled<0, N>([&](auto n) __attribute__((always_inline)) {
             const Vec weight = Vec::set(weights[n.value * kMaxKeyTile + key]);
             unrolled<0, C>([&](auto c) __attribute__((always_inline)) {
@@ -175,26 +186,69 @@ LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const T
     });
 }
 
-template <int N, class Stored>
-void add_values(const Queries& queries, int first, const Tile<Stored>& tile, const Tile<Stored>* next) {
+template <int N, class Rows>
+void add_values(const Queries& queries, int first, const char* const* rows, int count,
+                const char* const* ahead) {
     int64_t d = 0;
     for (; d + 4 * Vec::kLanes <= queries.dim; d += 4 * Vec::kLanes) {
-        add_value_chunk<N, 4, Stored>(queries, first, tile, d, next);
+        add_value_chunk<N, 4, Rows>(queries, first, rows, count, d, ahead);
     }
-    for (; d < queries.dim; d += Vec::kLanes) add_value_chunk<N, 1, Stored>(queries, first, tile, d, next);
+    for (; d < queries.dim; d += Vec::kLanes)
+        add_value_chunk<N, 1, Rows>(queries, first, rows, count, d, ahead);
 }
 
-template <class Stored>
-void pass_tile(Queries& queries, const Tile<Stored>& tile, const Tile<Stored>* next) {
+// Rows past `count` are those of the last one, in either case.
+template <class Rows>
+void score_all(const Queries& queries, const char* const* keys, int count, const char* const* ahead) {
     constexpr int N = Vec::kQueryTile;
     int query = 0;
-    for (; query + N <= queries.count; query += N) score<N>(queries, query, tile, query == 0);
-    for (; query < queries.count; ++query) score<1>(queries, query, tile, query == 0);
-    for (query = 0; query < queries.count; ++query) weigh(queries, query, tile.begin, tile.count);
-    for (query = 0; query + N <= queries.count; query += N) {
-        add_values<N>(queries, query, tile, query == 0 ? next : nullptr);
+    for (; query + N <= queries.count; query += N)
+        score<N, Rows>(queries, query, keys, count, query == 0 ? ahead : nullptr);
+    for (; query < queries.count; ++query)
+        score<1, Rows>(queries, query, keys, count, query == 0 ? ahead : nullptr);
+}
+
+// What is in cache already may stand for `ahead`: no harm.
+template <class Rows>
+void add_all(const Queries& queries, const char* const* values, int count, const char* const* ahead) {
+    constexpr int N = Vec::kQueryTile;
+    int query = 0;
+    for (; query + N <= queries.count; query += N)
+        add_values<N, Rows>(queries, query, values, count, query == 0 ? ahead : values);
+    for (; query < queries.count; ++query)
+        add_values<1, Rows>(queries, query, values, count, query == 0 ? ahead : values);
+}
+
+// Rows as floats: decoded once for all queries.
+template <class Rows>
+LLMCORE_NOINLINE void expand_rows(const Queries& queries, const char* const* rows, int count,
+                                  const char* const* ahead, const char** expanded) {
+    for (int i = 0; i < count; ++i) {
+        if (ahead != nullptr) prefetch_row(ahead[i], Rows::bytes(queries.dim));
+        float* to = queries.expanded + i * queries.dim;
+        Rows::expand(rows[i], to, queries.dim);
+        expanded[i] = reinterpret_cast<const char*>(to);
     }
-    for (; query < queries.count; ++query) add_values<1>(queries, query, tile, query == 0 ? next : nullptr);
+    for (int i = count; i < queries.key_tile; ++i) expanded[i] = expanded[count - 1];
+}
+
+template <class Rows>
+void pass_tile(Queries& queries, const Tile& tile, const Tile* next) {
+    const auto weigh_all = [&] {
+        for (int query = 0; query < queries.count; ++query) weigh(queries, query, tile.begin, tile.count);
+    };
+    if constexpr (Rows::kExpands) {
+        const char* rows[kMaxKeyTile];
+        expand_rows<Rows>(queries, tile.keys, tile.count, tile.values, rows);
+        score_all<F32Rows>(queries, rows, tile.count, nullptr);
+        weigh_all();
+        expand_rows<Rows>(queries, tile.values, tile.count, next != nullptr ? next->keys : nullptr, rows);
+        add_all<F32Rows>(queries, rows, tile.count, rows);
+    } else {
+        score_all<Rows>(queries, tile.keys, tile.count, tile.values);
+        weigh_all();
+        add_all<Rows>(queries, tile.values, tile.count, next != nullptr ? next->keys : tile.values);
+    }
 }
 
 // Heads [head, head + heads) of tokens [token, token + tokens), at most kMaxQueries, token by token.
@@ -237,26 +291,26 @@ void close_queries(const Queries& queries, int64_t token, int64_t tokens, int64_
     }
 }
 
-template <class Stored>
+template <class Rows>
 void attend(Queries& queries, int64_t token, int64_t tokens, int64_t head, int64_t heads) {
     const AttentionArgs& args = *queries.args;
     const int32_t* blocks = args.block_table + args.token_sequence[token] * args.block_table_stride;
     open_queries(queries, token, tokens, head, heads);
-    Tile<Stored> tiles[2];
+    Tile tiles[2];
     int current = 0;
     int64_t position = queries.all.begin;
-    if (position < queries.all.end) find_tile(queries, blocks, position, tiles[0]);
+    if (position < queries.all.end) find_tile<Rows>(queries, blocks, position, tiles[0]);
     while (position < queries.all.end) {
         position += tiles[current].count;
         const bool more = position < queries.all.end;
-        if (more) find_tile(queries, blocks, position, tiles[1 - current]);
-        pass_tile(queries, tiles[current], more ? &tiles[1 - current] : nullptr);
+        if (more) find_tile<Rows>(queries, blocks, position, tiles[1 - current]);
+        pass_tile<Rows>(queries, tiles[current], more ? &tiles[1 - current] : nullptr);
         current = 1 - current;
     }
     close_queries(queries, token, tokens, head, heads);
 }
 
-template <class Stored>
+template <class Rows>
 void attention_run(const Args* base, int64_t row_begin, int64_t row_end, void* workspace) {
     const AttentionArgs& args = *static_cast<const AttentionArgs*>(base);
     const int64_t group = args.n_heads / args.kv.n_kv_heads;
@@ -264,12 +318,11 @@ void attention_run(const Args* base, int64_t row_begin, int64_t row_end, void* w
     Queries queries;
     queries.args = &args;
     queries.dim = args.kv.head_dim;
-    // Keys, values and the next tile's keys fit in L1 together.
-    queries.key_tile =
-        queries.dim * static_cast<int64_t>(sizeof(Stored)) < 256 ? kMaxKeyTile : kMaxKeyTile / 2;
+    queries.key_tile = key_tile_of<Rows>(queries.dim);
     queries.scaled = static_cast<float*>(workspace);
     queries.sums = queries.scaled + kMaxQueries * queries.dim;
     queries.weights = queries.sums + kMaxQueries * queries.dim;
+    queries.expanded = queries.weights + kMaxQueries * kMaxKeyTile;
     for (int64_t item = row_begin; item < row_end;) {
         const int64_t token = item % args.n_tokens;
         queries.kv_head = item / args.n_tokens;
@@ -280,7 +333,7 @@ void attention_run(const Args* base, int64_t row_begin, int64_t row_end, void* w
         }
         for (int64_t head = 0; head < group; head += kMaxQueries) {
             const int64_t heads = group - head < kMaxQueries ? group - head : kMaxQueries;
-            attend<Stored>(queries, token, tokens, queries.kv_head * group + head, heads);
+            attend<Rows>(queries, token, tokens, queries.kv_head * group + head, heads);
         }
         item += tokens;
     }

@@ -1,16 +1,7 @@
 // Writes keys and values into a cache of F16.
 #include "kernels/cpu/kv_store_scalar.h"
-#include "quant/half.h"
 
 namespace llmcore {
-namespace {
-
-struct Cell {
-    using Stored = uint16_t;
-    static Stored store(float x) { return round_to_half(x); }
-};
-
-}  // namespace
 
 extern constinit const Kernel kv_store_f16_scalar = {
     .name = "kv_store_f16_scalar",
@@ -20,10 +11,10 @@ extern constinit const Kernel kv_store_f16_scalar = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::scalar,
-    .supports = kv_store_supports,
+    .supports = kv_store_supports<F16Rows>,
     .cost = kv_store_cost,
     .workspace_bytes = nullptr,
-    .run = kv_store_run<Cell>,
+    .run = kv_store_run<F16Rows>,
 };
 
 }  // namespace llmcore

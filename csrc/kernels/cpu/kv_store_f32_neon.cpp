@@ -19,10 +19,10 @@ extern constinit const Kernel kv_store_f32_neon = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::neon,
-    .supports = kv_store_supports,
+    .supports = kv_store_supports<F32Rows>,
     .cost = cost,
     .workspace_bytes = nullptr,
-    .run = kv_store_run<float>,
+    .run = kv_store_run<F32Rows>,
 };
 
 }  // namespace llmcore

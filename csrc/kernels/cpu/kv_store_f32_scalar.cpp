@@ -2,14 +2,6 @@
 #include "kernels/cpu/kv_store_scalar.h"
 
 namespace llmcore {
-namespace {
-
-struct Cell {
-    using Stored = float;
-    static Stored store(float x) { return x; }
-};
-
-}  // namespace
 
 extern constinit const Kernel kv_store_f32_scalar = {
     .name = "kv_store_f32_scalar",
@@ -19,10 +11,10 @@ extern constinit const Kernel kv_store_f32_scalar = {
     .act_layout = Layout::f32,
     .out_layout = Layout::f32,
     .isa = Isa::scalar,
-    .supports = kv_store_supports,
+    .supports = kv_store_supports<F32Rows>,
     .cost = kv_store_cost,
     .workspace_bytes = nullptr,
-    .run = kv_store_run<Cell>,
+    .run = kv_store_run<F32Rows>,
 };
 
 }  // namespace llmcore

@@ -8,18 +8,11 @@
 #include "kernels/activation_layout.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/token_tiles_avx512.h"
+#include "kernels/cpu/unpacked_blocks_avx512.h"
 #include "kernels/kernel.h"
 
 namespace llmcore {
 namespace {
-
-struct Superblock {
-    __m512i bytes[4];  // lane group l of bytes[i] is unit kUnits[4 * i + l]
-    __m256i scales;    // int16, a unit each, in order
-    __m256i minimums;  // int16, a unit each, in order
-    float d;
-    float dmin;
-};
 
 // Activations of a superblock: values in the order of kUnits, the scale of each value's lane, and scale * sum
 // of each unit in order.
@@ -29,7 +22,6 @@ struct alignas(64) SuperActivations {
     float dsum[16];
 };
 
-constexpr int64_t kSuper = 256;
 constexpr int64_t kPanelSupers = 2;
 constexpr int64_t kPanelColumns = kPanelSupers * kSuper;
 constexpr int kRowTokens = 6;  // the activations of more would not stay in the first level cache
@@ -56,8 +48,6 @@ template <class F>
 struct Lanes {
     static constexpr UnitLanes kLanes = unit_lanes(F::kUnits);
 };
-
-inline __m512 to_floats(__m256i int16) { return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(int16)); }
 
 template <class F>
 void arrange_token(const uint8_t* row, const Q8x32Layout& layout, int64_t k, SuperActivations* out,

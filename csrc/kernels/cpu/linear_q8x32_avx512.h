@@ -10,18 +10,11 @@
 #include "kernels/activation_layout.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/token_tiles_avx512.h"
+#include "kernels/cpu/unpacked_blocks_avx512.h"
 #include "kernels/kernel.h"
 
 namespace llmcore {
 namespace {
-
-// Four blocks: bytes 0-15 of each in `low`, 16-31 in `high`, scales (and minimums) four times each.
-struct FourBlocks {
-    __m512i low;
-    __m512i high;
-    __m512 d;
-    __m512 m;
-};
 
 // Activations of 128 columns in the order of FourBlocks. correction: for formats with a minimum d * sum of q
 // (float), otherwise -offset * sum of q (int32); sums of the lane's 8 values.
@@ -35,14 +28,6 @@ struct alignas(64) FourActivations {
 constexpr int64_t kChunk = 128;  // columns of FourBlocks
 constexpr int64_t kPanelColumns = 512;
 constexpr int kRowTokens = 5;  // the activations of more would not stay in the first level cache
-
-// The last blocks of a row, fewer than four: from a copy, zeros behind them.
-template <class F>
-inline FourBlocks unpack_partial(const uint8_t* p, int64_t n_blocks) {
-    alignas(64) uint8_t copy[4 * F::kBlockBytes] = {};
-    __builtin_memcpy(copy, p, static_cast<size_t>(n_blocks * F::kBlockBytes));
-    return F::unpack(copy);
-}
 
 inline __m512 spread_four_scales(__m128 scales) {
     const __m512i each_four_times = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);

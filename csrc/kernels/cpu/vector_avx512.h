@@ -21,15 +21,37 @@
 namespace llmcore {
 namespace {
 
+// The upper half of a float's bits.
+struct Bf16 {
+    uint16_t bits;
+};
+
 struct Vec {
     static constexpr int kLanes = 16;
     static constexpr int kQueryTile = 4;  // attention: queries that share a key in registers
     __m512 v;
 
     static LLMCORE_INLINE Vec set(float x) { return {_mm512_set1_ps(x)}; }
+    static LLMCORE_INLINE Vec set_half(uint16_t half) {
+        return {_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(half)))};
+    }
     static LLMCORE_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
     static LLMCORE_INLINE Vec load(const uint16_t* halves) {
         return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)))};
+    }
+    static LLMCORE_INLINE Vec load(const Bf16* p) {
+        const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(high, 16))};
+    }
+    static LLMCORE_INLINE Vec load(const int8_t* p) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+        return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+    }
+    // Of kLanes bytes, the low halves and the high ones.
+    static LLMCORE_INLINE void load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
+        const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+        low->v = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+        high->v = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
     }
     // The first n (at most kLanes) floats, then zeros; does not read further.
     static LLMCORE_INLINE Vec load_first(const float* p, int64_t n) {
@@ -40,6 +62,24 @@ struct Vec {
     LLMCORE_INLINE void store(uint16_t* halves) const {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves),
                             _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    }
+    // To nearest, ties to even; what is not a number stays so.
+    LLMCORE_INLINE void store(Bf16* p) const {
+        const __m512i bits = _mm512_castps_si512(v);
+        const __m512i high = _mm512_srli_epi32(bits, 16);
+        const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+        const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+        const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        const __m512i words =
+            _mm512_mask_or_epi32(_mm512_srli_epi32(up, 16), is_nan, high, _mm512_set1_epi32(0x40));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(words));
+    }
+    // Whole numbers of -128 to 127, and of 0 to 255.
+    LLMCORE_INLINE void store(int8_t* p) const {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+    }
+    LLMCORE_INLINE void store(uint8_t* p) const {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
     }
     LLMCORE_INLINE void store_first(float* p, int64_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
     // Each lane twice: 32 floats.
@@ -78,6 +118,17 @@ LLMCORE_INLINE Vec nearest_integer(Vec a) {
 
 // x * 2^n for integers n.
 LLMCORE_INLINE Vec times_power_of_two(Vec x, Vec n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+
+// value where x >= least, 0 elsewhere.
+LLMCORE_INLINE Vec where_at_least(Vec x, Vec least, Vec value) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, least.v, _CMP_GE_OQ), value.v)};
+}
+
+// x * 2^n for integers n of -126 to 127; 0 for -127.
+LLMCORE_INLINE Vec times_normal_power_of_two(Vec x, Vec n) {
+    const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
+    return {_mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)))};
+}
 
 // Pairs (even, odd) of x turned by angles whose cosines and sines stand in both lanes of a pair.
 LLMCORE_INLINE Vec turn_pairs(Vec x, Vec cosine, Vec sine) {

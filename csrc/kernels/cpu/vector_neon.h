@@ -13,6 +13,11 @@
 namespace llmcore {
 namespace {
 
+// The upper half of a float's bits.
+struct Bf16 {
+    uint16_t bits;
+};
+
 struct Vec {
     static constexpr int kLanes = 4;
     static constexpr int kQueryTile = 4;  // attention: queries that share a key in registers, of which are 32
@@ -22,6 +27,21 @@ struct Vec {
     static LLMCORE_INLINE Vec load(const float* p) { return {vld1q_f32(p)}; }
     static LLMCORE_INLINE Vec load(const uint16_t* halves) {
         return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves)))};
+    }
+    static LLMCORE_INLINE Vec set_half(uint16_t half) {
+        return {vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)))};
+    }
+    static LLMCORE_INLINE Vec load(const Bf16* p) {
+        return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(&p->bits), 16))};
+    }
+    static LLMCORE_INLINE Vec load(const int8_t* p) {
+        return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(load_four(p)))))};
+    }
+    // Of kLanes bytes, the low halves and the high ones.
+    static LLMCORE_INLINE void load_nibbles(const uint8_t* p, Vec* low, Vec* high) {
+        const uint16x4_t bytes = vget_low_u16(vmovl_u8(vreinterpret_u8_s8(load_four(p))));
+        low->v = vcvtq_f32_u32(vmovl_u16(vand_u16(bytes, vdup_n_u16(15))));
+        high->v = vcvtq_f32_u32(vmovl_u16(vshr_n_u16(bytes, 4)));
     }
     // The first n (at most kLanes) floats, then zeros; does not read further.
     static LLMCORE_INLINE Vec load_first(const float* p, int64_t n) {
@@ -39,6 +59,24 @@ struct Vec {
         store(lanes);
         memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
     }
+    // To nearest, ties to even; what is not a number stays so.
+    LLMCORE_INLINE void store(Bf16* p) const {
+        const uint32x4_t bits = vreinterpretq_u32_f32(v);
+        const uint32x4_t high = vshrq_n_u32(bits, 16);
+        const uint32x4_t odd = vandq_u32(high, vdupq_n_u32(1));
+        const uint32x4_t up = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7FFF)));
+        const uint32x4_t quiet = vorrq_u32(high, vdupq_n_u32(0x40));
+        vst1_u16(&p->bits, vmovn_u32(vbslq_u32(vceqq_f32(v, v), vshrq_n_u32(up, 16), quiet)));
+    }
+    // Whole numbers of -128 to 127, and of 0 to 255.
+    LLMCORE_INLINE void store(int8_t* p) const {
+        const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(v));
+        store_four(p, vreinterpret_u32_s8(vqmovn_s16(vcombine_s16(words, words))));
+    }
+    LLMCORE_INLINE void store(uint8_t* p) const {
+        const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(v));
+        store_four(p, vreinterpret_u32_u8(vqmovun_s16(vcombine_s16(words, words))));
+    }
     // Each lane twice: 8 floats.
     LLMCORE_INLINE void store_twice(float* p) const {
         vst1q_f32(p, vzip1q_f32(v, v));
@@ -47,6 +85,17 @@ struct Vec {
 
     LLMCORE_INLINE float sum() const { return vaddvq_f32(v); }
     LLMCORE_INLINE float maximum() const { return vmaxvq_f32(v); }
+
+private:
+    static LLMCORE_INLINE int8x8_t load_four(const void* p) {
+        uint32_t bytes;
+        memcpy(&bytes, p, sizeof bytes);
+        return vreinterpret_s8_u32(vdup_n_u32(bytes));
+    }
+    static LLMCORE_INLINE void store_four(void* p, uint32x2_t bytes) {
+        const uint32_t lane = vget_lane_u32(bytes, 0);
+        memcpy(p, &lane, sizeof lane);
+    }
 };
 
 LLMCORE_INLINE Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
@@ -73,6 +122,17 @@ LLMCORE_INLINE Vec times_power_of_two(Vec x, Vec n) {
     const float32x4_t a = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
     const float32x4_t b = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
     return {vmulq_f32(vmulq_f32(x.v, a), b)};
+}
+
+// value where x >= least, 0 elsewhere.
+LLMCORE_INLINE Vec where_at_least(Vec x, Vec least, Vec value) {
+    return {vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(x.v, least.v), vreinterpretq_u32_f32(value.v)))};
+}
+
+// x * 2^n for integers n of -126 to 127; 0 for -127.
+LLMCORE_INLINE Vec times_normal_power_of_two(Vec x, Vec n) {
+    const int32x4_t exponent = vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127));
+    return {vmulq_f32(x.v, vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23)))};
 }
 
 // Pairs (even, odd) of x turned by angles whose cosines and sines stand in both lanes of a pair.

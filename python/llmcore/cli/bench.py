@@ -50,8 +50,12 @@ def _show(outcome: dict[str, Any]) -> None:
 )
 @click.option("-t", "threads", type=click.IntRange(0), default=0, help="Threads; by default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages.")
+@click.option("--explain", is_flag=True, help="Print the kernels that ran, and why these.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, model: Path, threads: int, device: str, as_json: bool, **what: int) -> None:
+def command(
+    *, model: Path, threads: int, device: str, mmap: bool, explain: bool, as_json: bool, **what: int
+) -> None:
     """Measure how fast MODEL reads prompts and generates, through the engine that serves.
 
     Prefill counts from submission to the first token. Decode counts the steps after the last sequence's
@@ -63,7 +67,15 @@ def command(*, model: Path, threads: int, device: str, as_json: bool, **what: in
     def report(line: str) -> None:
         click.echo(line, err=True)
 
-    outcome = measure(model, BenchOptions(**what), threads=threads, device=device, report=report)
+    outcome = measure(
+        model,
+        BenchOptions(**what),
+        threads=threads,
+        device=device,
+        report=report,
+        mmap=mmap,
+        explains=explain,
+    )
     if as_json:
         click.echo(json.dumps(outcome))
     else:

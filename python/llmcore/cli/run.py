@@ -23,8 +23,9 @@ _QUIT_WORDS = ("/exit", "/quit")
 class _Session:
     """Asks the model, writes its text to standard output as it comes and the statistics to standard error."""
 
-    def __init__(self, llm: LLM, params: SamplingParams, *, raw: bool, quiet: bool) -> None:
+    def __init__(self, llm: LLM, params: SamplingParams, *, lora: str | None, raw: bool, quiet: bool) -> None:
         self._llm = llm
+        self._lora = lora
         self._params = params
         self._raw = raw or llm.tokenizer.chat_template is None
         self._quiet = quiet
@@ -36,7 +37,7 @@ class _Session:
         else:
             prompt = self._llm.tokenizer.encode_chat(messages)
         pieces = []
-        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params))
+        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params, lora=self._lora))
         try:
             with closing(stream):
                 for delta in stream:
@@ -123,8 +124,11 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
+@click.option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter of the model, as a GGUF file.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
+@click.option("--explain", is_flag=True, help="Print the kernels that ran, and why these.")
 @click.option("-q", "--quiet", is_flag=True, help="No statistics.")
 def command(
     *,
@@ -134,8 +138,11 @@ def command(
     system: str | None,
     n_ctx: int | None,
     quantization: str | None,
+    lora: str | None,
     threads: int | None,
     device: str,
+    mmap: bool,
+    explain: bool,
     quiet: bool,
     **sampling: Any,
 ) -> None:
@@ -147,20 +154,32 @@ def command(
     model, prompt = _read_arguments(arguments, interactive)
 
     from llmcore import LLM, SamplingParams
+    from llmcore.lora import parse_lora
 
+    adapters = [] if lora is None else [parse_lora(lora)]
     params = SamplingParams(**sampling)
     messages = [{"role": "system", "content": system}] if system else []
     with LLM(
-        model, device=device, threads=threads, n_ctx=n_ctx, max_batch=1, quantization=quantization
+        model,
+        device=device,
+        threads=threads,
+        n_ctx=n_ctx,
+        max_batch=1,
+        lora=adapters,
+        quantization=quantization,
+        mmap=mmap,
     ) as llm:
         if llm.model_info.device_note:
             click.echo(llm.model_info.device_note, err=True)
-        session = _Session(llm, params, raw=raw, quiet=quiet)
-        if interactive:
-            _converse(session, messages, prompt)
-            return
-        assert prompt is not None
+        session = _Session(llm, params, lora=adapters[0].name if adapters else None, raw=raw, quiet=quiet)
         try:
-            session.answer([*messages, {"role": "user", "content": prompt}])
+            if interactive:
+                _converse(session, messages, prompt)
+            else:
+                assert prompt is not None
+                session.answer([*messages, {"role": "user", "content": prompt}])
         except KeyboardInterrupt:
             sys.exit(_INTERRUPTED)
+        finally:
+            if explain:
+                click.echo(llm.explain(), err=True)

@@ -25,7 +25,7 @@ import click
     type=click.IntRange(min=1),
     default=8192,
     show_default=True,
-    help="Context length to state.",
+    help="Context length to state; an encoder's is at most the published one.",
 )
 @click.option(
     "--seed",
@@ -47,10 +47,10 @@ def command(
 
     It runs at the real model's speed and needs no download; what it says means nothing.
     """
-    from llmcore.tools.shapes import SHAPES
+    from llmcore.tools.encoder_shapes import ALL_SHAPES
 
     if shape == "list":
-        click.echo("\n".join(SHAPES))
+        click.echo("\n".join(ALL_SHAPES))
         return
     if out is None:
         raise click.UsageError("Missing argument 'OUT'.")

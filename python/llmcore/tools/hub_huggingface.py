@@ -7,12 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, errors, get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    constants,
+    errors,
+    get_hf_file_metadata,
+    get_session,
+    get_token,
+    hf_hub_url,
+)
 from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoFile
 from tqdm import tqdm
 
 from llmcore.tools.hub import HubError, HubFile, Progress, first_line
+
+_REACHED_WITHIN = 30.0  # seconds
 
 
 class HuggingFace:
@@ -21,6 +31,8 @@ class HuggingFace:
     def listing(self, repository: str) -> list[HubFile]:
         """See `llmcore.tools.hub.Hub`."""
         with _told_plainly(repository):
+            # The listing tries for half a minute to reach a hub that is not there.
+            get_session().head(constants.ENDPOINT, timeout=_REACHED_WITHIN)
             return [
                 HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
                 for entry in HfApi().list_repo_tree(repository, recursive=True)

@@ -7,14 +7,15 @@ import msgspec
 import numpy as np
 
 from llmcore import _core
-from llmcore.errors import ModelError
+from llmcore.errors import InvalidArgumentError, ModelError
 
 # As the engine has them: csrc/engine/decoder_runner.cpp, csrc/backend/cpu_backend.h.
 _MAX_BATCH = 32
 _STEP_ROWS = 512
 _LOGIT_ROWS = 64
+_ENCODER_CONTEXT = 8192
 _BLOCK_TOKENS = 32
-_F16, _F32 = 2, 4
+_F32 = 4
 
 
 class MemoryEstimate(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ def estimate_memory(
     n_ctx: int | None = None,
     max_batch: int | None = None,
     kv_budget: int | None = None,
+    kv_cache_type: str = "f16",
 ) -> MemoryEstimate:
     """The memory of a model loaded with these options; kv_budget: bytes, a quarter of what is free if None.
 
@@ -47,8 +49,8 @@ def estimate_memory(
     budget = kv_budget if kv_budget is not None else _available_memory() // 4
     return MemoryEstimate(
         weights=_weight_bytes(file, path, quantization),
-        cache=_cache_bytes(file, n_ctx, batch, budget),
-        workspace=_workspace_bytes(file, batch),
+        cache=_cache_bytes(file, n_ctx, batch, budget, kv_cache_type),
+        workspace=_workspace_bytes(file, n_ctx, batch),
     )
 
 
@@ -66,19 +68,29 @@ def _weight_bytes(file: _core.GGUFFile, path: Path | str, quantization: str | No
     return total
 
 
-def _cache_bytes(file: _core.GGUFFile, n_ctx: int | None, max_batch: int, budget: int) -> int:
+def _cache_bytes(
+    file: _core.GGUFFile, n_ctx: int | None, max_batch: int, budget: int, kv_cache_type: str
+) -> int:
     """What csrc/cache/kv_sizing.cpp plans."""
     n_heads = _number(file, "attention.head_count")
     kv_heads = _number(file, "attention.head_count_kv", n_heads)
     head_dim = _number(file, "attention.key_length", _number(file, "embedding_length") // n_heads)
-    block = _BLOCK_TOKENS * _number(file, "block_count") * 2 * kv_heads * head_dim * _F16
+    layers = 1 if _encodes(file) else _number(file, "block_count")
+    block = _BLOCK_TOKENS * layers * 2 * kv_heads * _row_bytes(kv_cache_type, head_dim)
     blocks = budget // block
     context = n_ctx or min(_number(file, "context_length"), blocks * _BLOCK_TOKENS)
     per_context = -(-context // _BLOCK_TOKENS)
     return block * max(per_context, min(blocks, per_context * max_batch))
 
 
-def _workspace_bytes(file: _core.GGUFFile, max_batch: int) -> int:
+def _row_bytes(format_name: str, elements: int) -> int:
+    for entry in _core.formats():
+        if entry["name"] == format_name.upper():
+            return -(-elements // int(entry["block_elements"])) * int(entry["block_bytes"])
+    raise InvalidArgumentError(f"[memory] kv_cache_type; got {format_name:.40}; expected a format's name")
+
+
+def _workspace_bytes(file: _core.GGUFFile, n_ctx: int | None, max_batch: int) -> int:
     """The activations that csrc/model/decoder.cpp keeps."""
     d_model = _number(file, "embedding_length")
     n_heads = _number(file, "attention.head_count")
@@ -87,9 +99,17 @@ def _workspace_bytes(file: _core.GGUFFile, max_batch: int) -> int:
     d_ff = _number(file, "feed_forward_length", 0)
     experts_used = _number(file, "expert_used_count", 0)
     d_expert = _number(file, "expert_feed_forward_length", d_ff)
+    if _encodes(file):
+        rows = max(_STEP_ROWS, min(_number(file, "context_length"), n_ctx or _ENCODER_CONTEXT))
+        return _F32 * rows * (3 * d_model + 4 * n_heads * head_dim + d_ff)
     columns = 3 * d_model + 2 * (n_heads + kv_heads) * head_dim + d_ff + experts_used * (d_model + d_expert)
     n_vocab = next((int(t.shape[-1]) for t in file.tensors if t.name == "token_embd.weight"), 0)
     return _F32 * (_STEP_ROWS * columns + max(_LOGIT_ROWS, max_batch) * (2 * d_model + n_vocab))
+
+
+def _encodes(file: _core.GGUFFile) -> bool:
+    """Whether texts are read whole: a step has room for the longest, and one layer of cache serves all."""
+    return file.get(f"{file.get('general.architecture')}.attention.causal") is False
 
 
 def _number(file: _core.GGUFFile, key: str, default: int | None = None) -> int:

@@ -265,7 +265,7 @@ def tensor_type(quant: str, shape: Shape, tensor: TensorSpec) -> Type:
     """The type of one tensor of a synthetic model of that shape, quantized to `quant`."""
     base = base_type(quant)
     row = tensor.shape[-1]
-    if len(tensor.shape) < 2 or tensor.role in (Role.BIAS, Role.ROUTER):
+    if len(tensor.shape) < 2 or tensor.role in (Role.BIAS, Role.ROUTER, Role.ADDED):
         return Type.F32
     if base in _UNQUANTIZED:
         return base

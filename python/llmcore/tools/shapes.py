@@ -16,6 +16,7 @@ class Role(Enum):
     """What a tensor does: decides its type in a quantization mix and the spread of its random values."""
 
     EMBEDDING = "token_embd"
+    ADDED = "position_embd"
     OUTPUT = "output"
     QKV = "attn_qkv"
     Q = "attn_q"

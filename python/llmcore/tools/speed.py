@@ -1,7 +1,7 @@
 """Measures prompt and generation speed through the engine that serves, by the engine's own clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmcore import _core
+from llmcore import _core, explain, tuning
 from llmcore.errors import LLMCoreError
 from llmcore.tools.weight_bytes import decode_weight_bytes
 
@@ -116,40 +116,73 @@ class _Bench:
 
 
 def measure(
-    model: Path, options: BenchOptions, *, threads: int, device: str, report: Callable[[str], None]
+    model: Path,
+    options: BenchOptions,
+    *,
+    threads: int,
+    device: str,
+    report: Callable[[str], None],
+    mmap: bool = False,
+    explains: bool = False,
 ) -> dict[str, Any]:
     """Loads the model, warms up and measures; `report` gets lines of progress. Returns what --json prints.
 
-    `threads`: 0 for one a processor. Raises GGUFError, ModelError or InvalidArgumentError.
+    `threads`: 0 for one a processor. `explains`: the kernels that ran are reported too. Raises GGUFError,
+    ModelError or InvalidArgumentError.
     """
+    return measure_all(
+        model, [options], threads=threads, device=device, report=report, mmap=mmap, explains=explains
+    )
+
+
+def measure_all(
+    model: Path,
+    sweep: Sequence[BenchOptions],
+    *,
+    threads: int,
+    device: str,
+    report: Callable[[str], None],
+    mmap: bool = False,
+    explains: bool = False,
+    before_sample: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """As `measure`, several sets of options on one engine; `before_sample` is called before each sample."""
     step_gigabytes = decode_weight_bytes(model) / 1e9
     report(f"loading {model.name}")
+    tuned = tuning.load()
     engine = _core.Engine(
         model,
         device=device,
         threads=threads,
-        n_ctx=options.n_ctx,
-        max_batch=options.batch,
+        n_ctx=max(options.n_ctx for options in sweep),
+        max_batch=max(options.batch for options in sweep),
         prefix_cache=False,
+        mmap=mmap,
+        tuned=list(tuned.choices),
     )
     try:
         bench = _Bench(engine)
         report("warming up")
-        bench.run(min(max(options.n_prompt, 1), options.n_ctx - 1), [1])
-        tests = [("prefill", options.n_prompt, bench.prefill), ("decode", options.n_gen, bench.decode)]
+        first = sweep[0]
+        bench.run(min(max(first.n_prompt, 1), first.n_ctx - 1), [1])
         results = []
-        for test, wanted, sample in tests:
-            if not wanted:
-                continue
-            samples = []
-            for repetition in range(options.repetitions):
-                samples.append(sample(options))
-                report(f"{test} {repetition + 1}/{options.repetitions}: {samples[-1]:.2f} tokens/s")
-            results.append(_result(test, options, samples, step_gigabytes))
+        for options in sweep:
+            tests = [("prefill", options.n_prompt, bench.prefill), ("decode", options.n_gen, bench.decode)]
+            for test, wanted, sample in tests:
+                if not wanted:
+                    continue
+                samples = []
+                for repetition in range(options.repetitions):
+                    before_sample()
+                    samples.append(sample(options))
+                    report(f"{test} {repetition + 1}/{options.repetitions}: {samples[-1]:.2f} tokens/s")
+                results.append(_result(test, options, samples, step_gigabytes))
         info = engine.info
+        if explains:
+            report(explain.report(engine, tuned.description, mmap))
     finally:
         engine.close()
-    speeds = {result["test"]: result["tps"] for result in results}
+    speeds = {result["test"]: result["tps"] for result in reversed(results)}
     return {
         "model": str(model),
         "device": info.device,

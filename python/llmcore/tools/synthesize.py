@@ -16,10 +16,11 @@ from gguf import GGML_QUANT_SIZES, GGUFWriter, RopeScalingType
 from gguf import GGMLQuantizationType as Type
 
 from llmcore.errors import InvalidArgumentError
+from llmcore.tools.encoder_shapes import ALL_SHAPES, EncoderShape
 from llmcore.tools.quant_mix import file_type, tensor_type
 from llmcore.tools.random_blocks import random_weights
-from llmcore.tools.shapes import SHAPES, LinearRope, LongRope, Role, Shape, TensorSpec, YarnRope, rope_factors
-from llmcore.tools.synthetic_vocab import Vocabulary, made_up_vocabulary
+from llmcore.tools.shapes import LinearRope, LongRope, Role, Shape, TensorSpec, YarnRope, rope_factors
+from llmcore.tools.synthetic_vocab import Vocabulary, made_up_vocabulary, made_up_wordpiece
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of weights written so far and in all."""
@@ -27,10 +28,10 @@ Progress = Callable[[int, int], None]
 
 def find_shape(name: str, n_layers: int | None = None) -> Shape:
     """The shape of that name, cut to `n_layers` if given. Raises InvalidArgumentError if there is none."""
-    shape = SHAPES.get(name)
+    shape = ALL_SHAPES.get(name)
     if shape is None:
         raise InvalidArgumentError(
-            f"[synthesize] unknown shape; got {name!r}; expected one of {', '.join(SHAPES)}"
+            f"[synthesize] unknown shape; got {name!r}; expected one of {', '.join(ALL_SHAPES)}"
         )
     if n_layers is None:
         return shape
@@ -54,13 +55,16 @@ def synthesize(
     """Writes a model of `shape` quantized to `quant`, a name of QUANT_NAMES; returns its weights' bytes.
 
     The same arguments give the same bytes: each tensor's values depend on `seed` and its own name alone.
-    `n_ctx` is the context length the file states, the shape's by default. A `vocabulary` sets the number of
-    tokens. `logit_deviation` is about the spread of the logits: the greater, the surer the model. Memory use
-    stays at a few megabytes; `out` appears when it is complete. Raises InvalidArgumentError for an unknown
-    quantization.
+    `n_ctx` is the context length the file states, the shape's by default, and an encoder's at most. A
+    `vocabulary` sets the number of tokens. `logit_deviation` is about the spread of the logits: the greater,
+    the surer the model. Memory use stays at a few megabytes; `out` appears when it is complete. Raises
+    InvalidArgumentError for an unknown quantization.
     """
-    vocabulary = vocabulary or made_up_vocabulary(shape.n_vocab)
-    shape = replace(shape, n_vocab=vocabulary.n_tokens, n_ctx=n_ctx or shape.n_ctx)
+    encodes = isinstance(shape, EncoderShape)
+    if vocabulary is None:
+        vocabulary = (made_up_wordpiece if encodes else made_up_vocabulary)(shape.n_vocab)
+    n_ctx = min(n_ctx or shape.n_ctx, shape.n_ctx) if encodes else n_ctx or shape.n_ctx
+    shape = replace(shape, n_vocab=vocabulary.n_tokens, n_ctx=n_ctx)
     tensors = [(tensor, tensor_type(quant, shape, tensor)) for tensor in shape.tensors()]
     out = Path(out)
     partial = out.with_name(out.name + ".part")
@@ -118,6 +122,9 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, name: str, quant: str) -> No
     writer.add_block_count(shape.n_layers)
     writer.add_feed_forward_length(shape.d_ff * shape.feed_forward_key_scale)
     writer.add_head_count(shape.n_heads)
+    if isinstance(shape, EncoderShape):
+        shape.add_metadata(writer)
+        return
     writer.add_head_count_kv(shape.n_kv_heads)
     if shape.head_dim * shape.n_heads != shape.d_model or shape.architecture.startswith(("gemma", "qwen3")):
         writer.add_key_length(shape.head_dim)

@@ -88,6 +88,39 @@ def made_up_vocabulary(n_tokens: int) -> Vocabulary:
     )
 
 
+def made_up_wordpiece(n_tokens: int) -> Vocabulary:
+    """A WordPiece vocabulary as BERT's files have it: control tokens, and the same pieces without capitals.
+
+    Raises InvalidArgumentError if `n_tokens` cannot hold the control tokens.
+    """
+    specials = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    if n_tokens <= len(specials):
+        raise InvalidArgumentError(
+            f"[synthesize] vocabulary too small; got {n_tokens}; expected more than {len(specials)} tokens"
+        )
+    # The mark alone would be a piece without text; capitals never reach a vocabulary of lower case.
+    pieces = (piece for piece in _pieces() if piece != _SPACE and piece == piece.lower())
+    with_beginnings = chain((_SPACE + letter for letter in _LETTERS.lower()[:26] + _PUNCTUATION), pieces)
+    words = list(islice(dict.fromkeys(islice(with_beginnings, 2 * n_tokens)), n_tokens - len(specials)))
+    tokens = [*specials, *words]
+    types = [TokenType.CONTROL] * len(specials) + [TokenType.NORMAL] * len(words)
+    string, uint32 = GGUFValueType.STRING, GGUFValueType.UINT32
+    ids = {"unknown": "[UNK]", "bos": "[CLS]", "cls": "[CLS]", "seperator": "[SEP]", "padding": "[PAD]"}
+    return Vocabulary(
+        n_tokens,
+        {
+            "tokenizer.ggml.model": ("bert", string, None),
+            "tokenizer.ggml.pre": ("default", string, None),
+            "tokenizer.ggml.tokens": (tokens, GGUFValueType.ARRAY, string),
+            "tokenizer.ggml.token_type": (list(map(int, types)), GGUFValueType.ARRAY, GGUFValueType.INT32),
+            **{
+                f"tokenizer.ggml.{role}_token_id": (tokens.index(text), uint32, None)
+                for role, text in ids.items()
+            },
+        },
+    )
+
+
 _ELEMENT_TYPES = {
     "int8": GGUFValueType.INT8, "uint8": GGUFValueType.UINT8, "int16": GGUFValueType.INT16,
     "uint16": GGUFValueType.UINT16, "int32": GGUFValueType.INT32, "uint32": GGUFValueType.UINT32,

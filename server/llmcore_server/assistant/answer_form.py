@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_DEPTH = 64
 # Of schemas within a grammar: nothing is left out of account, and white space between parts is short.
 _STRICTLY = {"x-guidance": {"lenient": False, "whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,20}"}}
+_COMPACTLY = {"x-guidance": {"whitespace_flexible": False, "whitespace_pattern": None}}
 # What a schema holds that is data, though it may look like a reference.
 _DATA = frozenset(("const", "enum", "default", "examples"))
 
@@ -39,6 +40,7 @@ class AnswerForm:
 def read_format(given: Mapping[str, Any] | None, param: str) -> AnswerForm | None:
     """Return the form of ``response_format``, or of ``text.format``, which has the same parts in one object.
 
+    ``compact``, an extension, leaves no white space between JSON's parts, in which small models may wander.
     Raises `ApiError` for one that cannot be served; nothing is left out of account.
     """
     kind = None if given is None else given.get("type")
@@ -47,12 +49,17 @@ def read_format(given: Mapping[str, Any] | None, param: str) -> AnswerForm | Non
     if kind == "json_object":
         # llama.cpp's server takes a schema here too.
         schema = given.get("schema")
-        if schema is None:
-            return AnswerForm("json_object", param)
-        return AnswerForm("json_schema", param, _checked(schema, f"{param}.schema", strict=False))
-    if kind == "json_schema":
-        return _schema_form(given, param)
-    raise unsupported(f"{param}.type", str(kind)[:40])
+        form = AnswerForm("json_object", param)
+        if schema is not None:
+            form = AnswerForm("json_schema", param, _checked(schema, f"{param}.schema", strict=False))
+    elif kind == "json_schema":
+        form = _schema_form(given, param)
+    else:
+        raise unsupported(f"{param}.type", str(kind)[:40])
+    compact = given.get("compact")
+    if compact is not None and not isinstance(compact, bool):
+        raise invalid(f"{param}.compact", "应为布尔值", "must be true, false or null")
+    return AnswerForm("json_schema", param, {**form.schema, **_COMPACTLY}) if compact else form
 
 
 def forced_call_form(tools: Sequence[dict[str, Any]], name: str | None) -> AnswerForm:
@@ -93,6 +100,28 @@ object: %json {json.dumps({**call, **_STRICTLY})}
 answer: %json {json.dumps({**form.schema, **_STRICTLY})}
 """
     return AnswerForm("lark", form.param, grammar)
+
+
+def free_text_or_calls(
+    tools: Sequence[dict[str, Any]], strict: Collection[str], *, parallel: bool
+) -> AnswerForm:
+    """Return the form of a text with calls between tags in it, or without: what is between tags is a call of
+    one of the tools, and the arguments of the ``strict`` ones have their schema."""
+    loose = [tool if tool["function"]["name"] in strict else _of_any_arguments(tool) for tool in tools]
+    call = forced_call_form(loose, None).schema
+    opened, closed = tagged_calls.OPEN, tagged_calls.CLOSE
+    grammar = f"""start: (before call){"*" if parallel else "?"} LAST
+before[lazy]: /(?s:.*){opened}/
+call: GAP? object GAP? {json.dumps(closed)}
+GAP: /[ \\t\\r\\n]{{1,8}}/
+object: %json {json.dumps({**call, **_STRICTLY})}
+LAST: /(?s:.*)/ & ~/(?s:.*){opened}(?s:.*)/
+"""
+    return AnswerForm("lark", "tools", grammar)
+
+
+def _of_any_arguments(tool: dict[str, Any]) -> dict[str, Any]:
+    return {**tool, "function": {**tool["function"], "parameters": {}}}
 
 
 def _schema_form(given: Mapping[str, Any], param: str) -> AnswerForm:

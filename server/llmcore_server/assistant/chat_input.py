@@ -29,6 +29,9 @@ def chat_conversation(request: ChatCompletionRequest) -> Conversation:
         # Clients that know functions know one call an answer.
         parallel_calls=request.parallel_tool_calls is not False and not request.functions,
         form=read_format(request.response_format, "response_format"),
+        strict_names=frozenset(
+            tool.function.name for tool in request.tools or () if tool.function and tool.function.strict
+        ),
         variables={
             **effort_variables(request.reasoning_effort),
             **template_variables(request.chat_template_kwargs),

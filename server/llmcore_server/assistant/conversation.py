@@ -29,7 +29,8 @@ class ToolChoice:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages and tools in the form that chat templates take; ``variables`` are for the template too."""
+    """Messages and tools in the form that chat templates take; ``variables`` are for the template too.
+    ``strict_names``: functions whose arguments must have their schema."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class Conversation:
     parallel_calls: bool = True
     form: AnswerForm | None = None
     variables: dict[str, Any] = field(default_factory=dict)
+    strict_names: frozenset[str] = frozenset()
 
     @property
     def callable_names(self) -> list[str]:
@@ -54,7 +56,7 @@ def template_tools(tools: Sequence[ToolDefinition] | None) -> list[dict[str, Any
 
 
 def loose_tools(tools: Sequence[ToolDefinition] | None) -> list[str]:
-    """Return the parameters that ask for strict arguments, which only a forced call is held to."""
+    """Return the parameters that ask for strict arguments."""
     return [
         f"tools[{index}].function.strict"
         for index, tool in enumerate(tools or ())

@@ -36,6 +36,7 @@ def response_conversation(request: ResponsesRequest) -> Conversation:
         choice=choice,
         parallel_calls=request.parallel_tool_calls is not False,
         form=read_format(request.text.format, "text.format") if request.text else None,
+        strict_names=frozenset(tool.name for tool in request.tools or () if tool.strict and tool.name),
         variables={**effort_variables(effort), **template_variables(request.chat_template_kwargs)},
     )
 

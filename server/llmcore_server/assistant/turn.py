@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import InvalidArgumentError
 from llmcore_server.assistant import think
-from llmcore_server.assistant.answer_form import AnswerForm, forced_call_form, form_or_call
+from llmcore_server.assistant.answer_form import (
+    AnswerForm,
+    forced_call_form,
+    form_or_call,
+    free_text_or_calls,
+)
 from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.described_tools import describe_tools
 from llmcore_server.assistant.events import CallArguments, CallBegun, Event, Parser, Plain, Thought
@@ -55,7 +60,8 @@ class Reader:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is asked of the engine, and what its answer is read by."""
+    """What is asked of the engine, and what its answer is read by. ``form``: of the whole answer; ``guard``:
+    of the calls in an answer that else is free."""
 
     prompt: list[int]
     family: Family
@@ -63,6 +69,12 @@ class Turn:
     begins_inside: bool
     parallel_calls: bool
     form: AnswerForm | None
+    guard: AnswerForm | None
+
+    @property
+    def holds_calls(self) -> bool:
+        """Whether the arguments of calls are held to their schemas."""
+        return self.form is not None or self.guard is not None
 
     def reader(self, tokenizer: Tokenizer, params: SamplingParams) -> Reader:
         """A reader for one choice."""
@@ -109,7 +121,19 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
         begins_inside=begins_inside,
         parallel_calls=conversation.parallel_calls,
         form=form,
+        guard=None if form is not None else _guard(tokenizer, family, tools, conversation),
     )
+
+
+def _guard(
+    tokenizer: Tokenizer, family: Family, tools: Sequence[dict[str, Any]], conversation: Conversation
+) -> AnswerForm | None:
+    """Return what strict tools are held to by a model that may call them, where its way to write calls is
+    known and made of text: a grammar reaches no control token."""
+    strict = conversation.strict_names & {tool["function"]["name"] for tool in tools}
+    if not strict or family.calls != "tagged" or tokenizer.marked_text(family.marks(with_tools=True), []):
+        return None
+    return free_text_or_calls(tools, strict, parallel=conversation.parallel_calls)
 
 
 def _prompt(

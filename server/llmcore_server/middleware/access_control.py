@@ -26,6 +26,8 @@ class AccessControl:
         if req.method == "OPTIONS":
             # A browser's question whether it may ask; it carries no credentials.
             return
+        # Of those without credentials too, who come no further.
+        req.context.identity = anonymous(req).identity
         public = self._authenticator.is_public(req.path)
         principal = anonymous(req) if public else self._authenticator.principal(req)
         if is_generating(req.path):
@@ -34,6 +36,7 @@ class AccessControl:
         if principal is None:
             resp.set_header("WWW-Authenticate", "Bearer")
             raise ApiError("AUTHENTICATION_FAILED")
+        req.context.identity = principal.identity
         if not public:
             check_scope(principal, req.path)
 

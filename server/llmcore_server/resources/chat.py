@@ -24,6 +24,7 @@ from llmcore_server.logprobs import chat_logprobs
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request, warn_ignored
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
@@ -44,7 +45,6 @@ class _Answer:
 
     id: str
     created: int
-    fingerprint: str
     run: ChatRun
     names_call: bool
     legacy: bool
@@ -55,7 +55,7 @@ class _Answer:
             "object": kind,
             "created": self.created,
             "model": self.run.model,
-            "system_fingerprint": self.fingerprint,
+            "system_fingerprint": self.run.engine.model_info.system_fingerprint,
         }
 
     def finish_reason(self, delta: Delta) -> str | None:
@@ -68,12 +68,9 @@ class _Answer:
 class ChatCompletionsResource:
     """OpenAI's chat completions."""
 
-    def __init__(
-        self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig, fingerprint: str
-    ) -> None:
+    def __init__(self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig) -> None:
         self._runner = ChatRunner(registry, metrics)
         self._config = config
-        self._fingerprint = fingerprint
         self._decoder = BodyDecoder(ChatCompletionRequest, UNSUPPORTED)
 
     async def on_post(
@@ -108,15 +105,15 @@ class ChatCompletionsResource:
                 n=choices,
                 logprobs=(request.top_logprobs or 0) if request.logprobs else None,
             ),
-            choices,
+            scheduling=schedule(req, self._config, request),
+            choices=choices,
         )
-        loose = [] if conversation.choice.forced else loose_tools(request.tools)
+        loose = [] if run.turn.holds_calls else loose_tools(request.tools)
         effort = run.ignores(request.reasoning_effort is not None, "reasoning_effort")
         warn_ignored(resp, [*effort, *loose])
         return _Answer(
             id=f"chatcmpl-{req.context.request_id}",
             created=int(time.time()),
-            fingerprint=self._fingerprint,
             run=run,
             names_call=conversation.choice.name is not None,
             legacy=bool(request.functions),
@@ -127,10 +124,9 @@ async def _whole(answer: _Answer) -> dict[str, Any]:
     run = answer.run
     deltas: list[list[Delta]] = [[] for _ in run.readers]
     events: list[list[Event]] = [[] for _ in run.readers]
-    while arrived := await run.next_events():
-        for delta, said in arrived:
-            deltas[delta.index].append(delta)
-            events[delta.index] += said
+    for delta, said in await run.whole():
+        deltas[delta.index].append(delta)
+        events[delta.index] += said
     choices = [
         {
             "index": index,

@@ -23,9 +23,12 @@ from llmcore_server.legacy_logprobs import LegacyLogprobs
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 _DEFAULT_MAX_TOKENS = 16
+# Characters whose encoding takes no longer than handing it to a thread.
+_QUICKLY_ENCODED = 2048
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,10 @@ class _Answer:
 class CompletionsResource:
     """OpenAI's legacy completions."""
 
-    def __init__(
-        self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig, fingerprint: str
-    ) -> None:
+    def __init__(self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig) -> None:
         self._registry = registry
         self._metrics = metrics
         self._config = config
-        self._fingerprint = fingerprint
         self._decoder = BodyDecoder(CompletionRequest, UNSUPPORTED)
 
     async def on_post(
@@ -123,10 +123,10 @@ class CompletionsResource:
     ) -> _Answer:
         given = prompt_list(request.prompt, self._config.max_prompts)
         request.check_total(len(given), self._config.max_prompts)
-        model = self._registry.resolve(model_name)
-        engine = await self._registry.engine(model)
-        # Encoding may take long, and the event loop goes on.
-        prompts = await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in given])
+        model = await self._registry.choose(model_name)
+        scheduling = schedule(req, self._config, request)
+        engine = await self._registry.generator(model, scheduling)
+        prompts = await _all_encoded(engine, request, given)
         per_prompt = request.n or 1
         max_tokens = _DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
         params = request.sampling_params(
@@ -145,6 +145,7 @@ class CompletionsResource:
                     params,
                     request_id=f"{req.context.request_id}-{number}",
                     choices=per_prompt,
+                    scheduling=scheduling,
                     metrics=self._metrics,
                 )
                 for number, prompt in enumerate(prompts)
@@ -168,9 +169,18 @@ class CompletionsResource:
             "object": "text_completion",
             "created": int(time.time()),
             "model": model_name or model.name,
-            "system_fingerprint": self._fingerprint,
+            "system_fingerprint": engine.model_info.system_fingerprint,
         }
         return _Answer(envelope, group, choices, per_prompt, max_tokens == 0)
+
+
+async def _all_encoded(
+    engine: Engine, request: CompletionRequest, prompts: list[str | list[int]]
+) -> list[_Prompt]:
+    if sum(map(len, prompts)) + len(request.suffix or "") <= _QUICKLY_ENCODED:
+        return [_encoded(engine, request, prompt) for prompt in prompts]
+    # It may take long, and the event loop goes on.
+    return await asyncio.to_thread(lambda: [_encoded(engine, request, prompt) for prompt in prompts])
 
 
 def _encoded(engine: Engine, request: CompletionRequest, prompt: str | list[int]) -> _Prompt:
@@ -198,11 +208,10 @@ def _encoded(engine: Engine, request: CompletionRequest, prompt: str | list[int]
 
 
 async def _whole(answer: _Answer) -> dict[str, Any]:
-    while arrived := await answer.group.next_deltas():
-        for number, delta in arrived:
-            choice = answer.choices[number * answer.per_prompt + delta.index]
-            if (piece := choice.piece(delta)) is not None:
-                choice.pieces.append(piece)
+    for number, delta in await answer.group.whole():
+        choice = answer.choices[number * answer.per_prompt + delta.index]
+        if (piece := choice.piece(delta)) is not None:
+            choice.pieces.append(piece)
     choices = [
         {
             "text": "".join(piece["text"] for piece in choice.pieces),

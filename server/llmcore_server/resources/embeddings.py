@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddingsResource:
-    """Texts in, vectors of length 1 out."""
+    """Texts in, vectors out, of length 1 unless asked otherwise."""
 
     def __init__(self, registry: EngineRegistry, metrics: Metrics, config: ServerConfig) -> None:
         self._registry = registry
@@ -39,17 +39,18 @@ class EmbeddingsResource:
         if "" in inputs:
             raise invalid("input", "不能含空文本", "must not hold an empty text")
         name = engine or request.model
-        model = self._registry.resolve(name)
+        model = await self._registry.choose(name)
         loaded = await self._registry.engine(model)
         width = loaded.model_info.d_model
         if request.dimensions is not None and request.dimensions > width:
             raise invalid(
                 "dimensions", f"最多为 {width}", f"is at most {width}, the width of this model's embeddings"
             )
-        embeddings = await loaded.embed(inputs)
+        normalize = request.normalize is not False
+        embeddings = await loaded.embed(inputs, normalize=normalize, pooling=request.pooling)
         tokens = sum(one.prompt_tokens for one in embeddings)
         self._metrics.prompt_tokens.inc(tokens)
-        vectors = [_shortened(one.vector, request.dimensions) for one in embeddings]
+        vectors = [_shortened(one.vector, request.dimensions, normalize) for one in embeddings]
         as_text = request.encoding_format == "base64"
         resp.media = {
             "object": "list",
@@ -66,10 +67,14 @@ class EmbeddingsResource:
         }
 
 
-def _shortened(vector: npt.NDArray[np.float32], dimensions: int | None) -> npt.NDArray[np.float32]:
-    """Return the first dimensions at length 1 (Kusupati et al. 2022, Matryoshka representations)."""
+def _shortened(
+    vector: npt.NDArray[np.float32], dimensions: int | None, normalize: bool
+) -> npt.NDArray[np.float32]:
+    """Return the first dimensions, at length 1 if wanted (Kusupati et al. 2022, Matryoshka learning)."""
     if dimensions is None or dimensions == len(vector):
         return vector
+    if not normalize:
+        return vector[:dimensions]
     from llmcore.embeddings import scaled_to_unit  # noqa: PLC0415 - keeps the start of the process light
 
     return scaled_to_unit(vector[:dimensions])

@@ -29,11 +29,12 @@ class EnginesResource:
         self._routes = routes
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
+        await self._registry.refresh()
         resp.media = {"object": "list", "data": [_engine_body(model.name) for model in self._registry.known]}
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, path: str) -> None:  # noqa: ARG002
-        model = self._registry.resolve(path)
-        resp.media = {**openai_model_body(path, model), **_engine_body(path)}
+        chosen = await self._registry.choose(path)
+        resp.media = {**openai_model_body(path, chosen), **_engine_body(path)}
 
     async def on_post_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, path: str) -> None:
         for route, resource in self._routes.items():

@@ -21,6 +21,7 @@ from llmcore_server.message_output import MessageOutput
 from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request, warn_ignored
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 if TYPE_CHECKING:
@@ -99,7 +100,13 @@ class MessagesResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._decoder, self._config)
         conversation = messages_conversation(request)
-        run = await self._runner.start(req, request.model, conversation, lambda: _params(request))
+        run = await self._runner.start(
+            req,
+            request.model,
+            conversation,
+            lambda: _params(request),
+            scheduling=schedule(req, self._config),
+        )
         warn_ignored(resp, run.ignores(request.thinking is not None, "thinking"))
         answer = _Answer(f"msg_{req.context.request_id}", run, request.stop_sequences or [])
         if request.stream:
@@ -114,7 +121,7 @@ class MessagesResource:
     async def on_post_count(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._count_decoder, self._config)
         conversation = messages_conversation(request)
-        engine = await self._registry.engine(self._registry.resolve(request.model))
+        engine = await self._registry.engine(await self._registry.choose(request.model))
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         resp.media = {"input_tokens": len(turn.prompt)}
 

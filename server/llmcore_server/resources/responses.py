@@ -11,7 +11,6 @@ import falcon.asgi
 import msgspec
 
 from llmcore_server import sse
-from llmcore_server.assistant.conversation import Conversation
 from llmcore_server.assistant.response_input import response_conversation
 from llmcore_server.bodies.responses import UNSUPPORTED, ResponsesRequest
 from llmcore_server.chat_run import ChatRun, ChatRunner
@@ -21,6 +20,7 @@ from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request, warn_ignored
 from llmcore_server.response_output import ResponseOutput
+from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
 
 if TYPE_CHECKING:
@@ -64,8 +64,14 @@ class ResponsesResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._decoder, self._config)
         conversation = response_conversation(request)
-        run = await self._runner.start(req, request.model, conversation, lambda: _params(request))
-        warn_ignored(resp, _ignored(request, run, conversation))
+        run = await self._runner.start(
+            req,
+            request.model,
+            conversation,
+            lambda: _params(request),
+            scheduling=schedule(req, self._config),
+        )
+        warn_ignored(resp, _ignored(request, run))
         answer = _Answer(run, ResponseOutput(), _skeleton(req, request, run))
         if request.stream:
             await run.admitted(self._config.admission_wait)
@@ -74,11 +80,11 @@ class ResponsesResource:
             resp.media = await _whole(answer)
 
 
-def _ignored(request: ResponsesRequest, run: ChatRun, conversation: Conversation) -> list[str]:
+def _ignored(request: ResponsesRequest, run: ChatRun) -> list[str]:
     strict = [
         f"tools[{index}].strict"
         for index, tool in enumerate(request.tools or ())
-        if tool.strict and not conversation.choice.forced
+        if tool.strict and not run.turn.holds_calls
     ]
     asked = request.reasoning is not None and request.reasoning.effort is not None
     return [*run.ignores(asked, "reasoning.effort"), *strict]
@@ -127,11 +133,10 @@ def _skeleton(req: falcon.asgi.Request, request: ResponsesRequest, run: ChatRun)
 
 async def _whole(answer: _Answer) -> dict[str, Any]:
     finish = ""
-    while arrived := await answer.run.next_events():
-        for delta, events in arrived:
-            for event in events:
-                answer.output.take(event)
-            finish = delta.finish_reason or finish
+    for delta, events in await answer.run.whole():
+        for event in events:
+            answer.output.take(event)
+        finish = delta.finish_reason or finish
     answer.output.close(_item_status(finish))
     return answer.final(finish)
 

@@ -62,7 +62,7 @@ class TokenizationResource:
         resp.media = {"prompt": text}
 
     async def _engine(self, name: str | None) -> Engine:
-        return await self._registry.engine(self._registry.resolve(name))
+        return await self._registry.engine(await self._registry.choose(name))
 
 
 def _conversation(

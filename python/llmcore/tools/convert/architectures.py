@@ -13,6 +13,7 @@ from gguf import GGUFWriter
 
 from llmcore.tools.convert import model_metadata, tensor_maps
 from llmcore.tools.convert.config import Config, text_config
+from llmcore.tools.convert.encoders import BERT, NOMIC_BERT, add_bert, add_nomic_bert
 from llmcore.tools.convert.errors import unusable
 from llmcore.tools.convert.tensor_rules import Rule
 
@@ -72,6 +73,8 @@ class Architecture:
     ties_embeddings: bool = False
     activations: tuple[str, ...] = ("silu", "swish")
     """Names of the activation that readers apply."""
+    encodes: bool = False
+    """Whether it makes vectors of texts, and has no head."""
 
 
 # Gemma's code applies the tanh form whatever the older files call it.
@@ -177,6 +180,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             "sliding_window": 128,
             "rope_theta": 150000.0,
         },
+    ),
+    "bert": Architecture(
+        "bert",
+        BERT,
+        add_bert,
+        {"max_position_embeddings": 512, "layer_norm_eps": 1e-12, "type_vocab_size": 2},
+        activations=("gelu",),
+        encodes=True,
+    ),
+    "nomic_bert": Architecture(
+        "nomic-bert", NOMIC_BERT, add_nomic_bert, {"layer_norm_epsilon": 1e-12}, encodes=True
     ),
 }
 

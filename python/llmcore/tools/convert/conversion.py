@@ -22,6 +22,7 @@ from llmcore.tools.convert.errors import unusable
 from llmcore.tools.convert.folder_tokenizer import read_tokenizer
 from llmcore.tools.convert.json_file import read_json
 from llmcore.tools.convert.model_card import add_general_metadata
+from llmcore.tools.convert.sentence_modules import read_pooling
 from llmcore.tools.convert.tensor_plan import Plan, PlannedTensor, language_model
 from llmcore.tools.convert.vocabulary import Vocabulary, Warn
 
@@ -91,6 +92,7 @@ def _convert(
     architecture, config = find_architecture(values)
     tensors = _plan(folder, architecture, config, wanted)
     n_tokens = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
+    pooling = read_pooling(folder)
     vocabulary, template = read_tokenizer(folder, config.values, n_tokens, warn)
 
     unfinished = out.with_name(out.name + ".part")
@@ -98,10 +100,12 @@ def _convert(
     try:
         file_type = _main_type(tensors)
         _describe(writer, architecture, config, vocabulary, file_type)
+        if pooling is not None:
+            writer.add_pooling_type(pooling)
         add_general_metadata(writer, folder, tensors, config, warn)
         if template is not None:
             writer.add_chat_template(template)
-        written = _write(writer, tensors, progress)
+        written = write_file(writer, tensors, progress)
         os.replace(unfinished, out)
     finally:
         writer.close()
@@ -113,10 +117,10 @@ def _plan(
     folder: Path, architecture: Architecture, config: Config, wanted: Type | None
 ) -> list[PlannedTensor]:
     stored = language_model(read_checkpoint(folder))
-    if architecture.ties_embeddings or config.flag("tie_word_embeddings"):
+    if architecture.encodes or architecture.ties_embeddings or config.flag("tie_word_embeddings"):
         stored.pop("lm_head.weight", None)  # a copy of the embedding, which readers use where there is none
     n_experts = config.size("num_local_experts", "num_experts", default=1)
-    n_layers = config.size("num_hidden_layers", "num_layers")
+    n_layers = config.size("num_hidden_layers", "num_layers", "n_layer")
     if n_layers > len(stored) or n_experts > _MAX_EXPERTS:
         raise unusable(
             "numbers of layers and experts in config.json",
@@ -124,7 +128,8 @@ def _plan(
             f"at most {len(stored)}, as many as there are tensors, and {_MAX_EXPERTS}",
         )
     tensors = Plan(architecture.rules, config, n_layers, n_experts, wanted).tensors(stored)
-    needs_output = config.find("tie_word_embeddings") is False and not architecture.ties_embeddings
+    has_head = not (architecture.encodes or architecture.ties_embeddings)
+    needs_output = config.find("tie_word_embeddings") is False and has_head
     if needs_output and not any(tensor.name == "output.weight" for tensor in tensors):
         raise unusable("the checkpoint lacks tensors", "lm_head.weight")
     vectors = architecture.vectors(config).items()
@@ -152,7 +157,8 @@ def _describe(
     vocabulary.write(writer)
 
 
-def _write(writer: GGUFWriter, tensors: list[PlannedTensor], progress: Progress | None) -> int:
+def write_file(writer: GGUFWriter, tensors: list[PlannedTensor], progress: Progress | None) -> int:
+    """Writes a file that has its metadata and no tensors yet; the bytes of the tensors."""
     for tensor in tensors:
         elements, size = gguf.GGML_QUANT_SIZES[tensor.type]
         byte_shape = (*tensor.shape[:-1], tensor.shape[-1] // elements * size)

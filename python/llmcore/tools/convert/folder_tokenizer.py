@@ -14,8 +14,9 @@ from llmcore.tools.convert.special_tokens import Template, add_flags, add_specia
 from llmcore.tools.convert.tiktoken_vocabulary import is_tiktoken, merges_of, read_ranks, spelled
 from llmcore.tools.convert.tokenizer_json import add_token, vocabulary_of_json
 from llmcore.tools.convert.vocabulary import Vocabulary, Warn, added_text
+from llmcore.tools.convert.wordpiece import wordpiece_of_list
 
-_FILES = ("tokenizer.model", "tokenizer.json", "qwen.tiktoken")
+_FILES = ("tokenizer.model", "tokenizer.json", "qwen.tiktoken", "vocab.txt")
 # Tokens that the models' own code adds behind their vocabularies, in this order.
 _QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205)))
 _GLM_TOKENS = (
@@ -57,6 +58,8 @@ def read_tokenizer(
         vocabulary = _sentencepiece(pieces, model_type, settings, warn)
     elif tokenizer:
         vocabulary = vocabulary_of_json(tokenizer, model_type, warn)
+    elif (folder / "vocab.txt").is_file():
+        vocabulary = wordpiece_of_list(folder / "vocab.txt", settings)
     else:
         raise unusable(f"{folder} has no tokenizer", expected=f"one of {', '.join(_FILES)}")
     _add_listed_tokens(folder, vocabulary, settings, tokenizer)
@@ -138,6 +141,8 @@ def _add_or_rename(vocabulary: Vocabulary, token: int, entry: Mapping[str, Any])
 
 def _add_customs(vocabulary: Vocabulary, model_type: str) -> None:
     """What models' own code knows and their files do not say."""
+    if vocabulary.model == "bert":
+        vocabulary.adds.clear()  # [CLS] and [SEP] stand around every text
     if model_type in ("chatglm", "glm", "glm4"):
         # Their own code adds [gMASK] and sop through the chat template, and stops where the user would speak.
         vocabulary.adds["bos"] = False

@@ -199,16 +199,23 @@ IGNORED_ENDINGS = (
     ".rotary_pos_emb.inv_freq",
     ".attn.masked_bias",
     ".attn.bias",
+    "embeddings.position_ids",
 )
 IGNORED_BEGINNINGS = (
     "vision_tower.",
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    # BERT's heads for other tasks than embedding.
+    "pooler.",
+    "bert.pooler.",
+    "cls.",
 )
-# Where a multimodal checkpoint keeps its language model.
+# Where checkpoints with more than a language model, or with another head, keep it.
 RENAMED_BEGINNINGS = (
     ("language_model.model.", "model."),
     ("language_model.lm_head.", "lm_head."),
     ("model.language_model.", "model."),
+    ("bert.", ""),
+    ("nomic_bert.", ""),
 )

@@ -18,9 +18,10 @@ from llmcore.tools.convert.tensor_maps import IGNORED_BEGINNINGS, IGNORED_ENDING
 from llmcore.tools.convert.tensor_rules import Rule, Shape
 
 _CHUNK = 1 << 22  # values converted at a time
-_KEPT_TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
+# What becomes of a checkpoint's types where nothing else is asked for.
+KEPT_TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 # Small, and every reader takes them as float32 alone.
-_ROUTERS = ("ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight")
+_SMALL = ("ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "position_embd.weight", "token_types.weight")
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,15 @@ class Plan:
             shape = (len(sources), *shape)
         if not shape or math.prod(shape) == 0:
             raise unusable(f"tensor {first.name} is empty", list(shape))
-        if first.dtype not in _KEPT_TYPES:
-            raise unusable(f"type of tensor {first.name}", first.dtype, ", ".join(_KEPT_TYPES))
+        if first.dtype not in KEPT_TYPES:
+            raise unusable(f"type of tensor {first.name}", first.dtype, ", ".join(KEPT_TYPES))
         type_ = self._type(target, shape, first.dtype)
 
         def pieces() -> Iterator[Array]:
             for source in sources:
                 view, _ = rule.transform(source.array(), self.config)
                 for chunk in _chunks(view):
-                    yield _converted(chunk, source, type_, rule.shift)
+                    yield converted(chunk, source, type_, rule.shift)
 
         return PlannedTensor(target, shape, type_, pieces)
 
@@ -141,9 +142,9 @@ class Plan:
         return PlannedTensor(target, unpacked_shape(*views), type_, pieces)
 
     def _type(self, target: str, shape: Shape, dtype: str) -> Type:
-        if len(shape) == 1 or not target.endswith(".weight") or target.endswith(("_norm.weight", *_ROUTERS)):
+        if len(shape) == 1 or not target.endswith(".weight") or target.endswith(("_norm.weight", *_SMALL)):
             return Type.F32
-        return self.wanted if self.wanted is not None else _KEPT_TYPES[dtype]
+        return self.wanted if self.wanted is not None else KEPT_TYPES[dtype]
 
 
 def _chunks(view: Array) -> Iterator[Array]:
@@ -160,8 +161,9 @@ def _chunks(view: Array) -> Iterator[Array]:
         yield view
 
 
-def _converted(values: Array, source: StoredTensor, type_: Type, shift: float) -> Array:
-    if _KEPT_TYPES[source.dtype] == type_ and shift == 0.0:
+def converted(values: Array, source: StoredTensor, type_: Type, shift: float) -> Array:
+    """Values of `source`, as its file has them, as a type of the GGUF file, with `shift` added."""
+    if KEPT_TYPES[source.dtype] == type_ and shift == 0.0:
         return np.ascontiguousarray(values)
     if source.dtype == "BF16":
         numbers = (np.ascontiguousarray(values).astype(np.uint32) << 16).view(np.float32)

@@ -8,17 +8,23 @@ from llmcore.tokenizer_metadata import BYTE, NORMAL, UNKNOWN
 from llmcore.tools.convert.errors import unusable
 from llmcore.tools.convert.pretokenizer_names import pretokenizer_name
 from llmcore.tools.convert.vocabulary import SPACE_MARK, Vocabulary, Warn, added_kind, added_text
+from llmcore.tools.convert.wordpiece import wordpiece_of_json
 
 _MAX_TOKENS = 1 << 21  # eight times the largest vocabulary in use
-_KINDS = "BPE over bytes or with byte_fallback"
+_KINDS = "BPE over bytes or with byte_fallback, or WordPiece"
 
 
 def vocabulary_of_json(tokenizer: dict[str, Any], model_type: str, warn: Warn) -> Vocabulary:
     """The vocabulary with its added tokens. Raises ModelError for a kind that GGUF readers do not run."""
     model = _object(tokenizer, "model")
-    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
-        raise unusable("model of tokenizer.json", model.get("type"), _KINDS)
+    kind = model.get("type", "BPE")
+    if kind not in ("BPE", "WordPiece") or not isinstance(model.get("vocab"), dict):
+        raise unusable("model of tokenizer.json", kind, _KINDS)
     words = _words(model["vocab"])
+    if kind == "WordPiece":
+        vocabulary = wordpiece_of_json(tokenizer, words)
+        add_tokens(vocabulary, tokenizer.get("added_tokens"))
+        return vocabulary
     merges = _merges(model.get("merges"))
     if model.get("byte_fallback") is True:
         vocabulary = _sentencepiece(tokenizer, model, words, merges)

@@ -13,13 +13,16 @@ Warn = Callable[[str], None]
 """Told, in one line, what the file will have otherwise than the folder asked for."""
 
 SPACE_MARK = "\u2581"
+# Roles that the format spells otherwise.
+_ROLE_KEYS = {"unk": "unknown", "sep": "seperator", "pad": "padding"}
 _ADDED_SCORE = -1000.0
 _UNUSED_SCORE = -10000.0
 
 
 @dataclass
 class Vocabulary:
-    """Tokens by id. `model` is "llama" (SentencePiece; `scores`) or "gpt2" (byte-level BPE; `merges`)."""
+    """Tokens by id. `model` is "llama" (SentencePiece; `scores`), "gpt2" (byte-level BPE; `merges`) or "bert"
+    (WordPiece)."""
 
     model: str
     pre: str
@@ -28,6 +31,9 @@ class Vocabulary:
     scores: list[float] = field(default_factory=list)
     merges: list[str] = field(default_factory=list)
     add_space_prefix: bool | None = None
+    lowercase: bool | None = None
+    """Whether text is made lower case, and by `strip_accents` rid of accents, before it is cut."""
+    strip_accents: bool | None = None
     special_ids: dict[str, int] = field(default_factory=dict)
     """Ids by role: bos, eos, unk, sep, pad, cls, mask, eot, eom."""
     adds: dict[str, bool] = field(default_factory=dict)
@@ -73,11 +79,14 @@ class Vocabulary:
         if self.merges:
             writer.add_token_merges(self.merges)
         for role, token in self.special_ids.items():
-            getattr(writer, f"add_{role}_token_id")(token)
+            writer.add_uint32(f"tokenizer.ggml.{_ROLE_KEYS.get(role, role)}_token_id", token)
         for role, wanted in self.adds.items():
             getattr(writer, f"add_add_{role}_token")(wanted)
         if self.add_space_prefix is not None:
             writer.add_add_space_prefix(self.add_space_prefix)
+        for key, does in (("lowercase", self.lowercase), ("strip_accents", self.strip_accents)):
+            if does is not None:
+                writer.add_bool(f"tokenizer.ggml.normalizer.{key}", does)
 
 
 def added_kind(text: str, special: bool) -> int:

@@ -1,0 +1,8 @@
+#include "kernels/cpu/linear_panels_amx.h"
+#include "kernels/cpu/unpack_iq4_xs_avx512.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_iq4_xs_amx = bf16_linear<SuperblockRows<IQ4_XS>>("linear_iq4_xs_amx");
+
+}  // namespace llmcore

@@ -1,0 +1,61 @@
+"""`llmcore embed`: texts to vectors."""
+
+# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(short_help="Make vectors of texts.")
+@click.argument("model", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option(
+    "--pooling",
+    type=click.Choice(["mean", "cls", "last"]),
+    help="What is made of the tokens' states; by default what the model's file says.",
+)
+@click.option("--no-normalize", is_flag=True, help="Leave the vectors their own length.")
+@click.option("--similarity", is_flag=True, help="Print the texts' cosine similarities instead.")
+@click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
+@click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
+@click.option("-t", "--threads", type=int, help="By default one a processor.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def command(
+    *,
+    model: Path,
+    texts: tuple[str, ...],
+    pooling: Any,
+    no_normalize: bool,
+    similarity: bool,
+    n_ctx: int | None,
+    quantization: str | None,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Print a vector for each TEXT, a JSON array a line, made by MODEL, a GGUF file.
+
+    Without TEXT, each line of standard input is one.
+    """
+    if not texts:
+        if sys.stdin.isatty():
+            raise click.UsageError("Missing argument 'TEXT'.")
+        texts = tuple(line for line in sys.stdin.read().splitlines() if line)
+
+    from llmcore import LLM
+    from llmcore.embeddings import scaled_to_unit
+
+    with LLM(model, device=device, threads=threads, n_ctx=n_ctx, quantization=quantization) as llm:
+        if llm.model_info.device_note:
+            click.echo(llm.model_info.device_note, err=True)
+        vectors = llm.embed(texts, normalize=not no_normalize, pooling=pooling)
+    if similarity:
+        units = scaled_to_unit(vectors)
+        for row in units @ units.T:
+            click.echo("  ".join(f"{value:6.3f}" for value in row))
+        return
+    for vector in vectors:
+        click.echo(json.dumps([float(f"{value:.8g}") for value in vector]))
