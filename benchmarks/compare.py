@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,8 +21,8 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.peak import read_bandwidth
 from benchmarks.peers import LlamaBatchedBench, LlamaBench, Llmcore, OpenVino, Peer, Test
+from benchmarks.report import heading
 from benchmarks.sanity import check
-from llmcore import _core
 from llmcore.tokenizer import Tokenizer
 from llmcore.tools.weight_bytes import decode_weight_bytes
 
@@ -168,12 +167,9 @@ def plot(title: str, rows: list[Row], path: Path) -> None:
 
 def report_of(options: argparse.Namespace, rows: list[Row], bandwidth: float, load: float) -> dict[str, Any]:
     """What --json writes."""
-    machine = _core.machine()
     return {
         "model": options.model.name,
-        "cpu": machine["cpu"],
-        "isa": machine["isa_ceiling"],
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        **heading(),
         "threads": options.threads,
         "load_before": load,
         "bandwidth_gb_s": bandwidth,

@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
 from benchmarks.peak import read_bandwidth
+from benchmarks.report import heading
 from benchmarks.sanity import check
 from llmcore import _core
 from llmcore.tools.speed import BenchOptions, measure_all
@@ -51,13 +51,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         read = result["weight_gb_s"]
         result["percent_of_bandwidth"] = None if read is None else 100 * read / bandwidth
         result["void"] = read is not None and read > bandwidth
-    machine = _core.machine()
     return {
         **outcome,
         "model": options.model.name,
-        "cpu": machine["cpu"],
-        "isa": machine["isa_ceiling"],
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        **heading(),
         "load_before": load,
         "bandwidth_gb_s": bandwidth,
         "bandwidth_samples": sweeps,

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmcore import LLM, _core
+from benchmarks.report import heading
+from llmcore import LLM
 from llmcore.tools.shapes import SHAPES
 from llmcore.tools.synthesize import find_shape, synthesize
 
@@ -242,9 +242,7 @@ def markdown(rows: list[Row], options: argparse.Namespace) -> str:
 def save(rows: list[Row], options: argparse.Namespace) -> None:
     """Writes the figures so far."""
     report = {
-        "cpu": _core.machine()["cpu"],
-        "isa": _core.machine()["isa_ceiling"],
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        **heading(),
         "n_tokens": options.n_tokens,
         "seed": options.seed,
         "logit_deviation": options.logit_deviation,

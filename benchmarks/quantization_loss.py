@@ -23,7 +23,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -33,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType as Type
 
+from benchmarks.report import heading
 from llmcore import LLM, SamplingParams, _core, default_model
 from llmcore.tools.perplexity_statistics import Divergence, DivergenceSamples, Estimate, log_softmax
 from llmcore.tools.quantize import quantize_model
@@ -219,9 +219,7 @@ def main() -> None:
     if options.json:
         report = {
             "model": "default.gguf" if options.model is None else options.model.name,
-            "cpu": _core.machine()["cpu"],
-            "isa": _core.machine()["isa_ceiling"],
-            "date": datetime.now(timezone.utc).date().isoformat(),
+            **heading(),
             "count": options.count,
             "rows": [asdict(row) for row in rows],
         }

@@ -17,13 +17,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
 import aiohttp
 import numpy as np
 
+from benchmarks.report import heading
 from benchmarks.serving.clients import Answer, Client, crowd, make_prompt
 from benchmarks.serving.first_token import engine_first_token, server_first_token
 from benchmarks.serving.processes import (
@@ -32,9 +32,7 @@ from benchmarks.serving.processes import (
     llama_server_peer,
     llmcore_peer,
     serving,
-    this_python,
 )
-from llmcore import _core
 
 Figures = dict[str, float]
 _TIMEOUT = aiohttp.ClientTimeout(total=3600)
@@ -46,6 +44,7 @@ _DONOR_TOKENS = 64
 _SMALL_SECONDS = 4.0
 _SMALL_TOKENS = 16
 _SMALL_CLIENTS = (1, 16, 64)
+_KEPT_OPTIONS = ("clients", "prompt_tokens", "tokens", "turns", "threads", "rounds", "llmcore_option")
 
 
 async def _words_for(client: Client, tokens: int) -> int:
@@ -232,7 +231,7 @@ def main() -> None:
     parser.add_argument("-r", "--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write all samples here")
     options = parser.parse_args()
-    peers = [llmcore_peer(this_python(), tuple(options.llmcore_option))]
+    peers = [llmcore_peer(tuple(options.llmcore_option))]
     if options.llama_server:
         peers.append(llama_server_peer(options.llama_server))
     if options.llama_cpp_python:
@@ -245,16 +244,12 @@ def main() -> None:
     if options.json:
         report = {
             "model": options.model.name,
-            "cpu": _core.machine()["cpu"],
-            "isa": _core.machine()["isa_ceiling"],
-            "date": datetime.now(timezone.utc).date().isoformat(),
+            **heading(),
             "options": {key: str(value) for key, value in vars(options).items() if key in _KEPT_OPTIONS},
             "found": found,
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
-
-_KEPT_OPTIONS = ("clients", "prompt_tokens", "tokens", "turns", "threads", "rounds", "llmcore_option")
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,5 @@
 """Servers to compare, each a process of its own with one model, all with the same threads."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -27,9 +26,18 @@ class Peer:
     extra_body: dict[str, object]
 
 
-def llmcore_peer(python: str, extra: tuple[str, ...] = ()) -> Peer:
-    """`llmcore serve` of the given interpreter."""
-    command = (python, "-m", "llmcore_server.cli", "{model}", "--port", "{port}", "--threads", "{threads}")
+def llmcore_peer(extra: tuple[str, ...] = ()) -> Peer:
+    """`llmcore serve` of the interpreter that runs the benchmark."""
+    command = (
+        sys.executable,
+        "-m",
+        "llmcore_server.cli",
+        "{model}",
+        "--port",
+        "{port}",
+        "--threads",
+        "{threads}",
+    )
     command += ("--max-batch", "{slots}", *extra)
     return Peer("llmcore", command, "/health/ready", {"ignore_eos": True})
 
@@ -62,7 +70,7 @@ def serving(peer: Peer, model: Path, threads: int, slots: int, context: int) -> 
     values = {"model": model, "port": port, "threads": threads, "slots": slots, "context": context * slots}
     command = [part.format(**values) for part in peer.command]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ})
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             address = f"http://127.0.0.1:{port}"
             deadline = time.monotonic() + _START_SECONDS
@@ -89,8 +97,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def this_python() -> str:
-    """The interpreter that runs the benchmark, where llmcore is installed."""
-    return sys.executable

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "backend/cpu_backend.h"
+#include "base/ceil_div.h"
 #include "base/error.h"
 #include "quant/format_table.h"
 
@@ -22,8 +23,6 @@ std::size_t view_bytes(const WeightView& view) {
 }
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

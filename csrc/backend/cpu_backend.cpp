@@ -205,49 +205,37 @@ void CpuBackend::run(const Kernel& kernel, const Shape& shape, const Args& args,
                bytes == 0 ? nullptr : grown(workspaces_[static_cast<std::size_t>(worker)], bytes));
 }
 
-void CpuBackend::layer_norm(const NormOp& op) {
+// args: of either kind; what only one has is there already.
+template <class A>
+void CpuBackend::run_norm(Op kind, const NormOp& op, A args) {
     BufferState& in = buffer(op.in);
     BufferState& out = buffer(op.out);
-    LayerNormArgs args;
     args.x = in.data();
     args.x_stride = in.cols;
     args.weight = weight(op.weight).floats();
-    args.bias = op.bias ? weight(op.bias).floats() : nullptr;
     args.out = out.data();
     args.out_stride = out.cols;
     args.n = in.cols;
     args.eps = op.eps;
     const Shape shape = {.m = in.live_rows, .n = in.cols};
-    const Kernel& kernel = small_kernel(Op::layer_norm, Format::none, shape);
-    pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
-        run(kernel, shape, args, begin, end, worker);
-    });
-    out.written(in.live_rows);
-}
-
-void CpuBackend::norm(const NormOp& op) {
-    if (op.style == NormStyle::layer) {
-        layer_norm(op);
-        return;
-    }
-    BufferState& in = buffer(op.in);
-    BufferState& out = buffer(op.out);
-    NormArgs args;
-    args.x = in.data();
-    args.x_stride = in.cols;
-    args.weight = weight(op.weight).floats();
-    args.residual = op.residual ? buffer(op.residual).data() : nullptr;
-    args.out = out.data();
-    args.out_stride = out.cols;
-    args.n = in.cols;
-    args.eps = op.eps;
-    const Shape shape = {.m = in.live_rows, .n = in.cols};
-    const Kernel& kernel = small_kernel(Op::norm, Format::none, shape);
+    const Kernel& kernel = small_kernel(kind, Format::none, shape);
     pool_.parallel_for(in.live_rows, 8, [&](std::int64_t begin, std::int64_t end, int worker) {
         run(kernel, shape, args, begin, end, worker);
     });
     out.written(in.live_rows);
     out.of_logit_rows = in.of_logit_rows;
+}
+
+void CpuBackend::norm(const NormOp& op) {
+    if (op.style == NormStyle::layer) {
+        LayerNormArgs args;
+        args.bias = op.bias ? weight(op.bias).floats() : nullptr;
+        run_norm(Op::layer_norm, op, args);
+    } else {
+        NormArgs args;
+        args.residual = op.residual ? buffer(op.residual).data() : nullptr;
+        run_norm(Op::norm, op, args);
+    }
 }
 
 void CpuBackend::rope_store(const RopeStoreOp& op) {

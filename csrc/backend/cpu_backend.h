@@ -158,7 +158,8 @@ private:
     void cut(LinearJob& job) const;
     LinearJob plan_linear(const LinearOp& op);
     void add_row(Weight table, std::int64_t row, float* values, int worker);
-    void layer_norm(const NormOp& op);
+    template <class A>
+    void run_norm(Op kind, const NormOp& op, A args);
     void run_jobs(std::vector<LinearJob>& jobs);
     void run_linear_rows(const LinearJob& job, std::int64_t begin, std::int64_t end, int worker);
     void add_change(const RowChange& change, std::int64_t begin, std::int64_t end, float* values,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/cpu_backend.h"
+#include "base/ceil_div.h"
 #include "base/error.h"
 #include "kernels/registry.h"
 
@@ -17,8 +18,6 @@ namespace {
 constexpr std::int64_t kRowGroup = 32;  // rows that the kernels take at a time
 constexpr std::int64_t kMostChunkRows = 256;
 constexpr std::int64_t kMostTileChunkRows = 512;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void add_vector(float* rows, std::int64_t m, std::int64_t width, const float* values) {
     if (values == nullptr) return;

@@ -35,8 +35,12 @@ constexpr Isa kArchitecture[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx5
 #endif
 
 #if defined(LLMCORE_EMULATED_ISA)
-// tests/cpp/isa_emulation runs these.
-IsaSet probe() { return bit_of(Isa::scalar) | bit_of(Isa::avx2) | bit_of(Isa::avx512) | bit_of(Isa::amx); }
+// tests/cpp/isa_emulation runs them all.
+IsaSet probe() {
+    IsaSet found = 0;
+    for (const Isa isa : kArchitecture) found |= bit_of(isa);
+    return found;
+}
 #elif defined(__x86_64__)
 // Linux grants the 8 KB of tile state only on request (arch_prctl(2)).
 bool request_amx_tiles() {

@@ -95,13 +95,10 @@ KernelCall norm(const std::string& name, const Floats& x, const Floats& weight, 
 KernelCall layer_norm(const std::string& name, const Floats& x, const Floats& weight,
                       const std::optional<Floats>& bias, float eps) {
     check_dimensions("x", x, 2);
-    return KernelCall::layer_norm(usable_kernel(name),
-                                  {.x = span_of(x),
-                                   .weight = span_of(weight),
-                                   .bias = bias ? span_of(*bias) : std::span<const float>(),
-                                   .m = x.shape(0),
-                                   .n = x.shape(1),
-                                   .eps = eps});
+    return KernelCall::layer_norm(
+        usable_kernel(name),
+        {{.x = span_of(x), .weight = span_of(weight), .m = x.shape(0), .n = x.shape(1), .eps = eps},
+         bias ? span_of(*bias) : std::span<const float>()});
 }
 
 KernelCall glu(const std::string& name, const Floats& gate, const std::optional<Floats>& up,

@@ -84,12 +84,14 @@ void bind_kernels(py::module_& m) {
                 entry["isa"] = llmcore::isa_name(kernel->isa);
                 entry["format"] = llmcore::bindings::format_name(kernel->weight_format);
                 entry["act_layout"] = llmcore::layout_name(kernel->act_layout);
+                entry["out_layout"] = llmcore::layout_name(kernel->out_layout);
                 entry["usable"] = llmcore::can_run(kernel->isa, llmcore::detected_isa());
                 kernels.append(entry);
             }
             return kernels;
         },
-        "Every kernel of this build: name, op, isa, format, act_layout, usable (on this machine).");
+        "Every kernel of this build: name, op, isa, format, act_layout, out_layout, usable (on this "
+        "machine).");
     m.def(
         "linear_kernel",
         [](const std::string& format, std::int64_t rows, std::int64_t n, std::int64_t k) {

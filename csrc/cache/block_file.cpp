@@ -9,7 +9,9 @@
 #include <random>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
+#include "base/random_word.h"
 #include "cache/siphash.h"
 
 namespace llmcore {
@@ -32,22 +34,6 @@ static_assert(sizeof(Header) == 64);
 
 constexpr char kMagic[8] = {'l', 'l', 'm', 'c', 'o', 'r', 'e', 'K'};
 constexpr std::uint32_t kVersion = 1;
-
-class Descriptor {
-public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    ~Descriptor() { close(); }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-
-    explicit operator bool() const { return fd_ >= 0; }
-    int get() const { return fd_; }
-    // What is written may be refused as late as here.
-    bool close() { return fd_ < 0 || ::close(std::exchange(fd_, -1)) == 0; }
-
-private:
-    int fd_;
-};
 
 bool write_all(int fd, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
@@ -166,8 +152,7 @@ CacheSecret folder_secret(const std::filesystem::path& folder) {
     };
     CacheSecret secret = {};
     if (::access(path.c_str(), F_OK) != 0) {
-        std::random_device device;
-        for (std::uint64_t& word : secret) word = (static_cast<std::uint64_t>(device()) << 32) | device();
+        for (std::uint64_t& word : secret) word = random_word();
         // Of several processes that start at once, one names its file; all read that one.
         const std::string problem = write_new_file(
             path, {std::as_bytes(std::span(secret))}, [&](const std::filesystem::path& temporary) {

@@ -1,19 +1,9 @@
 #include "cache/block_key.h"
 
-#include <random>
-
+#include "base/random_word.h"
 #include "cache/siphash.h"
 
 namespace llmcore {
-
-namespace {
-
-std::uint64_t random_word() {
-    std::random_device device;
-    return (static_cast<std::uint64_t>(device()) << 32) | device();
-}
-
-}  // namespace
 
 BlockHasher::BlockHasher() : secret_{random_word(), random_word()} {}
 

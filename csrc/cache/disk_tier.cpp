@@ -80,6 +80,16 @@ void DiskTier::finish_by(Clock::time_point deadline) {
     progress_.wait_until(lock, deadline, [this] { return writes_.empty() && !writing_; });
 }
 
+void DiskTier::stop_reading(Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    for (const BlockKey& key : reads_) {
+        awaited_.erase(key);
+        on_disk_.erase(key);
+    }
+    reads_.clear();
+    progress_.wait_until(lock, deadline, [this] { return !reading_; });
+}
+
 bool DiskTier::fetch(const BlockKey& key) {
     {
         const std::lock_guard lock(mutex_);
@@ -135,6 +145,7 @@ void DiskTier::run() {
         if (may_read()) {
             const BlockKey key = reads_.front();
             reads_.pop_front();
+            reading_ = true;
             lock.unlock();
             read(key);
         } else {
@@ -169,6 +180,7 @@ void DiskTier::read(const BlockKey& key) {
         folder_.remove(key);
     }
     const std::lock_guard lock(mutex_);
+    reading_ = false;
     last_arrival_ = Clock::now();
     if (good) {
         arrivals_.push_back(std::move(contents));

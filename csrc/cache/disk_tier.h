@@ -56,6 +56,8 @@ public:
     bool store_by(Contents contents, Clock::time_point deadline);
     // Waits until what is queued is written, until then at most.
     void finish_by(Clock::time_point deadline);
+    // What is not read yet is not, and counts as absent: nobody knows whether those files are whole.
+    void stop_reading(Clock::time_point deadline);
 
     // Queues contents to be read; false if there are none of that name.
     bool fetch(const BlockKey& key);
@@ -101,6 +103,7 @@ private:
     std::deque<Contents> arrivals_;
     Clock::time_point last_arrival_;
     Clock::time_point writes_again_;  // after a failure, nothing is written for a while
+    bool reading_ = false;
     bool writing_ = false;
     bool stopping_ = false;
     std::string warning_;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "base/ceil_div.h"
 #include "base/error.h"
 
 namespace llmcore {
@@ -13,8 +14,6 @@ namespace llmcore {
 namespace {
 
 constexpr std::int64_t kMiB = 1024 * 1024;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::string mib(std::int64_t bytes) { return std::to_string(ceil_div(bytes, kMiB)) + " MiB"; }
 

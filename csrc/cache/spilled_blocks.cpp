@@ -1,10 +1,10 @@
 #include "cache/spilled_blocks.h"
 
 #include <new>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
+#include "base/random_word.h"
 
 namespace llmcore {
 
@@ -13,16 +13,10 @@ namespace {
 // Copies that are thought too dear are tried again every so many times: they may have become cheaper.
 constexpr std::int64_t kTriesAgain = 64;
 
-CacheSecret random_secret() {
-    std::random_device device;
-    const auto word = [&] { return (static_cast<std::uint64_t>(device()) << 32) | device(); };
-    return {word(), word()};
-}
-
 }  // namespace
 
 SpilledBlocks::SpilledBlocks(BlockCopier copier, std::int64_t block_tokens, const SpillOptions& options)
-    : copier_(std::move(copier)), block_tokens_(block_tokens), secret_(random_secret()) {
+    : copier_(std::move(copier)), block_tokens_(block_tokens), secret_{random_word(), random_word()} {
     if (copier_.block_bytes < 1) {
         fail(ErrorCode::invalid_argument, "cache",
              "kv_spill_ram and kv_cache_dir need a device whose KV blocks can be copied; this one's cannot");
@@ -146,6 +140,7 @@ void SpilledBlocks::forget(const BlockKey& key) {
 
 void SpilledBlocks::save(std::span<const Published> blocks, Clock::time_point deadline) {
     if (!disk_) return;
+    disk_->stop_reading(deadline);
     std::int64_t left = folder_blocks_;
     const auto store = [&](DiskTier::Contents contents) {
         return left-- > 0 && disk_->store_by(std::move(contents), deadline);

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/ceil_div.h"
 #include "base/error.h"
 
 namespace llmcore {
@@ -14,8 +15,6 @@ namespace llmcore {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

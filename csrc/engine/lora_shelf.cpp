@@ -1,6 +1,5 @@
 #include "engine/lora_shelf.h"
 
-#include <random>
 #include <utility>
 
 #include "base/error.h"
@@ -28,11 +27,6 @@ std::shared_ptr<ServedAdapter> open_adapter(
     } catch (const Error& error) {
         throw Error(error.code(), "[lora] adapter " + gguf::printable(source.name) + ": " + error.what());
     }
-}
-
-LoraShelf::LoraShelf() {
-    std::random_device device;
-    added_ = (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
 void LoraShelf::check_new_locked(std::string_view name) const {

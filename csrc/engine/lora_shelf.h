@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/random_word.h"
 #include "gguf/reader.h"
 #include "model/lora.h"
 
@@ -41,7 +42,6 @@ std::shared_ptr<ServedAdapter> open_adapter(const LoraSource& source,
 // removed, and another be added by its name, while it is in use.
 class LoraShelf {
 public:
-    LoraShelf();
     // Throws Error(invalid_argument) for a name that is in use, empty or too long, and beyond kMost adapters.
     void add(std::shared_ptr<ServedAdapter> adapter);
     void check_new(std::string_view name) const;
@@ -58,7 +58,7 @@ private:
 
     mutable std::mutex mutex_;
     std::map<std::string, std::shared_ptr<const ServedAdapter>, std::less<>> adapters_;
-    std::uint64_t added_;
+    std::uint64_t added_ = random_word();
 };
 
 }  // namespace llmcore

@@ -4,13 +4,12 @@
 #include <string>
 #include <utility>
 
+#include "base/ceil_div.h"
 #include "base/error.h"
 
 namespace llmcore {
 
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // The longest the sequence's text can get, in tokens.
 std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) {

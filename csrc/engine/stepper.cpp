@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <exception>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
+#include "base/random_word.h"
 #include "sampling/random.h"
 
 namespace llmcore {
@@ -16,11 +16,6 @@ namespace {
 constexpr auto kLongestWait = std::chrono::milliseconds(10);
 
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-std::uint64_t random_seed() {
-    std::random_device device;
-    return (static_cast<std::uint64_t>(device()) << 32) | device();
-}
 
 }  // namespace
 
@@ -63,7 +58,7 @@ void Stepper::add(RequestSpec spec, Clock::time_point submitted, std::vector<Out
 
 void Stepper::add_sequences(LiveRequest& request) {
     const RequestSpec& spec = request.spec;
-    const std::uint64_t seed = spec.sampling.seed ? *spec.sampling.seed : random_seed();
+    const std::uint64_t seed = spec.sampling.seed ? *spec.sampling.seed : random_word();
     std::vector<BlockKey> keys;
     BlockKey chain;
     if (spec.kind != RequestKind::embed) {

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "gguf/printable.h"
 
@@ -27,33 +28,23 @@ static_assert(sizeof(std::size_t) >= sizeof(off_t), "a file of any size is mappe
     refuse(path, std::generic_category().message(error));
 }
 
-struct Descriptor {
-    int fd;
-    explicit Descriptor(int opened) : fd(opened) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd >= 0) ::close(fd);
-    }
-};
-
 }  // namespace
 
 Contents Contents::map(const std::filesystem::path& path) {
     // Without O_NONBLOCK, opening a named pipe would wait for a writer.
     Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.fd < 0) refuse_errno(path, errno);
+    if (!file) refuse_errno(path, errno);
     struct stat status{};
-    if (::fstat(file.fd, &status) != 0) refuse_errno(path, errno);
+    if (::fstat(file.get(), &status) != 0) refuse_errno(path, errno);
     if (S_ISDIR(status.st_mode)) refuse(path, "a directory");
     if (!S_ISREG(status.st_mode)) refuse(path, "something other than a regular file");
     if (status.st_size <= 0) refuse(path, "an empty file");
     const auto size = static_cast<std::size_t>(status.st_size);
-    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (mapping == MAP_FAILED) refuse_errno(path, errno);
     Contents contents;
     contents.mapping_ = mapping;
-    contents.fd_ = std::exchange(file.fd, -1);
+    contents.fd_ = file.release();
     contents.bytes_ = {static_cast<const std::byte*>(mapping), size};
     return contents;
 }

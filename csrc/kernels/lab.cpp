@@ -135,8 +135,10 @@ KernelCall KernelCall::pack(const Kernel& kernel, std::span<const float> x, std:
     return call;
 }
 
-KernelCall KernelCall::norm(const Kernel& kernel, const NormInput& input) {
-    check_op(kernel, Op::norm);
+// args: of either norm; what only one has is filled in by `complete`.
+template <class A, class Complete>
+KernelCall KernelCall::row_norm(const Kernel& kernel, Op op, const NormInput& input, Complete complete) {
+    check_op(kernel, op);
     check_sides({input.m, input.n});
     check_size("x", input.x.size(), input.m * input.n);
     check_size("weight", input.weight.size(), input.n);
@@ -145,37 +147,27 @@ KernelCall KernelCall::norm(const Kernel& kernel, const NormInput& input) {
     check_supported(kernel, call.shape_);
     call.rows_ = input.m;
     call.write_floats(input.m * input.n);
-    NormArgs args;
+    A args;
     args.x = call.hold(input.x);
     args.x_stride = args.out_stride = args.n = input.n;
     args.weight = call.hold(input.weight);
-    args.residual = nullptr;
     args.out = reinterpret_cast<float*>(call.output_);
     args.eps = input.eps;
-    call.args_.push_back(std::make_shared<NormArgs>(args));
+    complete(call, args);
+    call.args_.push_back(std::make_shared<A>(args));
     return call;
 }
 
+KernelCall KernelCall::norm(const Kernel& kernel, const NormInput& input) {
+    return row_norm<NormArgs>(kernel, Op::norm, input,
+                              [](KernelCall&, NormArgs& args) { args.residual = nullptr; });
+}
+
 KernelCall KernelCall::layer_norm(const Kernel& kernel, const LayerNormInput& input) {
-    check_op(kernel, Op::layer_norm);
-    check_sides({input.m, input.n});
-    check_size("x", input.x.size(), input.m * input.n);
-    check_size("weight", input.weight.size(), input.n);
-    if (!input.bias.empty()) check_size("bias", input.bias.size(), input.n);
-    KernelCall call(kernel);
-    call.shape_ = {.m = input.m, .n = input.n};
-    check_supported(kernel, call.shape_);
-    call.rows_ = input.m;
-    call.write_floats(input.m * input.n);
-    LayerNormArgs args;
-    args.x = call.hold(input.x);
-    args.x_stride = args.out_stride = args.n = input.n;
-    args.weight = call.hold(input.weight);
-    args.bias = call.hold(input.bias);
-    args.out = reinterpret_cast<float*>(call.output_);
-    args.eps = input.eps;
-    call.args_.push_back(std::make_shared<LayerNormArgs>(args));
-    return call;
+    return row_norm<LayerNormArgs>(kernel, Op::layer_norm, input, [&](KernelCall& call, LayerNormArgs& args) {
+        if (!input.bias.empty()) check_size("bias", input.bias.size(), input.n);
+        args.bias = call.hold(input.bias);
+    });
 }
 
 KernelCall KernelCall::glu(const Kernel& kernel, const GluInput& input) {

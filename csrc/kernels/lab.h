@@ -29,11 +29,8 @@ struct NormInput {
     float eps;
 };
 
-struct LayerNormInput {
-    std::span<const float> x;             // m rows of n
-    std::span<const float> weight, bias;  // n each; bias may be empty
-    std::int64_t m, n;
-    float eps;
+struct LayerNormInput : NormInput {
+    std::span<const float> bias;  // n, or empty
 };
 
 struct GluInput {
@@ -94,6 +91,8 @@ public:
 private:
     explicit KernelCall(const Kernel& kernel) : kernel_(&kernel) {}
 
+    template <class A, class Complete>
+    static KernelCall row_norm(const Kernel& kernel, Op op, const NormInput& input, Complete complete);
     std::byte* hold(std::size_t bytes);
     const float* hold(std::span<const float> values);
     void write_floats(std::int64_t count);

@@ -1,9 +1,9 @@
 #include "sampling/scanned_row.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
+#include "kernels/cpu/exp_nonpositive.h"
 #include "kernels/registry.h"
 
 namespace llmcore {
@@ -20,27 +20,6 @@ constexpr std::int64_t kFew = 64;
 constexpr float kLowest = 88.0F;
 // Ends a search for a threshold: so near, in units of the exponent, few values lie in between.
 constexpr float kNear = 0.25F;
-
-// e^x for x <= 0, relative error below 3e-7; 0 where the result would be subnormal. Cody and Waite's
-// reduction to |r| <= ln(2)/2, then the Taylor polynomial.
-inline float exp_nonpositive(float x) {
-    constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-    const float clamped = std::max(x, -100.0F);
-    const float shifted = clamped * 1.44269504F + kRound;
-    const float n = shifted - kRound;
-    const float r = clamped - n * 0.693145752F - n * 1.42860677e-6F;
-    float p = 1.0F / 5040;
-    p = p * r + 1.0F / 720;
-    p = p * r + 1.0F / 120;
-    p = p * r + 1.0F / 24;
-    p = p * r + 1.0F / 6;
-    p = p * r + 0.5F;
-    p = p * r + 1.0F;
-    p = p * r + 1.0F;
-    const std::int32_t exponent =
-        std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound) + 127;
-    return p * std::bit_cast<float>((exponent > 0 ? exponent : 0) << 23);
-}
 
 }  // namespace
 

@@ -641,7 +641,7 @@ def formats() -> list:
     """
 def kernels() -> list:
     """
-    Every kernel of this build: name, op, isa, format, act_layout, usable (on this machine).
+    Every kernel of this build: name, op, isa, format, act_layout, out_layout, usable (on this machine).
     """
 def linear_kernel(format: str, m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex) -> str:
     """

@@ -5,7 +5,8 @@ Arguments by operation (float32 unless said otherwise, C order):
 - ``linear``: weight uint8 (n, bytes of a row in the kernel's format, see `quantize`), x (m, k) → (m, n).
   Activations are packed first where the kernel wants that. ``copies``: weights in so many places, taken in
   turn, so that they come from memory and not from a cache.
-- ``pack``: x (m, k) → uint8 (m, bytes of a packed row).
+- ``pack``: x (m, k) → uint8 (m, bytes of a packed row); for layouts that interleave rows, as many as fill
+  their groups.
 - ``norm``: x (m, n), weight (n), eps=1e-5 → (m, n).
 - ``layer_norm``: x (m, n), weight (n), bias (n) or None, eps=1e-5 → (m, n).
 - ``glu``: gate (m, n), up (m, n) or None, activation="silu" → (m, n).
@@ -40,6 +41,10 @@ from llmcore.errors import InvalidArgumentError
 __all__ = ["Kernel", "Timing", "compare", "list", "quantize", "random_weight", "run", "time"]
 
 
+# Rows that a layout interleaves; there is memory for whole groups of them.
+_PACKED_TOGETHER = {"bf16_x32": 32}
+
+
 class Kernel(msgspec.Struct, frozen=True):
     """A kernel's descriptor."""
 
@@ -49,6 +54,7 @@ class Kernel(msgspec.Struct, frozen=True):
     format: str | None
     """Of the weights, or of the cache."""
     act_layout: str
+    out_layout: str
     usable: bool
     """Whether this machine can run it."""
 
@@ -153,7 +159,10 @@ def _linear(name: str, *, weight: Any, x: Any, copies: int = 1) -> tuple[_core.K
 
 def _pack(name: str, *, x: Any) -> tuple[_core.KernelCall, Shaped]:
     rows = _floats(x)
-    return _core.KernelCall.pack(name, rows), lambda output: output.reshape(len(rows), -1)
+    call = _core.KernelCall.pack(name, rows)
+    (layout,) = (kernel.out_layout for kernel in list("pack") if kernel.name == name)
+    together = _PACKED_TOGETHER.get(layout, 1)
+    return call, lambda output: output.reshape(-(-len(rows) // together) * together, -1)
 
 
 def _norm(name: str, *, x: Any, weight: Any, eps: float = 1e-5) -> tuple[_core.KernelCall, Shaped]:

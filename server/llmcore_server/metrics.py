@@ -85,6 +85,17 @@ _ENGINE_COUNTERS: Mapping[str, tuple[str, Callable[[EngineStats], float]]] = {
         "Blocks of the KV cache read from its directory",
         lambda stats: stats.kv_restored_disk,
     ),
+    "llmcore_kept_preemptions_total": (
+        "Of those that gave way, the ones whose blocks were kept",
+        lambda stats: stats.kept_preemptions,
+    ),
+    "llmcore_drafted_tokens_total": ("Of the guesses, a draft model's", lambda stats: stats.drafted_tokens),
+    "llmcore_accepted_draft_tokens_total": (
+        "Of the guesses that were right, a draft model's",
+        lambda stats: stats.accepted_draft_tokens,
+    ),
+    "llmcore_draft_failures_total": ("Failures of a draft model", lambda stats: stats.draft_failures),
+    "llmcore_draft_seconds_total": ("Time spent in a draft model", lambda stats: stats.draft_seconds),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -392,7 +391,7 @@ class EngineRegistry:
                 self._known[files[0].name] = KnownModel(list(files))
                 continue
             first = model.files[0]
-            renamed = [dataclasses.replace(file, name=first.name) for file in files]
+            renamed = [replace(file, name=first.name) for file in files]
             chosen = first.name in self.preload
             model.files = [first, *(f for f in renamed if f.path != first.path)] if chosen else renamed
             if not model.loaded and not isinstance(model.error, ApiError):

@@ -26,32 +26,18 @@ Bytes aligned_bytes(std::int64_t size) {
     return {static_cast<std::uint8_t*>(std::aligned_alloc(64, rounded)), &std::free};
 }
 
-// In llmcore_avxvnni_tests, the kernels that are compiled to run without their instruction set.
-bool is_emulated([[maybe_unused]] const Kernel& kernel) {
-#if defined(LLMCORE_EMULATED_LEVEL)
-    return kernel.isa == Isa::LLMCORE_EMULATED_LEVEL;
-#else
-    return false;
-#endif
-}
-
 std::vector<const Kernel*> runnable(Op op) {
     std::vector<const Kernel*> kernels;
     for (const Kernel* kernel : all_kernels())
-        if (kernel->op == op && (can_run(kernel->isa, isa_ceiling()) || is_emulated(*kernel)))
-            kernels.push_back(kernel);
+        if (kernel->op == op && can_run(kernel->isa, isa_ceiling())) kernels.push_back(kernel);
     return kernels;
 }
 
 // The linears to sweep over.
 std::vector<const Kernel*> swept_linears() {
     std::vector<const Kernel*> kernels = runnable(Op::linear);
-#if defined(LLMCORE_EMULATED_LEVEL)
-    std::erase_if(kernels, [](const Kernel* kernel) { return !is_emulated(*kernel); });
-#else
     if (quick_sweep())
         std::erase_if(kernels, [](const Kernel* kernel) { return kernel->isa != isa_ceiling(); });
-#endif
     return kernels;
 }
 

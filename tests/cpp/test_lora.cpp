@@ -119,7 +119,7 @@ double silu(double x) { return x / (1.0 + std::exp(-x)); }
 // A gated unit, a product with bias and residual, and a head over gathered rows, in steps of every shape.
 void check_products(Isa isa) {
     Random random(3);
-    CpuBackend backend(KernelSelector(isa, ""), 3);
+    CpuBackend backend(KernelSelector(isa, ""), std::make_shared<llmcore::ThreadPool>(3));
     const Matrix table(64, kCols, random), gate(kWide, kCols, random), up(kWide, kCols, random),
         down(kCols, kWide, random), bias(1, kCols, random);
     const Weight table_id = backend.upload(table.view()), gate_id = backend.upload(gate.view()),
@@ -196,7 +196,7 @@ void check_products(Isa isa) {
 
 // A model of one matrix, one of experts and an embedding.
 struct Rig {
-    CpuBackend backend{KernelSelector(Isa::scalar, ""), 1};
+    CpuBackend backend{KernelSelector(Isa::scalar, ""), std::make_shared<llmcore::ThreadPool>(1)};
     ModelSpec spec;
     ModelWeights weights;
 

@@ -89,6 +89,9 @@ def test_damaged_files_are_computed_again(
         path.write_bytes(data if number % 2 else data[:-1])
     with opened(kv_cache_dir=tmp_path) as llm:
         assert run(llm, 0) == (undisturbed[0], 0)
+    # Behind one that is missing others are not looked at before it is there again.
+    with opened(kv_cache_dir=tmp_path) as llm:
+        assert run(llm, 0)[0] == undisturbed[0]
     with opened(kv_cache_dir=tmp_path) as llm:
         assert run(llm, 0) == (undisturbed[0], WHOLE)
 
@@ -157,7 +160,11 @@ def test_who_gives_way_goes_on_as_if_nothing_had_been(
     got, stats = asyncio.run(crowd())
     assert got == expected
     assert stats.preemptions > 0
-    assert (stats.kept_preemptions > 0) == (kv_spill_ram is not None)
+    if kv_spill_ram is None:
+        assert stats.kept_preemptions == 0
+    elif not prefix_cache:
+        # Otherwise only a last block has no name, and it is kept if that is measured to be cheaper.
+        assert stats.kept_preemptions > 0
 
 
 def test_options_that_make_no_sense(model: Path, tmp_path: Path) -> None:

@@ -150,7 +150,23 @@ def test_kv_store(name: str) -> None:
     assert not values[1, :, :, 8:].any()
 
 
-@pytest.mark.parametrize("name", names("pack"))
+def packers(layout: str) -> list[str]:
+    return [kernel.name for kernel in kernels.list("pack") if kernel.out_layout == layout]
+
+
+@pytest.mark.parametrize("name", packers("bf16_x32"))
+def test_packers_interleave_rounded_rows(name: str) -> None:
+    x = normal(35, 70)
+    got = kernels.run(name, x=x)
+    assert got.shape == (64, 2 * 96)  # whole groups of 32 rows and of 32 columns
+    # In a group, for each 32 columns: two halves of 16 rows, in these for each two columns the rows' pairs.
+    words = got.view(np.uint16).reshape(2, 3, 2, 16, 16, 2)
+    rows = words.transpose(0, 2, 4, 1, 3, 5).reshape(64, 96)[:35]
+    np.testing.assert_allclose((rows.astype(np.uint32) << 16).view(np.float32)[:, :70], x, rtol=2**-8)
+    assert not rows[:, 70:].any()
+
+
+@pytest.mark.parametrize("name", packers("q8_32"))
 def test_packers_agree(name: str) -> None:
     x = normal(3, 128)
     got, expected = kernels.run(name, x=x), kernels.run("pack_q8_32_scalar", x=x)

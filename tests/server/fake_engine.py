@@ -144,6 +144,11 @@ class FakeStats:
     kv_restored_ram: int = 0
     kv_spilled_disk: int = 0
     kv_restored_disk: int = 0
+    kept_preemptions: int = 0
+    drafted_tokens: int = 0
+    accepted_draft_tokens: int = 0
+    draft_failures: int = 0
+    draft_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ def follows():
     if not default_model.path().is_file():
         pytest.skip("this checkout has no embedded model")
     tokenizer = ModelTokenizer.from_gguf(default_model.path())
-    guide = GrammarGuide(tokenizer.tokenizer)
+    guide = GrammarGuide()
+    guide.attach(tokenizer.tokenizer, tokenizer.tokenizer.vocab_size)
 
     def followed(form, text):
         matcher = guide.compile(StructuredOutput(form.kind, form.value))

@@ -54,7 +54,7 @@ def test_answer_is_the_engines(served, stories_model):
 
 
 def test_stream_is_the_same_text_in_paced_events(slow):
-    body = {"prompt": "hello", "max_tokens": 150, "temperature": 0, "ignore_eos": True}
+    body = {"prompt": "hello", "max_tokens": 500, "temperature": 0, "ignore_eos": True}
     whole = slow.post(GENERATE, body).json()["text"]
     received, times = [], []
     with slow.stream(STREAM, body) as response:

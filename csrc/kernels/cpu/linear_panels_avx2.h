@@ -101,7 +101,7 @@ LLMCORE_INLINE PackedToken packed_token(const LinearArgs& args, const Q8x32Layou
             reinterpret_cast<const int16_t*>(act + layout.sums_offset) + column / 16};
 }
 
-#if defined(__AVXVNNI__)
+#if defined(LLMCORE_AVXVNNI)
 
 // The products of Steps times four columns with T tokens, as int32 in the rows' lanes.
 template <class Panels, int T, int Steps>
@@ -249,7 +249,7 @@ void rows_or_panels_run(const Args* base, int64_t row_begin, int64_t row_end, vo
     linear_run<Dot>(base, row_begin, row_end, nullptr);
 }
 
-#if defined(__AVXVNNI__)
+#if defined(LLMCORE_AVXVNNI)
 constexpr Isa kPanelsIsa = Isa::avxvnni;
 constexpr double kPanelsCost = 0.7;  // of what they cost without; estimated
 #else

@@ -8,6 +8,10 @@
 
 #include "kernels/cpu/unrolled.h"
 
+#if defined(__AVXVNNI__) || defined(LLMCORE_EMULATED_ISA)  // tests/cpp/isa_emulation
+#define LLMCORE_AVXVNNI
+#endif
+
 namespace llmcore {
 namespace {
 
@@ -92,7 +96,7 @@ LLMCORE_INLINE __m256i pair_products(__m256i magnitudes, __m256i signs, const vo
 
 // Adds the products of four neighbours, unsigned weights with activations, to each lane.
 LLMCORE_INLINE __m256i add_four_products(__m256i sum, __m256i weights, __m256i act) {
-#if defined(__AVXVNNI__)
+#if defined(LLMCORE_AVXVNNI)
     return _mm256_dpbusd_avx_epi32(sum, weights, act);
 #else
     const __m256i pairs = _mm256_maddubs_epi16(weights, act);

@@ -22,7 +22,7 @@ class AdaptersResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         request = await read_request(req, resp, self._decoder, self._config)
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         scale = 1.0 if request.scale is None else request.scale
         await self._adapters.load(model, request.name, request.path, scale)
         resp.media = model_detail(self._registry, model, req)
@@ -30,6 +30,6 @@ class AdaptersResource:
     async def on_delete_one(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str, adapter: str
     ) -> None:
-        model = self._registry.resolve(name)
+        model = await self._registry.find(name)
         await self._adapters.unload(model, adapter)
         resp.media = model_detail(self._registry, model, req)

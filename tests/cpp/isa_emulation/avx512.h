@@ -6,6 +6,7 @@
 
 // Constants in the arguments make some of them macros.
 #undef _mm256_dpbusd_epi32
+#undef _mm512_cmp_ps_mask
 #undef _mm512_cvtps_ph
 #undef _mm512_extractf32x8_ps
 #undef _mm512_extracti32x4_epi32
@@ -86,6 +87,7 @@ __m512i _mm512_cvtepu16_epi32(__m256i a);
 __m512i _mm512_cvtepi16_epi32(__m256i a);
 __m256i _mm512_cvtepi16_epi8(__m512i a);
 __m128i _mm512_cvtepi32_epi8(__m512i a);
+__m256i _mm512_cvtepi32_epi16(__m512i a);
 __m256i _mm512_cvtepi64_epi32(__m512i a);
 __m128i _mm256_cvtepi16_epi8(__m256i a);
 __m512bh _mm512_cvtne2ps_pbh(__m512 high, __m512 low);
@@ -152,12 +154,16 @@ __m512i _mm512_zextsi256_si512(__m256i a);
 __m512i _mm512_broadcast_i64x4(__m256i a);
 __m512i _mm512_broadcast_i32x4(__m128i a);
 __m512 _mm512_mask_mov_ps(__m512 from, __mmask16 m, __m512 a);
+__m512 _mm512_maskz_mov_ps(__mmask16 m, __m512 a);
+__m512i _mm512_mask_or_epi32(__m512i from, __mmask16 m, __m512i a, __m512i b);
 __m512i _mm512_mask_blend_epi16(__mmask32 m, __m512i a, __m512i b);
 __m512i _mm512_mask_broadcast_i32x4(__m512i from, __mmask16 m, __m128i a);
 __m512i _mm512_mask_add_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b);
 __m512i _mm512_mask_add_epi16(__m512i from, __mmask32 m, __m512i a, __m512i b);
 __m512i _mm512_mask_add_epi64(__m512i from, __mmask8 m, __m512i a, __m512i b);
 __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b);
+// Of the predicates, _CMP_GE_OQ and _CMP_UNORD_Q.
+__mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate);
 __mmask16 _mm512_cmple_epi32_mask(__m512i a, __m512i b);
 __mmask16 _mm512_cmpgt_epi32_mask(__m512i a, __m512i b);
 __mmask32 _mm512_test_epi16_mask(__m512i a, __m512i b);

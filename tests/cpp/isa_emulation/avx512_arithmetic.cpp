@@ -173,6 +173,7 @@ LLMCORE_CONVERSION(_mm512_cvtepu16_epi32, __m256i, uint16_t, __m512i, uint32_t)
 LLMCORE_CONVERSION(_mm512_cvtepi16_epi32, __m256i, int16_t, __m512i, int32_t)
 LLMCORE_CONVERSION(_mm512_cvtepi16_epi8, __m512i, uint16_t, __m256i, uint8_t)
 LLMCORE_CONVERSION(_mm512_cvtepi32_epi8, __m512i, uint32_t, __m128i, uint8_t)
+LLMCORE_CONVERSION(_mm512_cvtepi32_epi16, __m512i, uint32_t, __m256i, uint16_t)
 LLMCORE_CONVERSION(_mm512_cvtepi64_epi32, __m512i, uint64_t, __m256i, uint32_t)
 LLMCORE_CONVERSION(_mm256_cvtepi16_epi8, __m256i, uint16_t, __m128i, uint8_t)
 #undef LLMCORE_CONVERSION

@@ -137,6 +137,10 @@ inline V blend(uint64_t mask, V from, V a) {
     return isa_emulation::generate<T, V>([&](std::size_t i) { return (mask >> i & 1) != 0 ? y[i] : x[i]; });
 }
 __m512 _mm512_mask_mov_ps(__m512 from, __mmask16 m, __m512 a) { return blend<uint32_t>(m, from, a); }
+__m512 _mm512_maskz_mov_ps(__mmask16 m, __m512 a) { return blend<uint32_t>(m, __m512{}, a); }
+__m512i _mm512_mask_or_epi32(__m512i from, __mmask16 m, __m512i a, __m512i b) {
+    return blend<uint32_t>(m, from, _mm512_or_si512(a, b));
+}
 __m512i _mm512_mask_blend_epi16(__mmask32 m, __m512i a, __m512i b) { return blend<uint16_t>(m, a, b); }
 __m512i _mm512_mask_broadcast_i32x4(__m512i from, __mmask16 m, __m128i a) {
     return blend<uint32_t>(m, from, _mm512_broadcast_i32x4(a));
@@ -154,6 +158,17 @@ __m512i _mm512_mask_add_epi64(__m512i from, __mmask8 m, __m512i a, __m512i b) {
 }
 __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 m, __m512i a, __m512i b) {
     return blend<uint8_t>(m, from, (__m512i)(isa_emulation::as<uint8_t>(a) - isa_emulation::as<uint8_t>(b)));
+}
+__mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate) {
+    if (predicate != _CMP_GE_OQ && predicate != _CMP_UNORD_Q) std::abort();
+    const isa_emulation::Array<float> x(a), y(b);
+    unsigned mask = 0;
+    for (std::size_t i = 0; i < 16; ++i) {
+        const bool unordered = x[i] != x[i] || y[i] != y[i];
+        const bool set = predicate == _CMP_UNORD_Q ? unordered : !unordered && x[i] >= y[i];
+        mask |= static_cast<unsigned>(set) << i;
+    }
+    return static_cast<__mmask16>(mask);
 }
 __mmask16 _mm512_cmpgt_epi32_mask(__m512i a, __m512i b) {
     const isa_emulation::Array<int32_t> x(a), y(b);
