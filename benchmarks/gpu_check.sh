@@ -3,7 +3,7 @@
 #   build     the library, its tests and its benchmark, for the GPUs that are here
 #   tests     the kernels' tests, on the device
 #   sanitize  the small ones under compute-sanitizer: memcheck, racecheck
-#   kernels   ceilings, then products by format, shape and rows
+#   kernels   ceilings, then products by format, shape and rows; attention by the cache's format
 #   models    whole models with random weights: decode and prefill, with graphs and without
 #   peers     llama.cpp on the same files (PEER: the folder of llama-bench and llama-batched-bench)
 #   parity    greedy text of the embedded model, here and on the CPU (needs this package installed)
@@ -35,7 +35,7 @@ stage_sanitize() {
     done
     return $code
 }
-stage_kernels() { "$bench" kernels >"$out/kernels.json"; }
+stage_kernels() { "$bench" kernels >"$out/kernels.json" && "$bench" attention >"$out/attention.json"; }
 stage_models() {
     : >"$out/models.json"
     for model in "8b Q4_0" "8b Q4_K_M" "8b Q8_0" "14b Q4_K_M"; do

@@ -1,7 +1,11 @@
 // The CUDA backend against the device's own limits, in one run, without Python:
 //   llmcore_gpu_bench ceilings
 //   llmcore_gpu_bench kernels
-//   llmcore_gpu_bench model SHAPE QUANT FILE   (writes FILE if it is not there)
+//   llmcore_gpu_bench attention
+//   llmcore_gpu_bench model SHAPE QUANT FILE [KV [DEPTHS]]
+//   llmcore_gpu_bench profile FILE BATCH DEPTH (one decode step between cudaProfilerStart and -Stop, for ncu)
+// `model` writes FILE if it is not there. KV: f16, f32 or q8_0; DEPTHS: tokens before the decoding that is
+// timed, such as 128,8192.
 // Every line of standard output is a JSON object. A product is checked before its time is printed.
 #include <algorithm>
 #include <chrono>
@@ -16,6 +20,9 @@
 #include <string>
 #include <vector>
 
+#include <cuda_profiler_api.h>
+
+#include "attention_bench.h"
 #include "backend/loader.h"
 #include "base/error.h"
 #include "cuda/device.h"
@@ -28,42 +35,13 @@
 #include "model_file.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
+#include "timing.h"
 
 namespace llmcore::bench {
 
 namespace {
 
 using namespace llmcore::cuda;
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
-
-// Median seconds of `body` on the stream, a graph of `repeats` of them at a time.
-double device_seconds(const Stream& stream, int repeats, const std::function<void(int)>& body) {
-    body(0);
-    wait_for(stream);
-    begin_capture(stream);
-    for (int i = 0; i < repeats; ++i) body(i);
-    void* graph = end_capture(stream);
-    const auto handle = static_cast<cudaStream_t>(stream.handle);
-    cudaEvent_t start, stop;
-    check(cudaEventCreate(&start), "event");
-    check(cudaEventCreate(&stop), "event");
-    std::vector<double> times;
-    for (int run = 0; run < 8; ++run) {
-        check(cudaEventRecord(start, handle), "event");
-        launch_graph(stream, graph);
-        check(cudaEventRecord(stop, handle), "event");
-        wait_for(stream);
-        float milliseconds = 0.0F;
-        check(cudaEventElapsedTime(&milliseconds, start, stop), "event");
-        if (run > 0) times.push_back(milliseconds / 1e3 / repeats);
-    }
-    destroy_graph(graph);
-    return median(times);
-}
 
 struct ReadArgs {
     const uint4* from;
@@ -159,7 +137,17 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
     auto* out = static_cast<float*>(device_alloc(static_cast<std::size_t>(most * test.n) * 4));
     auto* form = static_cast<unsigned char*>(device_alloc(
         static_cast<std::size_t>(most * ((test.k + 255) / 256 * 256) * 2 + 8 * q8_row_bytes(test.k))));
-    for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 64, 128, 512, 2048}) {
+    const std::size_t workspace_bytes = matmul_workspace_bytes(limits);
+    auto* workspace = device_alloc(workspace_bytes);
+    fill_device(workspace, 0, workspace_bytes, stream);
+    // The kernels' own choice, and for few rows also the other kind: where the one overtakes the other.
+    struct Rows {
+        std::int64_t m;
+        bool tensor_cores;
+    };
+    const Rows all_rows[] = {{1, false}, {2, false}, {4, false}, {4, true},   {8, false},  {8, true},
+                             {16, true}, {32, true}, {64, true}, {128, true}, {512, true}, {2048, true}};
+    for (const auto [m, tensor_cores] : all_rows) {
         if (m > 64 && test.n > 100000) continue;
         const auto args_of = [&](int copy) {
             MatmulArgs args = {};
@@ -174,9 +162,10 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
             args.n_jobs = 1;
             args.m = static_cast<std::int32_t>(m);
             args.k = static_cast<std::int32_t>(test.k);
+            args.workspace = workspace;
             return args;
         };
-        const bool few = m <= gemv_rows(limits, packing, test.k);
+        const bool few = !tensor_cores && m <= gemv_rows(limits, packing, test.k);
         const PackInput pack = {.rows = input,
                                 .stride = test.k,
                                 .norm_weight = nullptr,
@@ -233,10 +222,12 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
         const double read = static_cast<double>(matrices * bytes);
         const double flops = 2.0 * static_cast<double>(m * test.n * test.k * matrices);
         std::printf(
-            "{\"test\":\"kernel\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,\"us\":%.2f,"
+            "{\"test\":\"kernel\",\"kind\":\"%s\",\"format\":\"%s\",\"gated\":%d,\"m\":%d,\"n\":%d,\"k\":%d,"
+            "\"us\":%.2f,"
             "\"gb_s\":%.0f,\"of_read\":%.3f,\"tflop_s\":%.1f,\"error\":%.1e}\n",
-            format, test.gated, static_cast<int>(m), static_cast<int>(test.n), static_cast<int>(test.k),
-            seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling, flops / seconds / 1e12, error);
+            few ? "gemv" : "matmul", format, test.gated, static_cast<int>(m), static_cast<int>(test.n),
+            static_cast<int>(test.k), seconds * 1e6, read / seconds / 1e9, read / seconds / ceiling,
+            flops / seconds / 1e12, error);
         std::fflush(stdout);
     }
     device_free(raw);
@@ -244,6 +235,7 @@ void time_product(const Stream& stream, const Case& test, double ceiling) {
     device_free(input);
     device_free(out);
     device_free(form);
+    device_free(workspace);
 }
 
 double now() {
@@ -253,14 +245,20 @@ double now() {
 // A decoder with `batch` sequences; steps are made by hand, so that what is timed is the backend.
 class ModelRun {
 public:
-    ModelRun(const std::string& path, std::int64_t max_step, std::int64_t blocks) : blocks_(blocks) {
+    ModelRun(const std::string& path, Format kv, std::int64_t max_step, std::int64_t blocks)
+        : blocks_(blocks) {
         const gguf::File file = gguf::File::open(path);
         const ModelSpec spec = read_model_spec(file, 0);
         n_vocab_ = spec.n_vocab;
-        decoder_ =
-            std::make_unique<Decoder>(file, spec, TensorFormats(), load_backend("cuda", 1).backend,
-                                      DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
-        decoder_->alloc_kv(Format::F16, blocks);
+        decoder_ = std::make_unique<Decoder>(
+            file, spec, TensorFormats(), load_backend("cuda", {.threads = 1}).backend,
+            DecoderLimits{.max_step_tokens = max_step, .max_logit_rows = 64});
+        decoder_->alloc_kv(kv, blocks);
+    }
+
+    // Whether `batch` sequences of so many tokens have room.
+    bool holds(std::int64_t batch, std::int64_t tokens) const {
+        return (tokens + 31) / 32 <= blocks_ / batch;
     }
 
     // One step: `tokens` more of each of `batch` sequences that hold `depth`; logits of the last rows.
@@ -276,9 +274,8 @@ public:
             starts_.push_back(static_cast<std::int32_t>(tokens_.size()));
             rows_.push_back(starts_.back() - 1);
             lens_.push_back(static_cast<std::int32_t>(depth + tokens));
-            const std::int64_t needed = (depth + tokens + 31) / 32;
-            if (needed > per_sequence) fail(ErrorCode::internal, "bench", "too few KV blocks");
-            for (std::int64_t b = 0; b < needed; ++b)
+            if (!holds(batch, depth + tokens)) fail(ErrorCode::internal, "bench", "too few KV blocks");
+            for (std::int64_t b = 0; b < (depth + tokens + 31) / 32; ++b)
                 table_.push_back(static_cast<std::int32_t>(s * per_sequence + b));
         }
         const Batch made = {.tokens = tokens_,
@@ -299,35 +296,75 @@ private:
     std::vector<std::int32_t> tokens_, positions_, starts_, lens_, table_, rows_;
 };
 
-void time_model(const std::string& shape_name, const std::string& quant, const std::string& path,
-                double ceiling) {
-    const ModelShape shape = find_shape(shape_name);
-    if (!std::filesystem::exists(path)) write_model(path, shape, quant);
-    const auto streamed = static_cast<double>(streamed_bytes(shape, quant));
-    const double loading = now();
-    ModelRun run(path, 2048, 64 * 48);
-    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n",
-                shape_name.c_str(), quant.c_str(), now() - loading);
+struct ModelCase {
+    std::string shape, quant, path;
+    Format kv = Format::F16;
+    std::vector<std::int64_t> depths = {128};
+};
+
+// Of "128,8192".
+std::vector<std::int64_t> read_depths(const std::string& text) {
+    std::vector<std::int64_t> depths;
+    for (std::size_t at = 0; at <= text.size(); at = text.find(',', at) + 1) {
+        char* end = nullptr;
+        const long long depth = std::strtoll(text.c_str() + at, &end, 10);
+        if (depth < 1 || depth > 1 << 20 || (*end != ',' && *end != '\0'))
+            fail(ErrorCode::invalid_argument, "bench", "depths", text, "such as 128,8192");
+        depths.push_back(depth);
+        if (*end == '\0') break;
+    }
+    return depths;
+}
+
+ModelCase read_case(int argc, char** argv) {
+    ModelCase given = {.shape = argv[2], .quant = argv[3], .path = argv[4]};
+    if (argc > 5) {
+        const FormatInfo* kv = find_format(argv[5]);
+        if (kv == nullptr)
+            fail(ErrorCode::invalid_argument, "bench", "KV format", argv[5], "f16, f32 or q8_0");
+        given.kv = kv->format;
+    }
+    if (argc > 6) given.depths = read_depths(argv[6]);
+    return given;
+}
+
+void time_decode(ModelRun& run, const ModelCase& given, std::int64_t batch, std::int64_t depth,
+                 double streamed, double ceiling) {
+    constexpr std::int64_t kSteps = 48;
     const char* setting = std::getenv("LLMCORE_CUDA_GRAPHS");
     const bool graphs = setting == nullptr || std::strcmp(setting, "0") != 0;
-    for (const std::int64_t batch : {1, 2, 4, 8, 16, 32, 64}) {
-        const std::int64_t depth = 128;
-        for (std::int64_t done = 0; done < depth; done += 32) run.step(batch, 32, done);
-        std::vector<double> times;
-        for (std::int64_t i = 0; i < 48; ++i) {
-            const double start = now();
-            run.step(batch, 1, depth + i);
-            if (i >= 8) times.push_back(now() - start);
-        }
-        const double seconds = median(times);
-        std::printf(
-            "{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"graphs\":%d,\"batch\":%d,\"depth\":%d,"
-            "\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
-            shape_name.c_str(), quant.c_str(), graphs, static_cast<int>(batch), static_cast<int>(depth),
-            static_cast<double>(batch) / seconds, seconds * 1e3, streamed / seconds / 1e9,
-            streamed / seconds / ceiling);
-        std::fflush(stdout);
+    if (!run.holds(batch, depth + kSteps)) return;
+    const std::int64_t chunk = 2048 / batch;
+    for (std::int64_t done = 0; done < depth; done += chunk)
+        run.step(batch, std::min(chunk, depth - done), done);
+    std::vector<double> times;
+    for (std::int64_t i = 0; i < kSteps; ++i) {
+        const double start = now();
+        run.step(batch, 1, depth + i);
+        if (i >= 8) times.push_back(now() - start);
     }
+    const double seconds = median(times);
+    std::printf(
+        "{\"test\":\"decode\",\"model\":\"%s\",\"quant\":\"%s\",\"kv\":\"%s\",\"graphs\":%d,\"batch\":%d,"
+        "\"depth\":%d,\"tok_s\":%.1f,\"ms\":%.3f,\"weight_gb_s\":%.0f,\"of_read\":%.3f}\n",
+        given.shape.c_str(), given.quant.c_str(), format_info(given.kv).name, graphs, static_cast<int>(batch),
+        static_cast<int>(depth), static_cast<double>(batch) / seconds, seconds * 1e3,
+        streamed / seconds / 1e9, streamed / seconds / ceiling);
+    std::fflush(stdout);
+}
+
+void time_model(const ModelCase& given, double ceiling) {
+    const ModelShape shape = find_shape(given.shape);
+    if (!std::filesystem::exists(given.path)) write_model(given.path, shape, given.quant);
+    const auto streamed = static_cast<double>(streamed_bytes(shape, given.quant));
+    const std::int64_t deepest = *std::max_element(given.depths.begin(), given.depths.end());
+    const double loading = now();
+    ModelRun run(given.path, given.kv, 2048, std::max<std::int64_t>(64 * 48, (deepest + 79) / 32));
+    std::printf("{\"test\":\"load\",\"model\":\"%s\",\"quant\":\"%s\",\"seconds\":%.2f}\n",
+                given.shape.c_str(), given.quant.c_str(), now() - loading);
+    for (const std::int64_t depth : given.depths)
+        for (const std::int64_t batch : {1, 2, 4, 8, 16, 32, 64})
+            time_decode(run, given, batch, depth, streamed, ceiling);
     for (const std::int64_t tokens : {512, 2048, 8192}) {
         std::vector<double> times;
         for (int i = 0; i < 4; ++i) {
@@ -338,18 +375,33 @@ void time_model(const std::string& shape_name, const std::string& quant, const s
         }
         const double seconds = median(times);
         std::printf(
-            "{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"tokens\":%d,\"tok_s\":%.0f,\"ms\":%."
-            "1f}\n",
-            shape_name.c_str(), quant.c_str(), static_cast<int>(tokens),
+            "{\"test\":\"prefill\",\"model\":\"%s\",\"quant\":\"%s\",\"kv\":\"%s\",\"tokens\":%d,"
+            "\"tok_s\":%.0f,\"ms\":%.1f}\n",
+            given.shape.c_str(), given.quant.c_str(), format_info(given.kv).name, static_cast<int>(tokens),
             static_cast<double>(tokens) / seconds, seconds * 1e3);
         std::fflush(stdout);
     }
+}
+
+void profile_step(const std::string& path, std::int64_t batch, std::int64_t depth) {
+    ModelRun run(path, Format::F16, 2048, batch * ((depth + 8) / 32 + 1));
+    const std::int64_t chunk = 2048 / batch;
+    for (std::int64_t done = 0; done < depth; done += chunk)
+        run.step(batch, std::min(chunk, depth - done), done);
+    for (std::int64_t i = 0; i < 3; ++i) run.step(batch, 1, depth + i);
+    check(cudaProfilerStart(), "profiler");
+    run.step(batch, 1, depth + 3);
+    check(cudaProfilerStop(), "profiler");
 }
 
 int run(int argc, char** argv) {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "write" && argc == 5) {
         write_model(argv[4], find_shape(argv[2]), argv[3]);
+        return 0;
+    }
+    if (what == "profile" && argc == 5) {
+        profile_step(argv[2], std::atoll(argv[3]), std::atoll(argv[4]));
         return 0;
     }
     use_device(0);
@@ -367,12 +419,15 @@ int run(int argc, char** argv) {
             if (format == Format::Q6_K || format == Format::Q4_0)
                 time_product(stream, {format, 128256, 4096, false}, ceiling);
         }
-    } else if (what == "model" && argc == 5) {
-        time_model(argv[2], argv[3], argv[4], ceiling);
+    } else if (what == "attention") {
+        time_attention(stream, limits.multiprocessors, ceiling);
+    } else if (what == "model" && argc >= 5 && argc <= 7) {
+        time_model(read_case(argc, argv), ceiling);
     } else if (what != "ceilings") {
-        std::fprintf(
-            stderr,
-            "llmcore_gpu_bench ceilings | kernels | model SHAPE QUANT FILE | write SHAPE QUANT FILE\n");
+        std::fprintf(stderr,
+                     "llmcore_gpu_bench ceilings | kernels | attention | model SHAPE QUANT FILE [KV "
+                     "[DEPTHS]] | profile "
+                     "FILE BATCH DEPTH | write SHAPE QUANT FILE\n");
         return 2;
     }
     return 0;

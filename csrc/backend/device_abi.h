@@ -53,6 +53,8 @@ struct BackendTable {
     int (*info)(void* backend, AbiInfo* info, AbiError* error);
     int (*alloc)(void* backend, std::int64_t rows, std::int64_t cols, Buffer* buffer, AbiError* error);
     int (*upload)(void* backend, const WeightView* view, Weight* weight, AbiError* error);
+    // 1 if alloc_kv takes that format with heads of that size, else 0.
+    std::int32_t (*caches)(void* backend, Format format, std::int64_t head_dim);
     int (*alloc_kv)(void* backend, const KvSpec* spec, AbiError* error);
     int (*begin)(void* backend, const AbiBatch* batch, AbiError* error);
     int (*embed)(void* backend, const EmbedOp* op, AbiError* error);

@@ -85,6 +85,10 @@ Weight PluginBackend::upload(const WeightView& view) {
     return weight;
 }
 
+bool PluginBackend::caches(Format format, std::int64_t head_dim) const {
+    return table_.caches(backend_, format, head_dim) != 0;
+}
+
 void PluginBackend::alloc_kv(const KvSpec& spec) { call(table_.alloc_kv, backend_, &spec); }
 
 std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {

@@ -20,6 +20,7 @@ public:
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
+    bool caches(Format format, std::int64_t head_dim) const override;
     void alloc_kv(const KvSpec& spec) override;
     // There are none: Error(model).
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;

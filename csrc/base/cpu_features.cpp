@@ -12,11 +12,11 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <span>
 #include <thread>
 
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace llmcore {
 
@@ -153,12 +153,10 @@ Isa isa_ceiling() {
 const char* isa_name(Isa isa) { return kIsaNames[static_cast<std::size_t>(isa)]; }
 
 std::string cpu_name() {
-    std::ifstream cpuinfo("/proc/cpuinfo");
-    for (std::string line; std::getline(cpuinfo, line);) {
-        if (line.rfind("model name", 0) != 0) continue;
-        const auto colon = line.find(": ");
-        if (colon != std::string::npos) return line.substr(colon + 2);
-    }
+    const std::string cpuinfo = read_text_file("/proc/cpuinfo");
+    const auto line = cpuinfo.find("model name");
+    const auto colon = line == std::string::npos ? line : cpuinfo.find(": ", line);
+    if (colon != std::string::npos) return cpuinfo.substr(colon + 2, cpuinfo.find('\n', colon) - colon - 2);
 #if defined(__x86_64__)
     return "x86-64";
 #elif defined(__aarch64__)

@@ -1,13 +1,14 @@
 #include "cache/kv_sizing.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
-#include <fstream>
-#include <limits>
 #include <string_view>
+#include <system_error>
 
 #include "base/ceil_div.h"
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace llmcore {
 
@@ -17,25 +18,30 @@ constexpr std::int64_t kMiB = 1024 * 1024;
 
 std::string mib(std::int64_t bytes) { return std::to_string(ceil_div(bytes, kMiB)) + " MiB"; }
 
+// The number that `text` begins with, after blanks; -1 if there is none.
+std::int64_t leading_number(std::string_view text) {
+    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+    std::int64_t value = 0;
+    const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+    return result.ec == std::errc() ? value : -1;
+}
+
 // The number after `key` in a file of "key number ..." lines; -1 if it is not there.
 std::int64_t read_field(const char* path, std::string_view key) {
-    std::ifstream file(path);
-    std::string word;
-    while (file >> word) {
-        std::int64_t value = 0;
-        if (word == key && file >> value) return value;
-        file.clear();
-        file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    const std::string text = read_text_file(path);
+    std::string_view rest = text;
+    while (!rest.empty()) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        if (line.substr(0, key.size()) == key && line.size() > key.size() &&
+            (line[key.size()] == ' ' || line[key.size()] == '\t'))
+            return leading_number(line.substr(key.size()));
     }
     return -1;
 }
 
 // The file's one number; -1 for "max" or no such file.
-std::int64_t read_number(const char* path) {
-    std::ifstream file(path);
-    std::int64_t value = 0;
-    return file >> value ? value : -1;
-}
+std::int64_t read_number(const char* path) { return leading_number(read_text_file(path)); }
 
 }  // namespace
 

@@ -17,6 +17,7 @@ namespace llmcore::cuda {
 namespace {
 
 constexpr std::size_t kMostGraphs = 64;
+constexpr std::size_t kArrivedWords = 32;  // a cache line of its own
 // A sequence with fewer rows in a step reads its cache row by row; with more, in tiles that share what they
 // read.
 constexpr std::int32_t kLeastTileRows = 9;
@@ -105,6 +106,9 @@ CudaBackend::CudaBackend(int device) : device_(device) {
     limits_ = device_limits();
     stream_ = make_stream();
     uses_graphs_ = graphs_available();
+    matmul_workspace_ = DeviceMemory(matmul_workspace_bytes(limits_));
+    fill_device(matmul_workspace_.as<void>(), 0, matmul_workspace_.bytes(), stream_);
+    uses_programs_ = programs_available(limits_);
 }
 
 CudaBackend::~CudaBackend() {
@@ -117,6 +121,7 @@ CudaBackend::~CudaBackend() {
 void CudaBackend::forget_graphs() {
     for (auto& [key, graph] : graphs_) destroy_graph(graph.executable);
     graphs_.clear();
+    programs_.clear();
 }
 
 void CudaBackend::info(AbiInfo& info) const {
@@ -186,10 +191,16 @@ Weight CudaBackend::upload(const WeightView& view) {
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
 
+bool CudaBackend::caches(Format format, std::int64_t head_dim) {
+    if (format == Format::Q8_0) return head_dim % format_info(format).block_elements == 0;
+    return format == Format::F16 || format == Format::F32;
+}
+
 void CudaBackend::alloc_kv(const KvSpec& spec) {
-    if (spec.format != Format::F16 && spec.format != Format::F32)
-        fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache", format_info(spec.format).name,
-             "F16 or F32");
+    if (!caches(spec.format, spec.head_dim))
+        fail(ErrorCode::invalid_argument, "cuda", "format of the KV cache",
+             std::string(format_info(spec.format).name) + " for heads of " + std::to_string(spec.head_dim),
+             "F16, F32, or Q8_0 for heads of a multiple of 32");
     raw_rows_ = DeviceMemory();  // loading is over
     forget_graphs();
     kv_spec_ = spec;
@@ -221,6 +232,7 @@ CudaBackend::StepLayout CudaBackend::step_layout() const {
     };
     const auto rows = static_cast<std::size_t>(key_.n_rows);
     const auto sequences = static_cast<std::size_t>(key_.n_sequences);
+    layout.arrived = take(kArrivedWords);
     layout.tokens = take(rows);
     layout.positions = take(rows);
     layout.row_sequences = take(rows);
@@ -235,6 +247,7 @@ CudaBackend::StepLayout CudaBackend::step_layout() const {
 
 void CudaBackend::write_step(const AbiBatch& batch, std::int32_t* parts) const {
     const auto rows = static_cast<std::size_t>(batch.n_tokens);
+    std::fill_n(parts + layout_.arrived, kArrivedWords, 0);
     std::copy_n(batch.tokens, rows, parts + layout_.tokens);
     std::copy_n(batch.positions, rows, parts + layout_.positions);
     std::copy_n(batch.kv_lens, batch.n_sequences, parts + layout_.kv_lens);
@@ -305,6 +318,7 @@ void CudaBackend::upload_step(const AbiBatch& batch) {
              .n_sequences = key_.n_sequences,
              .n_logit_rows = key_.n_logit_rows};
     decode_rows_ = base + layout_.decode_rows;
+    arrived_ = step_memory_.as<std::uint32_t>() + layout_.arrived;
     tiles_ = base + layout_.tiles;
 }
 
@@ -339,6 +353,7 @@ void CudaBackend::run_or_replay(BufferState& result) {
         return;
     }
     if (graph.executable == nullptr) {
+        program_of_step();  // memory again
         begin_capture(stream_);
         try {
             run_operations();
@@ -349,7 +364,11 @@ void CudaBackend::run_or_replay(BufferState& result) {
         graph.executable = end_capture(stream_);
     }
     launch_graph(stream_, graph.executable);
-    // What the operations would have noted.
+    note_result(result);
+}
+
+// What the operations would have noted.
+void CudaBackend::note_result(BufferState& result) {
     const bool of_logit_rows =
         std::any_of(operations_.begin(), operations_.end(),
                     [](const Operation& operation) { return std::holds_alternative<GatherOp>(operation); });

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <variant>
@@ -13,6 +14,7 @@
 #include "cuda/device.h"
 #include "cuda/kernels/experts.h"
 #include "cuda/kernels/matmul.h"
+#include "cuda/program_recorder.h"
 #include "cuda/step.h"
 
 namespace llmcore::cuda {
@@ -66,6 +68,7 @@ public:
     void info(AbiInfo& info) const;
     Buffer alloc(std::int64_t rows, std::int64_t cols);
     Weight upload(const WeightView& view);
+    static bool caches(Format format, std::int64_t head_dim);
     void alloc_kv(const KvSpec& spec);
     void begin(const AbiBatch& batch);
     void note(Operation operation);
@@ -98,8 +101,8 @@ private:
     };
     // Where the parts of a step lie in its one upload, in int32; the same for all steps of a key.
     struct StepLayout {
-        std::size_t tokens, positions, row_sequences, kv_lens, block_table, logit_rows, decode_rows, tiles,
-            size;
+        std::size_t arrived, tokens, positions, row_sequences, kv_lens, block_table, logit_rows, decode_rows,
+            tiles, size;
     };
     // What the launches of a step depend on, besides memory: steps that agree in it are the same graph.
     struct StepKey {
@@ -115,6 +118,13 @@ private:
         void* executable = nullptr;  // cudaGraphExec_t; null after the first, ungraphed run
     };
 
+    // A step's launches but the first, as one kernel.
+    struct StepProgram {
+        std::optional<EmbedOp> embed;
+        DeviceMemory phases;
+        std::optional<ProgramArgs> args;  // none: the step is not one for a program
+    };
+
     BufferState& buffer(Buffer handle) { return buffers_[static_cast<std::size_t>(handle.id)]; }
     WeightState& weight(Weight handle) { return weights_[static_cast<std::size_t>(handle.id)]; }
     const float* floats_of(Weight handle) { return handle ? weight(handle).floats() : nullptr; }
@@ -127,12 +137,16 @@ private:
     StepLayout step_layout() const;
     void run_operations();
     void run_or_replay(BufferState& result);
+    void note_result(BufferState& result);
+    const StepProgram* program_of_step();
+    StepProgram record_program();
+    void run_program_of(const StepProgram& program);
     void forget_graphs();
     void* grown(DeviceMemory& memory, std::size_t bytes);
 
     void run(const EmbedOp& op);
     void run(const NormOp& op, std::size_t index);
-    void run(const LinearGroup& group);
+    void run(const LinearGroup& group, std::size_t index);
     void run_unlike_pair(const LinearOp& op);
     void run(const MoeOp& op);
     void run(const RopeStoreOp& op);
@@ -140,9 +154,13 @@ private:
     void run(const GatherOp& op);
     bool readers_take_norm(const NormOp& op, std::size_t index);
     bool takes_norm(const LinearOp& op);
+    bool takes_packed(const LinearOp& op);
+    bool writes_packed(const LinearOp& op, std::size_t index);
     void make_norm(BufferState& state);
     MatmulJob job_of(const LinearOp& op);
-    void multiply(BufferState& in, Packing packing, const MatmulArgs& args);
+    PackInput input_of(const BufferState& in);
+    void normalize(const NormRowsArgs& args);
+    void multiply(BufferState& in, Packing packing, MatmulArgs args);
     const std::uint16_t* bf16_form(BufferState& in);
     KvLayer kv_layer(std::int64_t layer) const;
     void plan_routing(const MoeOp& op);
@@ -163,17 +181,23 @@ private:
     StepLayout layout_ = {};
     StepView step_ = {};
     const std::int32_t* decode_rows_ = nullptr;
+    std::uint32_t* arrived_ = nullptr;  // where a program's blocks meet; 0 as the step begins
     const void* tiles_ = nullptr;
     DeviceMemory step_memory_;
     void* step_host_ = nullptr;  // page-locked
     DeviceMemory attention_workspace_;
     DeviceMemory up_sums_;
+    DeviceMemory matmul_workspace_;
     DeviceMemory routing_;
     RouteArgs route_ = {};         // where its parts are
     DeviceMemory expert_inputs_;   // bf16 or float rows in the order of slots
     void* result_host_ = nullptr;  // page-locked
     std::size_t result_host_bytes_ = 0;
     bool uses_graphs_ = true;
+    bool uses_programs_ = true;
+    ProgramRecorder* recorder_ = nullptr;  // set: launches are noted instead
+    // Graphs hold the addresses of programs: both go together.
+    std::unordered_map<StepKey, StepProgram, StepKeyHash> programs_;
     std::unordered_map<StepKey, Graph, StepKeyHash> graphs_;
 };
 

@@ -20,17 +20,6 @@ std::size_t bf16_bytes(std::int64_t rows, std::int64_t cols) {
     return static_cast<std::size_t>(rows * tiles_of(cols, kTileCols) * kTileCols) * sizeof(std::uint16_t);
 }
 
-bool writes(const LinearGroup& group, Buffer buffer) {
-    return std::any_of(group.ops.begin(), group.ops.end(),
-                       [&](const LinearOp& op) { return op.out.id == buffer.id; });
-}
-
-bool reads(const LinearGroup& group, Buffer buffer) {
-    return std::any_of(group.ops.begin(), group.ops.end(), [&](const LinearOp& op) {
-        return op.in.id == buffer.id || op.residual.id == buffer.id || op.gate.id == buffer.id;
-    });
-}
-
 }  // namespace
 
 // Grows outside of graphs only, because the first run of every step is not captured; those there are hold the
@@ -41,6 +30,7 @@ void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
             destroy_graph(graph.executable);
             graph.executable = nullptr;
         }
+        programs_.clear();
         memory = DeviceMemory();
         memory = DeviceMemory(bytes);
     }
@@ -48,16 +38,23 @@ void* CudaBackend::grown(DeviceMemory& memory, std::size_t bytes) {
 }
 
 void CudaBackend::run_operations() {
+    if (const StepProgram* program = recorder_ == nullptr ? program_of_step() : nullptr) {
+        run_program_of(*program);
+        return;
+    }
     for (BufferState& state : buffers_) state.normed_from = {};
     for (std::size_t index = 0; index < operations_.size(); ++index) {
         const Operation& operation = operations_[index];
-        if (const auto* norm = std::get_if<NormOp>(&operation)) {
-            run(*norm, index);
-            continue;
-        }
+        if (recorder_ != nullptr && std::holds_alternative<MoeOp>(operation)) recorder_->refuse();
+        if (recorder_ != nullptr && std::holds_alternative<EmbedOp>(operation)) recorder_->refuse();
+        if (recorder_ != nullptr && recorder_->is_refused()) return;
         std::visit(
             [&](const auto& op) {
-                if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, NormOp>) run(op);
+                using Op = std::decay_t<decltype(op)>;
+                if constexpr (std::is_same_v<Op, NormOp> || std::is_same_v<Op, LinearGroup>)
+                    run(op, index);
+                else
+                    run(op);
             },
             operation);
     }
@@ -78,50 +75,24 @@ void CudaBackend::run(const EmbedOp& op) {
     written(out, key_.n_rows);
 }
 
-bool CudaBackend::takes_norm(const LinearOp& op) { return weight(op.weight).packing != Packing::f32; }
-
-// Whether all that read a norm's rows are products, which can take the norm themselves, before its input
-// changes.
-bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
-    if (op.residual || op.in.id == op.out.id || op.out.id == key_.result) return false;
-    bool input_changed = false;
-    for (std::size_t later = index + 1; later < operations_.size(); ++later) {
-        const Operation& operation = operations_[later];
-        if (const auto* group = std::get_if<LinearGroup>(&operation)) {
-            if (reads(*group, op.out)) {
-                if (input_changed) return false;
-                for (const LinearOp& linear : group->ops) {
-                    if (linear.residual.id == op.out.id || linear.gate.id == op.out.id) return false;
-                    if (linear.in.id == op.out.id && !takes_norm(linear)) return false;
-                }
-            }
-            if (writes(*group, op.in)) input_changed = true;
-        } else if (const auto* norm = std::get_if<NormOp>(&operation)) {
-            if (norm->in.id == op.out.id || norm->residual.id == op.out.id) return false;
-            if (norm->out.id == op.out.id) return true;
-            if (norm->out.id == op.in.id) input_changed = true;
-        } else if (const auto* experts = std::get_if<MoeOp>(&operation)) {
-            if (experts->in.id == op.out.id || experts->residual.id == op.out.id) return false;
-            if (experts->out.id == op.in.id) input_changed = true;
-        } else if (const auto* gather = std::get_if<GatherOp>(&operation)) {
-            if (gather->in.id == op.out.id) return false;
-            if (gather->out.id == op.in.id) input_changed = true;
-        }
-    }
-    return true;
+void CudaBackend::normalize(const NormRowsArgs& args) {
+    if (recorder_ != nullptr)
+        recorder_->norm(args);
+    else
+        norm_rows(stream_, args);
 }
 
 void CudaBackend::make_norm(BufferState& state) {
     const BufferState& in = buffer(state.normed_from);
-    norm_rows(stream_, {.x = in.data(),
-                        .x_stride = in.cols,
-                        .weight = floats_of(state.norm_weight),
-                        .residual = nullptr,
-                        .out = state.data(),
-                        .out_stride = state.cols,
-                        .m = static_cast<std::int32_t>(state.live_rows),
-                        .n = static_cast<std::int32_t>(in.cols),
-                        .eps = state.norm_eps});
+    normalize({.x = in.data(),
+               .x_stride = in.cols,
+               .weight = floats_of(state.norm_weight),
+               .residual = nullptr,
+               .out = state.data(),
+               .out_stride = state.cols,
+               .m = static_cast<std::int32_t>(state.live_rows),
+               .n = static_cast<std::int32_t>(in.cols),
+               .eps = state.norm_eps});
     state.normed_from = {};
 }
 
@@ -137,15 +108,15 @@ void CudaBackend::run(const NormOp& op, std::size_t index) {
     }
     const BufferState& in = buffer(op.in);
     if (rows > 0)
-        norm_rows(stream_, {.x = in.data(),
-                            .x_stride = in.cols,
-                            .weight = floats_of(op.weight),
-                            .residual = data_of(op.residual),
-                            .out = out.data(),
-                            .out_stride = out.cols,
-                            .m = static_cast<std::int32_t>(rows),
-                            .n = static_cast<std::int32_t>(in.cols),
-                            .eps = op.eps});
+        normalize({.x = in.data(),
+                   .x_stride = in.cols,
+                   .weight = floats_of(op.weight),
+                   .residual = data_of(op.residual),
+                   .out = out.data(),
+                   .out_stride = out.cols,
+                   .m = static_cast<std::int32_t>(rows),
+                   .n = static_cast<std::int32_t>(in.cols),
+                   .eps = op.eps});
     written(out, rows);
 }
 
@@ -160,6 +131,7 @@ MatmulJob CudaBackend::job_of(const LinearOp& op) {
             .residual = data_of(op.residual),
             .gate = data_of(op.gate),
             .out = out.data(),
+            .packed_out = nullptr,
             .out_stride = static_cast<std::int32_t>(out.cols),
             .bias_stride = 0,
             .n = static_cast<std::int32_t>(matrix.rows),
@@ -184,24 +156,32 @@ const std::uint16_t* CudaBackend::bf16_form(BufferState& in) {
     return form;
 }
 
-void CudaBackend::multiply(BufferState& in, Packing packing, const MatmulArgs& args) {
+// The rows, or those whose norm they stand for.
+PackInput CudaBackend::input_of(const BufferState& in) {
+    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
+    return {.rows = source.data(),
+            .stride = source.cols,
+            .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
+            .norm_eps = in.norm_eps,
+            .k = static_cast<std::int32_t>(in.cols)};
+}
+
+void CudaBackend::multiply(BufferState& in, Packing packing, MatmulArgs args) {
+    if (recorder_ != nullptr) {
+        recorder_->products(packing, args, input_of(in));
+        return;
+    }
     if (packing == Packing::f32) {
         if (in.normed_from) make_norm(in);
         matmul_f32(stream_, args, in.data(), in.cols);
         return;
     }
     if (args.m > gemv_rows(limits_, packing, args.k)) {
+        args.workspace = matmul_workspace_.as<void>();
         matmul_bf16(stream_, limits_, packing, args, bf16_form(in));
         return;
     }
-    const BufferState& source = in.normed_from ? buffer(in.normed_from) : in;
-    GemvArgs gemv_args = {.matmul = args,
-                          .input = {.rows = source.data(),
-                                    .stride = source.cols,
-                                    .norm_weight = in.normed_from ? floats_of(in.norm_weight) : nullptr,
-                                    .norm_eps = in.norm_eps,
-                                    .k = args.k},
-                          .packed = nullptr};
+    GemvArgs gemv_args = {.matmul = args, .input = input_of(in), .packed = nullptr};
     const bool packs_itself = args.m <= kFusedPackRows || packing == Packing::f16 || packing == Packing::bf16;
     if (!packs_itself) {
         auto* form = static_cast<unsigned char*>(
@@ -236,7 +216,8 @@ void CudaBackend::run_unlike_pair(const LinearOp& op) {
     multiply(in, weight(op.weight).packing, args);
 }
 
-void CudaBackend::run(const LinearGroup& group) {
+void CudaBackend::run(const LinearGroup& group, std::size_t index) {
+    std::vector<bool> packed(group.ops.size(), false);
     std::vector<bool> done(group.ops.size(), false);
     for (std::size_t i = 0; i < group.ops.size(); ++i) {
         if (done[i]) continue;
@@ -259,34 +240,48 @@ void CudaBackend::run(const LinearGroup& group) {
                 other.cols != matrix.cols || static_cast<bool>(op.up) != static_cast<bool>(first.up) ||
                 (op.up && weight(op.up).packing != other.packing))
                 continue;
-            args.jobs[args.n_jobs++] = job_of(op);
+            MatmulJob& job = args.jobs[args.n_jobs++];
+            job = job_of(op);
+            if (writes_packed(op, index)) {
+                BufferState& out = buffer(op.out);
+                job.packed_out = static_cast<std::uint16_t*>(grown(out.bf16, bf16_bytes(out.rows, out.cols)));
+                packed[j] = true;
+            }
             done[j] = true;
         }
         multiply(in, matrix.packing, args);
     }
-    for (const LinearOp& op : group.ops) written(buffer(op.out), buffer(op.in).live_rows);
+    for (std::size_t i = 0; i < group.ops.size(); ++i) {
+        BufferState& out = buffer(group.ops[i].out);
+        written(out, buffer(group.ops[i].in).live_rows);
+        out.bf16_valid = packed[i];
+    }
 }
 
 void CudaBackend::run(const RopeStoreOp& op) {
     BufferState& q = buffer(op.q);
     const BufferState& k = buffer(op.k);
     const BufferState& v = buffer(op.v);
-    rope_store(stream_, {.q = q.data(),
-                         .k = k.data(),
-                         .v = v.data(),
-                         .q_stride = q.cols,
-                         .k_stride = k.cols,
-                         .v_stride = v.cols,
-                         .step = step_,
-                         .kv = kv_layer(op.layer),
-                         .n_heads = static_cast<std::int32_t>(op.n_heads),
-                         .style = op.style,
-                         .rope_dims = static_cast<std::int32_t>(op.rope_dims),
-                         .inv_freq = op.style == RopeStyle::none ? nullptr : floats_of(op.inv_freq),
-                         .magnitude = op.magnitude,
-                         .q_norm = floats_of(op.q_norm),
-                         .k_norm = floats_of(op.k_norm),
-                         .norm_eps = op.norm_eps});
+    const RopeStoreArgs args = {.q = q.data(),
+                                .k = k.data(),
+                                .v = v.data(),
+                                .q_stride = q.cols,
+                                .k_stride = k.cols,
+                                .v_stride = v.cols,
+                                .step = step_,
+                                .kv = kv_layer(op.layer),
+                                .n_heads = static_cast<std::int32_t>(op.n_heads),
+                                .style = op.style,
+                                .rope_dims = static_cast<std::int32_t>(op.rope_dims),
+                                .inv_freq = op.style == RopeStyle::none ? nullptr : floats_of(op.inv_freq),
+                                .magnitude = op.magnitude,
+                                .q_norm = floats_of(op.q_norm),
+                                .k_norm = floats_of(op.k_norm),
+                                .norm_eps = op.norm_eps};
+    if (recorder_ != nullptr)
+        recorder_->rope_store(args);
+    else
+        rope_store(stream_, args);
 }
 
 void CudaBackend::run(const AttentionOp& op) {
@@ -318,7 +313,10 @@ void CudaBackend::run(const AttentionOp& op) {
                 fill_device(grown(attention_workspace_, bytes), 0, bytes, stream_);
             args.workspace = attention_workspace_.as<void>();
         }
-        attention_decode(stream_, args);
+        if (recorder_ != nullptr)
+            recorder_->attention(args);
+        else
+            attention_decode(stream_, args);
     }
     if (key_.n_tiles > 0) {
         args.tiles = static_cast<const int4*>(tiles_);
@@ -330,15 +328,18 @@ void CudaBackend::run(const AttentionOp& op) {
 void CudaBackend::run(const GatherOp& op) {
     const BufferState& in = buffer(op.in);
     BufferState& out = buffer(op.out);
-    if (key_.n_logit_rows > 0)
-        gather_rows(stream_, {.in = in.data(),
-                              .in_stride = in.cols,
-                              .rows = step_.logit_rows,
-                              .added = nullptr,
-                              .out = out.data(),
-                              .out_stride = out.cols,
-                              .m = key_.n_logit_rows,
-                              .n = static_cast<std::int32_t>(in.cols)});
+    const GatherRowsArgs args = {.in = in.data(),
+                                 .in_stride = in.cols,
+                                 .rows = step_.logit_rows,
+                                 .added = nullptr,
+                                 .out = out.data(),
+                                 .out_stride = out.cols,
+                                 .m = key_.n_logit_rows,
+                                 .n = static_cast<std::int32_t>(in.cols)};
+    if (recorder_ != nullptr)
+        recorder_->gather(args);
+    else if (key_.n_logit_rows > 0)
+        gather_rows(stream_, args);
     written(out, key_.n_logit_rows);
 }
 

@@ -19,6 +19,7 @@ struct LaunchShape {
     unsigned grid_x = 1, grid_y = 1, grid_z = 1;
     unsigned threads = 1;
     std::size_t shared_bytes = 0;
+    bool cooperative = false;  // all blocks run at once, and may wait for one another
 };
 
 struct DeviceLimits {
@@ -56,10 +57,15 @@ void launch(const Stream& stream, void (*kernel)(Args), const LaunchShape& shape
     config.dynamicSmemBytes = shape.shared_bytes;
     config.stream = static_cast<cudaStream_t>(stream.handle);
     cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    if (shape.cooperative) {
+        attribute.id = cudaLaunchAttributeCooperative;
+        attribute.val.cooperative = 1;
+    } else {
+        attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attribute.val.programmaticStreamSerializationAllowed = 1;
+    }
     config.attrs = &attribute;
-    config.numAttrs = stream.dependent_launch ? 1 : 0;
+    config.numAttrs = stream.dependent_launch || shape.cooperative ? 1 : 0;
     check(cudaLaunchKernelEx(&config, kernel, args), "launch of a kernel");
 }
 
@@ -67,7 +73,7 @@ void launch(const Stream& stream, void (*kernel)(Args), const LaunchShape& shape
 
 template <class Args>
 void launch(const Stream&, void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
-    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes,
+    emulate({shape.grid_x, shape.grid_y, shape.grid_z}, shape.threads, shape.shared_bytes, shape.cooperative,
             [&] { kernel(args); });
 }
 

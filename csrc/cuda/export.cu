@@ -52,6 +52,9 @@ constexpr BackendTable kTable = {
                 AbiError* error) { return guarded(error, [&] { *buffer = of(backend).alloc(rows, cols); }); },
     .upload = [](void* backend, const WeightView* view, Weight* weight,
                  AbiError* error) { return guarded(error, [&] { *weight = of(backend).upload(*view); }); },
+    .caches = [](void*, Format format, std::int64_t head_dim) -> std::int32_t {
+        return CudaBackend::caches(format, head_dim) ? 1 : 0;
+    },
     .alloc_kv = [](void* backend, const KvSpec* spec,
                    AbiError* error) { return guarded(error, [&] { of(backend).alloc_kv(*spec); }); },
     .begin = [](void* backend, const AbiBatch* batch,

@@ -104,6 +104,23 @@ SIMT_DEVICE void load_matrices_transposed(uint32_t (&d)[4], const void* shared_r
                  : "memory");
 }
 
+// The blocks of a cooperative launch meet at a counter that only grows: what was written before the arrival
+// is seen by who waited. One thread a block, between two __syncthreads().
+SIMT_DEVICE void arrive_at_grid(uint32_t* counter) {
+    __threadfence();
+    atomicAdd(counter, 1U);
+}
+SIMT_DEVICE void wait_for_grid(const uint32_t* counter, uint32_t target) {
+    uint32_t arrived = 0;
+    do {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter) : "memory");
+    } while (static_cast<int32_t>(arrived - target) < 0);
+    __threadfence();
+}
+SIMT_DEVICE void prefetch_to_l2(const void* global) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
+
 // Programmatic dependent launch: the next kernel may start; what earlier kernels wrote may be read. Every
 // kernel of a step calls previous_kernels_done() before it reads or writes what another kernel of the step
 // touches.

@@ -23,8 +23,9 @@ struct StepView {
 
 constexpr int kKvBlockTokens = 32;
 
-// One layer's paged cache, F16 or F32: element [block][is_value][kv_head][token in block][head_dim], tightly
-// packed.
+// One layer's paged cache: element [block][is_value][kv_head][token in block][head_dim] of F16 or F32,
+// tightly packed. In Q8_0 a head's tokens of a block take as many bytes as in GGUF, in an order of their own
+// (kernels/kv_q8.h).
 struct KvLayer {
     void* base;
     Format format;

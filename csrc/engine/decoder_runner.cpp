@@ -1,6 +1,7 @@
 #include "engine/decoder_runner.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <utility>
 
@@ -55,8 +56,10 @@ DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, std
     return limits;
 }
 
+constexpr std::array kCacheFormats = {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0};
+
 Format kv_format(const std::string& name) {
-    for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0}) {
+    for (const Format format : kCacheFormats) {
         if (find_format(name) == &format_info(format)) return format;
     }
     fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f32, f16, bf16, q8_0 or q4_0");
@@ -71,8 +74,13 @@ void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
              std::string("kv_cache_type ") + info.name + " does not suit the size of the model's heads",
              std::to_string(head_dim), "a multiple of " + std::to_string(info.block_elements));
     }
+    std::string suitable;
+    for (const Format other : kCacheFormats) {
+        if (!backend.caches(other, head_dim)) continue;
+        suitable += (suitable.empty() ? "" : ", ") + std::string(format_info(other).name);
+    }
     fail(ErrorCode::invalid_argument, "engine", "kv_cache_type on " + backend.info().name, info.name,
-         "f16 or f32");
+         "one of " + suitable);
 }
 
 std::string main_format(const gguf::File& file, const TensorFormats& formats) {

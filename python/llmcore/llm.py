@@ -69,11 +69,12 @@ class LLM:
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
-        device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None
-        for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
+        device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None for
+        the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
         "q4_0": smaller ones hold more tokens and round more, q4_0 so much that answers may suffer; q8_0 and
-        q4_0 need head sizes that are multiples of 32. max_batch: sequences that run at once. lora: adapters
-        that requests may name, as {name: path} or {name: (path, scale)}, or a list of "[NAME=]PATH[:SCALE]".
+        q4_0 need head sizes that are multiples of 32, and a GPU has neither bf16 nor q4_0. max_batch:
+        sequences that run at once. lora: adapters that requests may name, as {name: path} or {name: (path,
+        scale)}, or a list of "[NAME=]PATH[:SCALE]".
         quantization: a type such as "q4_0" or "Q4_K_M" that wider weights become as they are loaded; None
         leaves them as the file has them. prefix_cache: prompts that begin like an earlier one start behind
         what was computed for it. prompt_lookup: tokens to guess in each step from what came before, 0 for

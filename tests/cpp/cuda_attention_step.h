@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/kv_q8.h"
 #include "cuda/kernels/rope_store.h"
 #include "device_array.h"
 #include "harness.h"
@@ -21,6 +22,10 @@ using test::DeviceArray;
 using test::Random;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+inline const char* format_name(Format format) {
+    return format == Format::F16 ? "f16" : format == Format::Q8_0 ? "q8_0" : "f32";
+}
 
 struct Sequence {
     int n_cached;  // before the step
@@ -49,11 +54,13 @@ struct Step {
     std::vector<float> q, out, sinks;
     std::vector<uint16_t> cache16;
     std::vector<float> cache32;
+    std::vector<unsigned char> cache8;  // Q8_0
     int block_table_stride = 0;
     std::unique_ptr<DeviceArray<int32_t>> device_positions, device_row_sequences, device_kv_lens,
         device_table;
     std::unique_ptr<DeviceArray<float>> device_q, device_out, device_sinks, device_cache32;
     std::unique_ptr<DeviceArray<uint16_t>> device_cache16;
+    std::unique_ptr<DeviceArray<unsigned char>> device_cache8;
 
     std::size_t element(int sequence, int position, int kv_head, bool is_value) const {
         const auto block = static_cast<std::size_t>(
@@ -64,7 +71,43 @@ struct Step {
                static_cast<std::size_t>(position % kKvBlockTokens * options.head_dim);
     }
     double cached(std::size_t at) const {
+        if (options.format == Format::Q8_0) {
+            const auto [code, scale] = q8_places(at);
+            return expand_half(half_at(scale)) * static_cast<signed char>(cache8[code]);
+        }
         return options.format == Format::F16 ? expand_half(cache16[at]) : cache32[at];
+    }
+
+    // Bytes of an element's code and scale in cache8.
+    struct Places {
+        std::size_t code, scale;
+    };
+    Places q8_places(std::size_t at) const {
+        const auto dims = static_cast<std::size_t>(options.head_dim);
+        const std::size_t head = at / (kKvBlockTokens * dims) * (kKvBlockTokens * dims / 32 * 34);
+        const std::size_t token = at / dims % kKvBlockTokens;
+        const auto code = static_cast<std::size_t>(q8_code_at(options.head_dim, static_cast<int>(at % dims)));
+        return {head + token * dims + code,
+                head + kKvBlockTokens * dims + 2 * (token * dims / 32 + at % dims / 32)};
+    }
+    uint16_t half_at(std::size_t byte) const {
+        uint16_t half = 0;
+        std::memcpy(&half, &cache8[byte], sizeof half);
+        return half;
+    }
+    void fill_element(Random& random, std::size_t at) {
+        if (options.format == Format::Q8_0) {
+            const auto [code, scale] = q8_places(at);
+            if (at % 32 == 0) {  // of blocks that differ a lot
+                const uint16_t half = round_to_half(0.01F * std::exp(0.5F * random.normal()));
+                std::memcpy(&cache8[scale], &half, sizeof half);
+            }
+            cache8[code] = static_cast<unsigned char>(random.below(255) - 127);
+        } else if (options.format == Format::F16) {
+            cache16[at] = round_to_half(random.normal());
+        } else {
+            cache32[at] = random.normal();
+        }
     }
 
     // Without fill_cache only the blocks exist that the step itself writes to.
@@ -101,18 +144,16 @@ struct Step {
             static_cast<std::size_t>(n_blocks * 2 * options.n_kv_heads * kKvBlockTokens * options.head_dim);
         if (options.format == Format::F16)
             cache16.assign(elements, round_to_half(kNaN));
+        else if (options.format == Format::Q8_0)
+            cache8.assign(elements / 32 * 34, 0xFF);  // scales are NaN
         else
             cache32.assign(elements, kNaN);
         for (std::size_t s = 0; fill_cache && s < sequences.size(); ++s) {
             for (int position = 0; position < kv_lens[s]; ++position) {
                 for (int i = 0; i < 2 * options.n_kv_heads; ++i) {
                     const std::size_t at = element(static_cast<int>(s), position, i / 2, i % 2 != 0);
-                    for (std::size_t d = 0; d < static_cast<std::size_t>(options.head_dim); ++d) {
-                        if (options.format == Format::F16)
-                            cache16[at + d] = round_to_half(random.normal());
-                        else
-                            cache32[at + d] = random.normal();
-                    }
+                    for (std::size_t d = 0; d < static_cast<std::size_t>(options.head_dim); ++d)
+                        fill_element(random, at + d);
                 }
             }
         }
@@ -135,6 +176,7 @@ struct Step {
         device_sinks = std::make_unique<DeviceArray<float>>(sinks);
         device_cache16 = std::make_unique<DeviceArray<uint16_t>>(cache16);
         device_cache32 = std::make_unique<DeviceArray<float>>(cache32);
+        device_cache8 = std::make_unique<DeviceArray<unsigned char>>(cache8);
         AttentionStepArgs args = {};
         args.q = device_q->data();
         args.out = device_out->data();
@@ -146,8 +188,9 @@ struct Step {
         args.step.block_table_stride = block_table_stride;
         args.step.n_rows = n_rows;
         args.step.n_sequences = static_cast<int32_t>(kv_lens.size());
-        args.kv.base = options.format == Format::F16 ? static_cast<void*>(device_cache16->data())
-                                                     : device_cache32->data();
+        args.kv.base = options.format == Format::F16    ? static_cast<void*>(device_cache16->data())
+                       : options.format == Format::Q8_0 ? static_cast<void*>(device_cache8->data())
+                                                        : device_cache32->data();
         args.kv.format = options.format;
         args.kv.n_kv_heads = options.n_kv_heads;
         args.kv.head_dim = options.head_dim;
@@ -169,6 +212,7 @@ struct Step {
         out = device_out->read();
         cache16 = device_cache16->read();
         cache32 = device_cache32->read();
+        cache8 = device_cache8->read();
     }
 
     std::vector<double> expected(int row, int head) const {
@@ -216,10 +260,11 @@ struct Step {
                 worst = std::isnan(error) ? HUGE_VAL : std::max(worst, error);
             }
         }
-        CHECK_MSG(worst < limit, what << ": error " << worst << " head_dim " << options.head_dim << " group "
-                                      << options.group << " splits " << options.n_splits << " window "
-                                      << options.window << " softcap " << options.softcap << " sinks "
-                                      << options.with_sinks << " causal " << options.causal);
+        CHECK_MSG(worst < limit, what << ' ' << format_name(options.format) << ": error " << worst
+                                      << " head_dim " << options.head_dim << " group " << options.group
+                                      << " splits " << options.n_splits << " window " << options.window
+                                      << " softcap " << options.softcap << " sinks " << options.with_sinks
+                                      << " causal " << options.causal);
         CHECK_MSG(is_untouched, what << " wrote what is not its own");
     }
 };

@@ -166,6 +166,47 @@ SIMT_GLOBAL void half_warps(LaneArgs args) {
     args.out[128 + lane] = __shfl_down_sync(kFullWarp, lane, 2, 4);
 }
 
+struct MeetingArgs {
+    float* values;  // of each block
+    float* out;
+    uint32_t* arrived;
+    const float* in;
+    bool meets;
+};
+
+// Each block copies a number in bulk, and takes its neighbour's when all have theirs.
+SIMT_GLOBAL void SIMT_BOUNDS(64, 1) take_neighbours(MeetingArgs args) {
+    auto* const barrier = reinterpret_cast<uint64_t*>(shared_memory());
+    auto* const copied = reinterpret_cast<float*>(shared_memory() + 16);
+    if (threadIdx.x == 0) {
+        barrier_init(barrier, 1);
+        barrier_arrive_expecting(barrier, 16);
+        copy_bulk(copied, args.in + 4 * blockIdx.x, 16, barrier);
+    }
+    __syncthreads();
+    barrier_wait(barrier, 0);
+    if (threadIdx.x == 63) args.values[blockIdx.x] = copied[0];
+    __syncthreads();
+    if (args.meets && threadIdx.x == 0) {
+        arrive_at_grid(args.arrived);
+        wait_for_grid(args.arrived, gridDim.x);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) args.out[blockIdx.x] = args.values[(blockIdx.x + 1) % gridDim.x];
+}
+
+int wrong_neighbours(bool meets) {
+    alignas(16) const float in[16] = {1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0};
+    float values[4] = {};
+    float out[4] = {};
+    uint32_t arrived = 0;
+    launch({}, take_neighbours, {.grid_x = 4, .threads = 64, .shared_bytes = 32, .cooperative = true},
+           MeetingArgs{values, out, &arrived, in, meets});
+    int wrong = 0;
+    for (int block = 0; block < 4; ++block) wrong += out[block] == in[4 * ((block + 1) % 4)] ? 0 : 1;
+    return wrong;
+}
+
 struct MistakeArgs {
     int kind;
 };
@@ -180,6 +221,16 @@ SIMT_GLOBAL void make_a_mistake(MistakeArgs args) {
     if (args.kind == 3) static_cast<void>(__shfl_sync(lane < 16 ? 0xFFFFU : kFullWarp, lane, 0));
     if (args.kind == 3 && lane < 16) __syncthreads();
     if (args.kind == 4) static_cast<void>(__shfl_sync(0xFFFFU, lane, 0));
+    auto* const barrier = reinterpret_cast<uint64_t*>(shared_memory());
+    if (args.kind >= 5 && lane == 0) {
+        alignas(16) static const uint32_t numbers[4] = {};
+        barrier_init(barrier, 1);
+        if (args.kind == 5) barrier_wait(barrier, 0);  // for no copy
+        barrier_arrive_expecting(barrier, args.kind == 6 ? 32 : 16);
+        copy_bulk(shared_memory() + (args.kind == 7 ? 24 : 16), numbers, 16, barrier);
+        if (args.kind != 8) barrier_wait(barrier, 0);  // 8: ends before its copy
+        if (args.kind == 9) wait_for_grid(reinterpret_cast<uint32_t*>(shared_memory() + 16), 1);
+    }
 }
 
 #if defined(__linux__)
@@ -204,6 +255,17 @@ LLMCORE_TEST(cuda_emulation_block_sum_needs_its_barrier) {
         set_emulation_seed(seed);
         CHECK(wrong_sums(true) == 0);
         wrong_without += wrong_sums(false);
+    }
+    CHECK(wrong_without > 0);
+    set_emulation_seed(1);
+}
+
+LLMCORE_TEST(cuda_emulation_blocks_that_meet) {
+    int wrong_without = 0;
+    for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+        set_emulation_seed(seed);
+        CHECK(wrong_neighbours(true) == 0);
+        wrong_without += wrong_neighbours(false);
     }
     CHECK(wrong_without > 0);
     set_emulation_seed(1);
@@ -294,16 +356,18 @@ LLMCORE_TEST(cuda_emulation_lanes) {
 
 LLMCORE_TEST(cuda_emulation_mistakes_abort) {
 #if defined(__linux__)
-    for (int kind = 0; kind < 5; ++kind) CHECK_MSG(aborts(kind), "kind " << kind);
+    for (int kind = 0; kind < 10; ++kind) CHECK_MSG(aborts(kind), "kind " << kind);
 #endif
     CHECK(true);
 }
 
 LLMCORE_TEST(cuda_emulation_refuses_bad_shapes) {
-    CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.threads = 1025}, MistakeArgs{9}));
-    CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.grid_x = 0}, MistakeArgs{9}));
+    CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.threads = 1025}, MistakeArgs{-1}));
+    CHECK_THROWS(ErrorCode::internal, launch({}, make_a_mistake, {.grid_x = 0}, MistakeArgs{-1}));
     CHECK_THROWS(ErrorCode::internal,
-                 launch({}, make_a_mistake, {.shared_bytes = 228 << 10}, MistakeArgs{9}));
+                 launch({}, make_a_mistake, {.shared_bytes = 228 << 10}, MistakeArgs{-1}));
+    CHECK_THROWS(ErrorCode::internal,
+                 launch({}, make_a_mistake, {.grid_x = 5, .cooperative = true}, MistakeArgs{-1}));
 }
 
 LLMCORE_TEST(cuda_emulation_16_bit_floats) {

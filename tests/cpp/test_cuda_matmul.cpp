@@ -38,12 +38,14 @@ public:
     T* as() const {
         return static_cast<T*>(memory_);
     }
-    std::vector<float> floats() const {
-        std::vector<float> host(bytes_ / sizeof(float));
-        copy_to_host(host.data(), memory_, bytes_, {});
+    template <class T>
+    std::vector<T> host() const {
+        std::vector<T> values(bytes_ / sizeof(T));
+        copy_to_host(values.data(), memory_, bytes_, {});
         wait_for({});
-        return host;
+        return values;
     }
+    std::vector<float> floats() const { return host<float>(); }
 
 private:
     void* memory_;
@@ -114,6 +116,7 @@ struct JobCase {
     bool gate = false;
     Activation activation = Activation::none;
     float softcap = 0.0F;
+    bool packed = false;  // written as another product's input; n a multiple of 256
 };
 
 struct Case {
@@ -153,6 +156,7 @@ struct JobData {
     std::vector<float> bias, up_bias, residual, gate;
     std::vector<DeviceBytes*> owned;
     DeviceBytes* out = nullptr;
+    DeviceBytes* packed = nullptr;
     std::int64_t stride = 0;
     MatmulJob job = {};
 
@@ -205,6 +209,25 @@ struct JobData {
             owned.push_back(out = new DeviceBytes(static_cast<std::size_t>(c.m * stride) * sizeof(float)));
             job.out = out->as<float>();
         }
+        if (what.packed) {
+            owned.push_back(packed = new DeviceBytes(static_cast<std::size_t>(c.m * what.n) * 2));
+            job.packed_out = packed->as<std::uint16_t>();
+        }
+    }
+
+    // The packed results, in the order and with the gaps of plain ones.
+    std::vector<float> unpacked(std::int64_t m) const {
+        const std::vector<std::uint16_t> bits = packed->host<std::uint16_t>();
+        std::vector<float> values(static_cast<std::size_t>(m * stride), std::nanf(""));
+        for (std::int64_t row = 0; row < m; ++row)
+            for (std::int64_t column = 0; column < what.n; ++column) {
+                const std::uint32_t word =
+                    static_cast<std::uint32_t>(
+                        bits[static_cast<std::size_t>(row * what.n + permuted_column(column))])
+                    << 16;
+                std::memcpy(&values[static_cast<std::size_t>(row * stride + column)], &word, sizeof word);
+            }
+        return values;
     }
 
     double expected(const Case& c, const float* x, std::int64_t row, std::int64_t column,
@@ -222,7 +245,7 @@ struct JobData {
     }
 
     void check(const Case& c, const std::vector<float>& input, double limit) const {
-        const std::vector<float> got = out->floats();
+        const std::vector<float> got = what.packed ? unpacked(c.m) : out->floats();
         double error = 0.0;
         double norm = 0.0;
         bool whole = true;  // what is beyond the columns, and rows of no expert, are untouched
@@ -282,11 +305,20 @@ void run(const Case& c, int multiprocessors, std::uint64_t seed) {
         args.expert_bytes = static_cast<std::int64_t>(packed_bytes(packing_of(c.format), c.jobs[0].n, c.k));
     }
     DeviceLimits limits = device_limits();
-    if (multiprocessors != 0) limits.multiprocessors = multiprocessors;
-    matmul_bf16({}, limits, packing_of(c.format), args, device_input.as<std::uint16_t>());
+    // No more than there are: blocks that share a tile wait for one another.
+    if (multiprocessors != 0 && (limits.compute_capability != 90 || multiprocessors < limits.multiprocessors))
+        limits.multiprocessors = multiprocessors;
+    const DeviceBytes workspace(std::vector<unsigned char>(matmul_workspace_bytes(limits), 0));
+    args.workspace = workspace.as<void>();
+    // Twice: the workspace is left as it was found. In place it would add up.
+    const bool in_place =
+        std::any_of(c.jobs.begin(), c.jobs.end(), [](const JobCase& job) { return job.residual; });
+    const int times = in_place ? 1 : 2;
+    for (int i = 0; i < times; ++i)
+        matmul_bf16({}, limits, packing_of(c.format), args, device_input.as<std::uint16_t>());
     wait_for({});
     for (const JobData& job : jobs)
-        job.check(c, input, rounded_once(c.format) ? 1e-5 : job.what.up ? 6e-3 : 4e-3);
+        job.check(c, input, rounded_once(c.format) && !job.what.packed ? 1e-5 : job.what.up ? 6e-3 : 4e-3);
 }
 
 JobCase plain(std::int64_t n) {
@@ -350,6 +382,22 @@ LLMCORE_TEST(cuda_matmul_epilogues) {
         }
 }
 
+LLMCORE_TEST(cuda_matmul_packed_results) {
+    std::uint64_t seed = 250;
+    for (const std::int64_t m : {9, 33, 130}) {
+        JobCase glu = plain(256);
+        glu.up = glu.packed = true;
+        glu.activation = Activation::silu;
+        JobCase biased = glu;
+        biased.bias = true;
+        biased.activation = Activation::gelu_tanh;
+        JobCase half = plain(512);
+        half.packed = true;
+        run({Format::Q8_0, m, 288, {glu, biased}, {}}, kManyMultiprocessors, seed++);
+        run({Format::Q4_0, m, 256, {half, plain(40)}, {}}, 1, seed++);
+    }
+}
+
 LLMCORE_TEST(cuda_matmul_experts) {
     std::uint64_t seed = 300;
     const std::vector<std::vector<std::int32_t>> segments = {
@@ -368,6 +416,26 @@ LLMCORE_TEST(cuda_matmul_experts) {
             run({Format::Q4_0, begin.back(), 288, {glu}, begin}, multiprocessors, seed++);
             run({Format::MXFP4, begin.back(), 256, {down}, begin}, multiprocessors, seed++);
         }
+}
+
+// Tiles that blocks make together, in every size of a tile; the devices that have such kernels only.
+LLMCORE_TEST(cuda_matmul_split_tiles) {
+    CHECK(true);  // a test without checks counts as failed
+    if (device_limits().compute_capability != 90) return;
+    std::uint64_t seed = 500;
+    for (const Format format : {Format::Q4_0, Format::Q4_K, Format::Q6_K, Format::Q8_0, Format::F16})
+        for (const std::int64_t m : {3, 9, 16, 27, 33, 64, 65, 128})
+            for (const int multiprocessors : {0, 5}) {
+                JobCase glu = plain(264);
+                glu.up = glu.bias = glu.residual = true;
+                glu.activation = Activation::silu;
+                run({format, m, 1536, {plain(300), plain(136)}, {}}, multiprocessors, seed++);
+                run({format, m, 768, {glu}, {}}, multiprocessors, seed++);
+                JobCase packed = plain(512);
+                packed.up = packed.packed = true;
+                packed.activation = Activation::silu;
+                run({format, m, 768, {packed}, {}}, multiprocessors, seed++);
+            }
 }
 
 // As large as the kernels of tensor-core devices ask for; far too slow for the emulation.

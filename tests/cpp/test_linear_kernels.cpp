@@ -260,8 +260,10 @@ LLMCORE_TEST(linear_kernels_hold_extreme_values) {
         std::vector<std::vector<std::uint8_t>> weights = {random_weights(format, n, k, random)};
         for (const int byte : {0x00, 0xFF, 0x7F, 0x80, 0x55, 0xAA})
             weights.push_back(filled_weights(format, n, k, static_cast<std::uint8_t>(byte), random));
+        std::vector<std::int64_t> tokens = {1, 9};
+        if (!quick_sweep()) tokens.push_back(25);
         for (const auto& rows : weights)
-            for (const std::int64_t m : {1, 9, 25}) {
+            for (const std::int64_t m : tokens) {
                 const auto count = static_cast<std::size_t>(m * k);
                 check_linear(*kernel, rows, random_activations(m * k, random), m, n, k);
                 check_linear(*kernel, rows, std::vector<float>(count, 1.0F), m, n, k);

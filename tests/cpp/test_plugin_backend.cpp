@@ -69,6 +69,9 @@ BackendTable fake_table() {
                 weight->id = 7;
                 return called("upload", error);
             },
+        .caches = [](void*, Format format, std::int64_t head_dim) -> std::int32_t {
+            return format == Format::Q8_0 && head_dim == 64 ? 1 : 0;
+        },
         .alloc_kv = [](void*, const KvSpec*, AbiError* error) { return called("alloc_kv", error); },
         .begin =
             [](void*, const AbiBatch* batch, AbiError* error) {
@@ -125,8 +128,8 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(backend.info().kv_block_tokens == 32);
         CHECK(backend.info().step_tokens > 0);
         CHECK(!backend.info().runs_encoders);
-        CHECK(backend.caches(Format::F16, 64) && backend.caches(Format::F32, 80));
-        CHECK(!backend.caches(Format::Q8_0, 64) && backend.kv_block_bytes() == 0);
+        CHECK(backend.caches(Format::Q8_0, 64) && !backend.caches(Format::Q8_0, 80));
+        CHECK(!backend.caches(Format::F16, 64) && backend.kv_block_bytes() == 0);
         CHECK(backend.device_info().total_bytes == 2000);
         device.calls.clear();
         CHECK(backend.alloc(3, 5).id == 305);

@@ -28,6 +28,7 @@ constexpr BackendTable kTable = {
     .create = create,
     .destroy = [](void*) {},
     .info = info,
+    .caches = [](void*, Format, std::int64_t) -> std::int32_t { return 1; },
 };
 
 }  // namespace

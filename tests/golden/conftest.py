@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 WORKER = HERE / "golden_worker.py"
 # Together more rows than one step takes, so that a prompt is computed in two.
 PROMPTS = range(N_PROMPT, N_PROMPT + 20, 2)
+N_ALONE = 6  # tokens that a sequence generates alone
 EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
 
@@ -176,3 +177,27 @@ def emulated_runs(golden_models: Path, emulated_cuda: Path) -> EmulatedRuns:
         return out
 
     return lambda name, kv_cache_type, quantization: run_of(name, folder_of(kv_cache_type, quantization))
+
+
+@pytest.fixture(scope="session")
+def emulated_alone(golden_models: Path, emulated_cuda: Path) -> Callable[[str, str], Run]:
+    """Runs of a model by name and LLMCORE_CUDA_PERSISTENT, quantized, its last tokens generated alone."""
+
+    def run_alone(name: str, persistent: str) -> Run:
+        out = golden_models / f"cuda-alone-{persistent}"
+        out.mkdir(exist_ok=True)
+        job = {
+            "model": str(golden_models / f"{name}.gguf"),
+            "ids": golden_of(name).ids,
+            "prompts": [len(golden_of(name).ids) - N_ALONE],
+            "n_ctx": model_named(name).n_ctx,
+            "device": "cuda",
+            "kv_cache_type": "f16",
+            "quantization": "Q8_0",
+            "out": str(out / f"{name}.npz"),
+        }
+        environment = {"LLMCORE_CUDA_LIBRARY": str(emulated_cuda), "LLMCORE_CUDA_PERSISTENT": persistent}
+        run_jobs(out / f"{name}.json", [job], environment)
+        return run_of(name, out)
+
+    return run_alone

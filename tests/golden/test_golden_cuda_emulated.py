@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_golden import F16_CACHE, log_softmax, relative_error, worst_row
 
@@ -22,6 +23,9 @@ TEXTS = [
     "One day, a boy named Tom went to the park to play with",
 ]
 N_GENERATED = 40
+# Of each kind of norm, rotation and window one.
+ALONE = ["llama", "llama-biases", "mistral-window", "qwen3", "gemma2", "gemma3", "chatglm3"]
+N_ALONE = 6  # of conftest's
 
 
 @pytest.mark.parametrize(("kv_cache_type", "allowed"), [("f32", EXACT), ("f16", F16_CACHE)])
@@ -61,3 +65,14 @@ def test_trained_model_tells_the_same_as_on_the_cpu(
             return [list(completion.token_ids) for completion in llm.generate(TEXTS, params)]
 
     assert told("cuda") == told("cpu")
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_kernel_a_step_is_the_same_as_launches(emulated_alone, name: str) -> None:
+    alone, launched = (emulated_alone(name, persistent) for persistent in ("1", "0"))
+    assert (alone.sequences == launched.sequences).all()
+    differences = np.abs(alone.logprobs - launched.logprobs)[0, -N_ALONE:].max(axis=-1)
+    # Where sums round otherwise an activation is now and then the next int8, of few in so small a model.
+    assert np.median(differences) <= EXACT
+    assert differences.max() <= 0.5
+    assert differences.max() > 0, "nothing ran as one kernel"

@@ -10,10 +10,9 @@
 
 namespace llmcore::cuda {
 
-// Few multiprocessors, so that tests have several blocks on each.
 DeviceLimits device_limits() {
     DeviceLimits limits;
-    limits.multiprocessors = 4;
+    limits.multiprocessors = static_cast<int>(kEmulatedMultiprocessors);
     limits.compute_capability = 80;
     limits.shared_bytes_per_block = kEmulatedSharedBytes;
     limits.shared_bytes_per_multiprocessor = kEmulatedSharedBytes + 1024;

@@ -1,7 +1,8 @@
 // CUDA's model of threads on the CPU. Each thread of a block is a fiber; blocks run one after another on the
-// calling system thread, in an order, and with an order of their threads, drawn from a seeded generator, so
-// that a missing barrier gives wrong results. Misuse (lanes that meet in different collectives, a barrier
-// nobody can pass, an unaligned copy) prints what is wrong and aborts.
+// calling system thread (those of a cooperative launch by turns), in an order, and with an order of their
+// threads, drawn from a seeded generator, so that a missing barrier gives wrong results. Misuse (lanes that
+// meet in different collectives, a barrier nobody can pass, an unaligned copy) prints what is wrong and
+// aborts.
 #pragma once
 
 #include <stddef.h>
@@ -31,12 +32,14 @@ extern constinit thread_local Dim3 blockDim;
 extern constinit thread_local Dim3 gridDim;
 
 // Runs `body` as each thread of each block. Throws Error(internal) for a shape a device would refuse.
-void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body);
+void emulate(Dim3 grid, unsigned threads, size_t shared_bytes, bool cooperative,
+             const std::function<void()>& body);
 
 // The order of blocks and threads of all launches from now on, on all system threads.
 void set_emulation_seed(uint64_t seed);
 
 constexpr size_t kEmulatedSharedBytes = 227 * 1024;
+constexpr size_t kEmulatedMultiprocessors = 4;  // few, so that tests have several blocks on each
 
 namespace emulation {
 
@@ -133,6 +136,17 @@ void mma_bf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
 void mma_f16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1);
 void load_matrices(uint32_t (&d)[4], const void* shared_row);
 void load_matrices_transposed(uint32_t (&d)[4], const void* shared_row);
+
+// As bulk_copy.h has them; a barrier takes one arrival. A copy arrives at once or when it is waited for.
+void barrier_init(uint64_t* barrier, int arrivals);
+inline void barrier_init_done() {}
+void barrier_arrive_expecting(uint64_t* barrier, int bytes);
+void barrier_wait(uint64_t* barrier, uint32_t parity);
+void copy_bulk(void* shared, const void* global, int bytes, uint64_t* barrier);
+
+void arrive_at_grid(uint32_t* counter);
+void wait_for_grid(const uint32_t* counter, uint32_t target);
+inline void prefetch_to_l2(const void*) {}
 
 inline void next_kernel_may_start() {}
 inline void previous_kernels_done() {}

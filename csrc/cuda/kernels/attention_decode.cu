@@ -1,46 +1,20 @@
 // Attention of single rows, flash-decoding: the keys of a row are shared by n_splits CTAs and their warps.
 //
 // The F16 kernel keeps everything in registers: the order of the dimensions in a product, and of the tokens
-// in a sum, is free, so lanes load 16 bytes of a token and those are mma fragments as they are. The mma has
-// 16 rows and a CTA at most 8 queries: the rows g + 8 hold what rounding query g (or its weights) to F16 has
-// lost.
+// in a sum, is free, so lanes load 16 bytes of a token and those are mma fragments as they are.
 #include <algorithm>
 
 #include "base/error.h"
-#include "cuda/kernels/attention_device.h"
+#include "cuda/kernels/attention_mma.h"
 #include "cuda/kernels/attention_plain.h"
+#include "cuda/kernels/attention_q8.h"
 
 namespace llmcore::cuda {
 namespace {
 
-constexpr int kUnit = 16;  // tokens of a warp's step
-
 SIMT_DEVICE uint4 load16_or_zeros(const uint16_t* from, bool is_valid) {
     uint4 words = make_uint4(0, 0, 0, 0);
     if (is_valid) words = *reinterpret_cast<const uint4*>(from);
-    return words;
-}
-
-// A value's F16 and, in `rest`, that of what it lost.
-SIMT_DEVICE uint32_t split_halves(float low, float high, uint32_t& rest) {
-    const uint32_t halves = pack_halves(low, high);
-    const float2 rounded = unpack_halves(halves);
-    rest = pack_halves(low - rounded.x, high - rounded.y);
-    return halves;
-}
-
-struct QueryWords {
-    uint4 halves, rest;
-};
-SIMT_DEVICE QueryWords split_query(const float* q, bool is_valid, float factor) {
-    QueryWords words = {make_uint4(0, 0, 0, 0), make_uint4(0, 0, 0, 0)};
-    if (!is_valid) return words;
-    const float4 a = reinterpret_cast<const float4*>(q)[0];
-    const float4 b = reinterpret_cast<const float4*>(q)[1];
-    words.halves.x = split_halves(a.x * factor, a.y * factor, words.rest.x);
-    words.halves.y = split_halves(a.z * factor, a.w * factor, words.rest.y);
-    words.halves.z = split_halves(b.x * factor, b.y * factor, words.rest.z);
-    words.halves.w = split_halves(b.z * factor, b.w * factor, words.rest.w);
     return words;
 }
 
@@ -75,11 +49,6 @@ struct DecodeMma {
             const int token = 2 * (lane % 4) + i % 2 + i / 2 * 8;
             values[i] = load16_or_zeros(tokens + token * head_dim + dim, is_seen[i] && dim < head_dim);
         }
-    }
-
-    SIMT_DEVICE static void add_products(float (&scores)[4], const uint4& key, const QueryWords& query) {
-        mma_f16(scores, query.halves.x, query.rest.x, query.halves.y, query.rest.y, key.x, key.y);
-        mma_f16(scores, query.halves.z, query.rest.z, query.halves.w, query.rest.w, key.z, key.w);
     }
 
     // Word w of the four tokens are dimensions 2 w and 2 w + 1: column tiles 2 w and 2 w + 1.
@@ -140,7 +109,8 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
         args.q + work.row * args.q_stride + static_cast<int64_t>(work.first_head + group_row) * head_dim;
     const auto query_chunk = [&](int chunk) {
         const int dim = 8 * (4 * chunk + in_group);
-        return split_query(q + dim, group_row < work.n_queries && dim < head_dim, query_factor(args));
+        return split_query(q + dim, q + dim + 4, group_row < work.n_queries && dim < head_dim,
+                           query_factor(args));
     };
     [[maybe_unused]] QueryWords queries[Mma::kIsWide ? 1 : Mma::kChunks];
     [[maybe_unused]] auto* shared_queries = reinterpret_cast<QueryWords*>(shared_memory());
@@ -181,12 +151,10 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
             }
 #pragma unroll
             for (int chunk = 0; chunk < Mma::kChunks; ++chunk) {
-                if constexpr (Mma::kIsWide) {
-                    Mma::add_products(products[half], keys[half][chunk],
-                                      shared_queries[chunk * kWarp + lane]);
-                } else {
-                    Mma::add_products(products[half], keys[half][chunk], queries[chunk]);
-                }
+                const uint4& key = keys[half][chunk];
+                const QueryWords& query =
+                    Mma::kIsWide ? shared_queries[chunk * kWarp + lane] : queries[Mma::kIsWide ? 0 : chunk];
+                add_products(products[half], query, key.x, key.y, key.z, key.w);
             }
         }
         unit = keys_of(block, next);
@@ -195,23 +163,12 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
         }
 
         float scores[4];
-        float top = maximum;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const float score = capped(args, products[i / 2][i % 2] + products[i / 2][i % 2 + 2]);
             scores[i] = value_seen[i] ? score : -INFINITY;
-            top = fmaxf(top, scores[i]);
         }
-        top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 2));
-        const float shrink = weight_of(maximum, top);
-        maximum = top;
-        denominator *= shrink;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            scores[i] = weight_of(scores[i], top);
-            denominator += scores[i];
-        }
+        const float shrink = weigh_scores(scores, maximum, denominator);
         uint32_t weights[4];
         weights[0] = split_halves(scores[0], scores[1], weights[1]);
         weights[2] = split_halves(scores[2], scores[3], weights[3]);
@@ -229,14 +186,9 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
         token = next;
     }
 
-    denominator += __shfl_xor_sync(kFullWarp, denominator, 1);
-    denominator += __shfl_xor_sync(kFullWarp, denominator, 2);
     const DecodeShared shared =
         decode_shared(reinterpret_cast<float*>(shared_memory() + Mma::kQueryBytes), Mma::kWarps);
-    if (in_group == 0) {
-        shared.maxima[warp * kQueries + group_row] = group_row < work.n_queries ? maximum : -INFINITY;
-        shared.denominators[warp * kQueries + group_row] = denominator;
-    }
+    leave_weights(work, shared, maximum, denominator);
     if (group_row < work.n_queries) {
         float* to = shared.sums + (warp * work.n_queries + group_row) * head_dim;
 #pragma unroll
@@ -303,7 +255,10 @@ void attention_decode(const Stream& stream, const AttentionStepArgs& given) {
     const int group = args.n_heads / args.kv.n_kv_heads;
     const int n_queries = group < kQueries ? group : kQueries;
     const bool is_aligned = head_dim % 8 == 0 && args.q_stride % 4 == 0;
-    if (args.kv.format == Format::F32)
+    if (args.kv.format == Format::Q8_0) {
+        if (!attention_decode_q8(stream, args, shape, n_queries))
+            launch_plain<Q8Cell>(stream, args, shape, n_queries);
+    } else if (args.kv.format == Format::F32)
         launch_plain<F32Cell>(stream, args, shape, n_queries);
     else if (!is_aligned)
         launch_plain<F16Cell>(stream, args, shape, n_queries);

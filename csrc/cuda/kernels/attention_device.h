@@ -76,7 +76,24 @@ struct DecodeWork {
     int split;
     int n_active;  // splits that have tokens; at least 1
     const int32_t* blocks;
+    int counter;            // of those in the workspace
+    int64_t first_partial;  // where the splits' partial sums are, in heads times splits
 };
+
+// Sets which tokens split `split` has. False: none.
+SIMT_DEVICE bool split_tokens(const AttentionStepArgs& args, const SeenTokens& seen, int split,
+                              DecodeWork& work) {
+    const int first_block = seen.begin / kKvBlockTokens;
+    const int n_blocks =
+        seen.end > seen.begin ? (seen.end + kKvBlockTokens - 1) / kKvBlockTokens - first_block : 0;
+    const int blocks_a_split = max(1, (n_blocks + args.n_splits - 1) / args.n_splits);
+    work.split = split;
+    work.n_active = max(1, (n_blocks + blocks_a_split - 1) / blocks_a_split);
+    const int block = first_block + work.split * blocks_a_split;
+    work.begin = max(seen.begin, block * kKvBlockTokens);
+    work.end = min(seen.end, (block + blocks_a_split) * kKvBlockTokens);
+    return work.split < work.n_active;
+}
 
 // False: nothing to do.
 SIMT_DEVICE bool find_decode_work(const AttentionStepArgs& args, DecodeWork& work) {
@@ -99,16 +116,9 @@ SIMT_DEVICE bool find_decode_work(const AttentionStepArgs& args, DecodeWork& wor
     work.first_head = work.kv_head * group + first_query;
     work.n_queries = min(kQueries, group - first_query);
 
-    const int first_block = seen.begin / kKvBlockTokens;
-    const int n_blocks =
-        seen.end > seen.begin ? (seen.end + kKvBlockTokens - 1) / kKvBlockTokens - first_block : 0;
-    const int blocks_a_split = max(1, (n_blocks + args.n_splits - 1) / args.n_splits);
-    work.split = static_cast<int>(blockIdx.z);
-    work.n_active = max(1, (n_blocks + blocks_a_split - 1) / blocks_a_split);
-    const int block = first_block + work.split * blocks_a_split;
-    work.begin = max(seen.begin, block * kKvBlockTokens);
-    work.end = min(seen.end, (block + blocks_a_split) * kKvBlockTokens);
-    return work.split < work.n_active;
+    work.counter = static_cast<int>(blockIdx.x * gridDim.y + blockIdx.y);
+    work.first_partial = static_cast<int64_t>(blockIdx.x) * args.n_heads + work.first_head;
+    return split_tokens(args, seen, static_cast<int>(blockIdx.z), work);
 }
 
 // Floats of shared memory that a CTA's warps leave their results in, and that finish_decode() works in.
@@ -194,11 +204,10 @@ SIMT_DEVICE void finish_decode(const AttentionStepArgs& args, const DecodeWork& 
 
     // The workspace: counters, then [row][head of a CTA][split]: maxima, denominators, sums of the CTA's
     // queries.
-    uint32_t* counter = static_cast<uint32_t*>(args.workspace) + (blockIdx.x * gridDim.y + blockIdx.y);
+    uint32_t* counter = static_cast<uint32_t*>(args.workspace) + work.counter;
     const int partial_floats = work.n_queries * (2 + head_dim);
-    float* partials =
-        reinterpret_cast<float*>(static_cast<uint32_t*>(args.workspace) + kCounters) +
-        (static_cast<int64_t>(blockIdx.x) * args.n_heads + work.first_head) * args.n_splits * (2 + head_dim);
+    float* partials = reinterpret_cast<float*>(static_cast<uint32_t*>(args.workspace) + kCounters) +
+                      work.first_partial * args.n_splits * (2 + head_dim);
     float* own = partials + work.split * partial_floats;
     for (int i = thread; i < n_values; i += n_threads) {
         const int query = i / head_dim;

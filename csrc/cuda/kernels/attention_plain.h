@@ -1,23 +1,37 @@
-// attention_decode without tensor cores: any head size, either cache. Included by attention_decode.cu alone.
+// attention_decode without tensor cores: any head size, any cache. Included by attention_decode.cu alone.
 #pragma once
 
-#include "cuda/kernels/attention_device.h"
+#include "cuda/kernels/kv_q8.h"
 
 namespace llmcore::cuda {
 namespace {
 
+// How a format's numbers are read. `head` is what a head has in a block of the cache.
 struct F16Cell {
-    using Stored = uint16_t;
-    SIMT_DEVICE static float load(const Stored* from) { return half_to_float(*from); }
+    SIMT_DEVICE static int64_t bytes(int64_t elements) { return 2 * elements; }
+    SIMT_DEVICE static float load(const unsigned char* head, int head_dim, int token, int dim) {
+        return half_to_float(reinterpret_cast<const uint16_t*>(head)[token * head_dim + dim]);
+    }
 };
 struct F32Cell {
-    using Stored = float;
-    SIMT_DEVICE static float load(const Stored* from) { return *from; }
+    SIMT_DEVICE static int64_t bytes(int64_t elements) { return 4 * elements; }
+    SIMT_DEVICE static float load(const unsigned char* head, int head_dim, int token, int dim) {
+        return reinterpret_cast<const float*>(head)[token * head_dim + dim];
+    }
+};
+struct Q8Cell {
+    SIMT_DEVICE static int64_t bytes(int64_t elements) { return q8_bytes(elements); }
+    SIMT_DEVICE static float load(const unsigned char* head, int head_dim, int token, int dim) {
+        const auto* scales = reinterpret_cast<const uint16_t*>(head + q8_scales_at(head_dim));
+        const auto code = static_cast<signed char>(head[token * head_dim + q8_code_at(head_dim, dim)]);
+        return half_to_float(scales[token * (head_dim / kQ8Block) + dim / kQ8Block]) *
+               static_cast<float>(code);
+    }
 };
 
 constexpr int kPlainWarps = 4;
 
-// Any head size up to 32 * Columns and either cache: lane l has dimensions l, l + 32, ...
+// Any head size up to 32 * Columns and any cache: lane l has dimensions l, l + 32, ...
 template <class Cell, int Columns>
 SIMT_GLOBAL SIMT_BOUNDS(kPlainWarps* kWarp, 1) void decode_plain(AttentionStepArgs args) {
     constexpr int kTokens = Columns > 4 ? 2 : 4;  // of a step
@@ -39,8 +53,8 @@ SIMT_GLOBAL SIMT_BOUNDS(kPlainWarps* kWarp, 1) void decode_plain(AttentionStepAr
     }
     __syncthreads();
 
-    const auto* cache = static_cast<const typename Cell::Stored*>(args.kv.base);
-    const int64_t to_values = value_offset(args.kv);
+    const auto* cache = static_cast<const unsigned char*>(args.kv.base);
+    const int64_t to_values = Cell::bytes(value_offset(args.kv));
     float maxima[kQueries];
     float denominators[kQueries];
     float sums[kQueries][Columns];
@@ -53,9 +67,9 @@ SIMT_GLOBAL SIMT_BOUNDS(kPlainWarps* kWarp, 1) void decode_plain(AttentionStepAr
     }
     for (int token = work.begin / kTokens * kTokens + warp * kTokens; token < work.end;
          token += kPlainWarps * kTokens) {
-        const typename Cell::Stored* unit =
-            cache + head_block(args.kv, work.blocks[token / kKvBlockTokens], work.kv_head) +
-            token % kKvBlockTokens * head_dim;
+        const int in_block = token % kKvBlockTokens;
+        const unsigned char* head =
+            cache + Cell::bytes(head_block(args.kv, work.blocks[token / kKvBlockTokens], work.kv_head));
         float keys[kTokens][Columns];
         float values[kTokens][Columns];
 #pragma unroll
@@ -65,8 +79,9 @@ SIMT_GLOBAL SIMT_BOUNDS(kPlainWarps* kWarp, 1) void decode_plain(AttentionStepAr
             for (int column = 0; column < Columns; ++column) {
                 const int dim = column * kWarp + lane;
                 const bool is_valid = is_seen && dim < head_dim;
-                keys[i][column] = is_valid ? Cell::load(unit + i * head_dim + dim) : 0.0F;
-                values[i][column] = is_valid ? Cell::load(unit + to_values + i * head_dim + dim) : 0.0F;
+                keys[i][column] = is_valid ? Cell::load(head, head_dim, in_block + i, dim) : 0.0F;
+                values[i][column] =
+                    is_valid ? Cell::load(head + to_values, head_dim, in_block + i, dim) : 0.0F;
             }
         }
 #pragma unroll

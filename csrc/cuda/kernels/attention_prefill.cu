@@ -1,7 +1,7 @@
 // Attention of tiles of consecutive rows, FlashAttention-2 (Dao 2023): a CTA has 64 rows of one head, a warp
 // 16 of them; keys and values come through shared memory, the next tile of tokens while one is worked on.
 #include "base/error.h"
-#include "cuda/kernels/attention_device.h"
+#include "cuda/kernels/attention_tiles_q8.h"
 
 namespace llmcore::cuda {
 namespace {
@@ -9,14 +9,18 @@ namespace {
 constexpr int kPrefillWarps = 4;
 constexpr int kPrefillThreads = kPrefillWarps * kWarp;
 
-template <int HeadDim>
+template <int HeadDim, bool IsQ8>
 struct PrefillShape {
     static constexpr bool kIsWide = HeadDim > 128;     // queries in shared memory, or they take all registers
     static constexpr int kTokens = kIsWide ? 32 : 64;  // of a tile
     static constexpr int kStride = HeadDim + 8;      // an odd number of 16 bytes: matrix loads hit all banks
     static constexpr int kTile = kTokens * kStride;  // 16-bit elements
     static constexpr int kQueries = kIsWide ? kPrefillRows * kStride : 0;
-    static constexpr std::size_t kSharedBytes = sizeof(uint16_t) * (4 * kTile + kQueries);
+    // F16 arrives where it is read, in two tiles in turn; codes wait beside one tile that is made of them.
+    static constexpr int kTiles = IsQ8 ? 1 : 2;
+    static constexpr int kCodeBytes = IsQ8 ? 2 * Q8Tile<HeadDim, kTokens>::kBytes : 0;
+    static constexpr std::size_t kSharedBytes =
+        sizeof(uint16_t) * (2 * kTiles * kTile + kQueries) + kCodeBytes;
 };
 
 // Copies the keys and values of tokens [token, token + kTokens); those outside of `seen` become zeros, since
@@ -24,7 +28,7 @@ struct PrefillShape {
 template <int HeadDim>
 SIMT_DEVICE void copy_tile(const AttentionStepArgs& args, uint16_t* keys, uint16_t* values,
                            const int32_t* blocks, int kv_head, int token, SeenTokens seen) {
-    using Shape = PrefillShape<HeadDim>;
+    using Shape = PrefillShape<HeadDim, false>;
     constexpr int kChunks = HeadDim / 8;
     const auto* cache = static_cast<const uint16_t*>(args.kv.base);
     const int64_t to_values = value_offset(args.kv);
@@ -63,9 +67,9 @@ SIMT_DEVICE void load_fragment(uint32_t (&fragment)[4], const float* q, int64_t 
     }
 }
 
-template <int HeadDim>
+template <int HeadDim, bool IsQ8>
 SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs args) {
-    using Shape = PrefillShape<HeadDim>;
+    using Shape = PrefillShape<HeadDim, IsQ8>;
     constexpr int kSteps = HeadDim / 16;
     constexpr int kTokens = Shape::kTokens;
     next_kernel_may_start();
@@ -105,13 +109,22 @@ SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs a
     previous_kernels_done();
 
     auto* keys = reinterpret_cast<uint16_t*>(shared_memory());
-    uint16_t* values = keys + 2 * Shape::kTile;
-    if (first < tile_seen.end) copy_tile<HeadDim>(args, keys, values, blocks, kv_head, first, tile_seen);
+    uint16_t* values = keys + Shape::kTiles * Shape::kTile;
+    uint16_t* shared_queries = values + Shape::kTiles * Shape::kTile;
+    [[maybe_unused]] auto* codes = reinterpret_cast<unsigned char*>(shared_queries + Shape::kQueries);
+    const auto copy = [&](int of_token, [[maybe_unused]] int to) {
+        if constexpr (IsQ8) {
+            Q8Tile<HeadDim, kTokens>::copy(args.kv, codes, blocks, kv_head, of_token, tile_seen);
+        } else {
+            const int at = to * Shape::kTile;
+            copy_tile<HeadDim>(args, keys + at, values + at, blocks, kv_head, of_token, tile_seen);
+        }
+    };
+    if (first < tile_seen.end) copy(first, 0);
     copy_async_commit();
 
     const float* q = args.q + tile.y * args.q_stride + static_cast<int64_t>(head) * HeadDim;
     uint32_t queries[Shape::kIsWide ? 1 : kSteps][4];
-    uint16_t* shared_queries = values + 2 * Shape::kTile;
     if constexpr (Shape::kIsWide) {
         for (int i = lane; i < 16 * HeadDim / 2; i += kWarp) {
             const int row = warp * 16 + i / (HeadDim / 2);
@@ -130,15 +143,20 @@ SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs a
     float denominators[2] = {0.0F, 0.0F};  // of this lane's tokens
     float sums[HeadDim / 8][4] = {};
     int buffer = 0;
-    for (int token = first; token < tile_seen.end; token += kTokens, buffer ^= 1) {
+    for (int token = first; token < tile_seen.end; token += kTokens) {
         const int next = token + kTokens;
-        if (next < tile_seen.end) {
-            const int to = (buffer ^ 1) * Shape::kTile;
-            copy_tile<HeadDim>(args, keys + to, values + to, blocks, kv_head, next, tile_seen);
+        if constexpr (IsQ8) {
+            copy_async_wait<0>();
+            __syncthreads();
+            Q8Tile<HeadDim, kTokens>::expand(codes, keys, values, Shape::kStride, token, tile_seen);
+            __syncthreads();
         }
+        if (next < tile_seen.end) copy(next, buffer ^ 1);
         copy_async_commit();
-        copy_async_wait<1>();
-        __syncthreads();
+        if constexpr (!IsQ8) {
+            copy_async_wait<1>();
+            __syncthreads();
+        }
 
         if (token < warp_seen.end && next > warp_seen.begin) {
             const uint16_t* tile_keys = keys + buffer * Shape::kTile;
@@ -221,7 +239,10 @@ SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs a
                 }
             }
         }
-        __syncthreads();
+        if constexpr (!IsQ8) {
+            __syncthreads();
+            buffer ^= 1;
+        }
     }
     copy_async_wait<0>();
 
@@ -250,34 +271,49 @@ SIMT_GLOBAL SIMT_BOUNDS(kPrefillThreads, 1) void prefill_mma(AttentionStepArgs a
     }
 }
 
-template <int HeadDim>
+template <int HeadDim, bool IsQ8 = false>
 void launch_prefill(const Stream& stream, const AttentionStepArgs& args) {
     LaunchShape shape;
     shape.grid_x = static_cast<unsigned>(args.n_heads);
     shape.grid_y = static_cast<unsigned>(args.n_tiles);
     shape.threads = kPrefillThreads;
-    shape.shared_bytes = PrefillShape<HeadDim>::kSharedBytes;
-    launch(stream, &prefill_mma<HeadDim>, shape, args);
+    shape.shared_bytes = PrefillShape<HeadDim, IsQ8>::kSharedBytes;
+    launch(stream, &prefill_mma<HeadDim, IsQ8>, shape, args);
 }
 
 }  // namespace
 
 void attention_prefill(const Stream& stream, const AttentionStepArgs& args) {
     if (args.n_tiles == 0) return;
-    const int head_dim = args.kv.format == Format::F16 ? args.kv.head_dim : 0;
-    switch (head_dim) {
-        case 64:
-            return launch_prefill<64>(stream, args);
-        case 80:
-            return launch_prefill<80>(stream, args);
-        case 96:
-            return launch_prefill<96>(stream, args);
-        case 128:
-            return launch_prefill<128>(stream, args);
-        case 256:
-            return launch_prefill<256>(stream, args);
-        default:
-            break;
+    const int head_dim = args.kv.head_dim;
+    if (args.kv.format == Format::F16) {
+        switch (head_dim) {
+            case 64:
+                return launch_prefill<64>(stream, args);
+            case 80:
+                return launch_prefill<80>(stream, args);
+            case 96:
+                return launch_prefill<96>(stream, args);
+            case 128:
+                return launch_prefill<128>(stream, args);
+            case 256:
+                return launch_prefill<256>(stream, args);
+            default:
+                break;
+        }
+    } else if (args.kv.format == Format::Q8_0) {
+        switch (head_dim) {
+            case 64:
+                return launch_prefill<64, true>(stream, args);
+            case 96:
+                return launch_prefill<96, true>(stream, args);
+            case 128:
+                return launch_prefill<128, true>(stream, args);
+            case 256:
+                return launch_prefill<256, true>(stream, args);
+            default:
+                break;
+        }
     }
     AttentionStepArgs rows = args;  // each row of the tiles by itself
     rows.rows = nullptr;

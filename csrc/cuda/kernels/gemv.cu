@@ -40,7 +40,10 @@ const Entry* find(Packing packing) {
 
 int gemv_rows(const DeviceLimits& limits, Packing packing, int64_t k) {
     const Entry* found = find(packing);
-    return found == nullptr ? 0 : found->rows(limits, k);
+    if (found == nullptr) return 0;
+    const int rows = found->rows(limits, k);
+    // From 5 rows on wgmma is faster (measured on an H100).
+    return limits.compute_capability == 90 && rows > 4 ? 4 : rows;
 }
 
 void gemv(const Stream& stream, const DeviceLimits& limits, Packing packing, const GemvArgs& args) {

@@ -2,19 +2,12 @@
 #pragma once
 
 #include "cuda/kernels/gemv.h"
-#include "cuda/packed/all.h"
+#include "cuda/kernels/gemv_dots.h"
 
 namespace llmcore::cuda {
 
 constexpr int kLeastStages = 2;  // of a warp's ring
 constexpr int kMostStages = 3;
-constexpr int32_t kMagicBits = 0x4B400000;  // 1.5 * 2^23: integers added to it are floats at once
-constexpr float kMagic = 12582912.0F;
-
-SIMT_BOTH constexpr bool is_float(Packing packing) {
-    return packing == Packing::f16 || packing == Packing::bf16;
-}
-
 // What a warp copies at a time, and how many warps a block has: so many that the least rings fit any device.
 template <Packing P>
 struct GemvTile {
@@ -23,14 +16,6 @@ struct GemvTile {
     static constexpr int kFitting = 94 * 1024 / (kLeastStages * kBytes);
     static constexpr int kWarps = kFitting < 16 ? kFitting : 16;
 };
-
-template <Packing P>
-SIMT_BOTH constexpr int group_columns() {
-    if constexpr (is_float(P))
-        return 32;
-    else
-        return Packed<P>::kGroup;
-}
 
 // Where things lie in shared memory. Columns: activation rows that results are kept for: 1, 2, 4 or 8.
 template <Packing P, int Columns>
@@ -69,27 +54,6 @@ struct GemvCursor {
     int k_tile = 0;
     bool in_up = false;
 };
-
-struct GemvUnit {
-    int job;
-    int tile;  // of 16 rows
-};
-
-SIMT_DEVICE GemvUnit find_unit(const MatmulArgs& args, int unit) {
-    int job = 0;
-    for (; job < args.n_jobs - 1; ++job) {
-        const int tiles = (args.jobs[job].n + kTileRows - 1) / kTileRows;
-        if (unit < tiles) break;
-        unit -= tiles;
-    }
-    return {job, unit};
-}
-
-SIMT_BOTH int count_units(const MatmulArgs& args) {
-    int units = 0;
-    for (int job = 0; job < args.n_jobs; ++job) units += (args.jobs[job].n + kTileRows - 1) / kTileRows;
-    return units;
-}
 
 template <Packing P, int Columns>
 struct Gemv {
@@ -160,35 +124,21 @@ struct Gemv {
     }
     SIMT_DEVICE float* scales() const { return reinterpret_cast<float*>(shared + where.scales); }
     SIMT_DEVICE uint32_t* extras() const { return reinterpret_cast<uint32_t*>(shared + where.extras); }
-
-    // What the format needs of a group's sum of codes: the start of the integer sum, or scale * sum for
-    // minimums.
-    SIMT_DEVICE static uint32_t extra_of(int sum, float scale) {
-        if constexpr (is_float(P)) {
-            return 0;
-        } else if constexpr (Packed<P>::kHasMin) {
-            return __float_as_uint(static_cast<float>(sum) * scale);
-        } else {
-            return static_cast<uint32_t>(kMagicBits - Packed<P>::kZero * sum);
-        }
-    }
+    SIMT_DEVICE DotInput dot_input() const { return {shared + where.codes, scales(), extras()}; }
 
     // By all lanes of a warp. `sum`: of the four codes in `word`.
     SIMT_DEVICE void store_codes(int row, int column, uint32_t word, float scale, int sum) {
-        constexpr bool kWide = group_columns<P>() == 32;
-        *reinterpret_cast<uint32_t*>(shared + where.codes + row * where.code_stride + column) = word;
-        if (column % 32 == 0) scales()[column / 32 * Columns + row] = scale;
         if constexpr (Columns == 1) {
-            const int other = __shfl_xor_sync(kFullWarp, sum, 4);
-            if (!kWide || column % 32 < 16)
-                extras()[column / group_columns<P>() * 4 + column % 16 / 4] =
-                    extra_of(kWide ? sum + other : sum, scale);
+            store_dot_input(dot_input(), dot_traits<P>(), column, word, scale, sum);
         } else {
+            constexpr DotTraits kTraits = dot_traits<P>();
+            *reinterpret_cast<uint32_t*>(shared + where.codes + row * where.code_stride + column) = word;
+            if (column % 32 == 0) scales()[column / 32 * Columns + row] = scale;
             const int sum16 = sum_of_16(sum);
             const int other = __shfl_xor_sync(kFullWarp, sum16, 4);
             if (column % group_columns<P>() == 0)
                 extras()[column / group_columns<P>() * Columns + row] =
-                    extra_of(kWide ? sum16 + other : sum16, scale);
+                    extra_of(kTraits, kTraits.group == 32 ? sum16 + other : sum16, scale);
         }
     }
 
@@ -217,10 +167,11 @@ struct Gemv {
                 const float scale = row_scales[group / 2];
                 if (group % 2 == 0) scales()[group / 2 * Columns + row] = scale;
                 if constexpr (group_columns<P>() == 16) {
-                    extras()[group * Columns + row] = extra_of(sums[group], scale);
+                    extras()[group * Columns + row] = extra_of(dot_traits<P>(), sums[group], scale);
                 } else {
                     if (group % 2 == 0)
-                        extras()[group / 2 * Columns + row] = extra_of(sums[group] + sums[group + 1], scale);
+                        extras()[group / 2 * Columns + row] =
+                            extra_of(dot_traits<P>(), sums[group] + sums[group + 1], scale);
                 }
             }
         }
@@ -273,54 +224,6 @@ struct Gemv {
                 add_group(tile, 2 * step, 2 * group32, a[0], a[1], 0, 0, b0, 0, scale, pair, sums);
                 add_group(tile, 2 * step + 1, 2 * group32 + 1, a[2], a[3], 0, 0, b1, 0, scale, pair, sums);
             }
-        }
-    }
-
-    // The same for one row, of this lane's columns alone: sums[0]: row g, sums[2]: row g + 8.
-    SIMT_DEVICE void add_dots(const unsigned char* tile, int k_tile, float (&sums)[4]) const {
-        const int t = lane % 4;
-        const unsigned char* row = shared + where.codes + k_tile * kTileCols + 4 * t;
-#pragma unroll
-        for (int step = 0; step < kTileCols / 32; ++step) {
-            uint32_t a[4];
-            Packed<P>::codes(tile, lane, step, a);
-            const uint32_t low = *reinterpret_cast<const uint32_t*>(row + 32 * step);
-            const uint32_t high = *reinterpret_cast<const uint32_t*>(row + 32 * step + 16);
-            const int group32 = k_tile * (kTileCols / 32) + step;
-            const float act_scale = scales()[group32];
-            if constexpr (group_columns<P>() == 32) {
-                const uint32_t extra = extras()[group32 * 4 + t];
-                const int start = start_of(extra);
-                add_dot(tile, step, dot4(a[2], high, dot4(a[0], low, start)),
-                        dot4(a[3], high, dot4(a[1], low, start)), act_scale, extra, sums);
-            } else {
-                const uint32_t first = extras()[group32 * 8 + t];
-                const uint32_t second = extras()[group32 * 8 + 4 + t];
-                add_dot(tile, 2 * step, dot4(a[0], low, start_of(first)), dot4(a[1], low, start_of(first)),
-                        act_scale, first, sums);
-                add_dot(tile, 2 * step + 1, dot4(a[2], high, start_of(second)),
-                        dot4(a[3], high, start_of(second)), act_scale, second, sums);
-            }
-        }
-    }
-
-    SIMT_DEVICE static int dot4(uint32_t codes, uint32_t activations, int start) {
-        return __dp4a(static_cast<int>(codes), static_cast<int>(activations), start);
-    }
-    SIMT_DEVICE static int start_of(uint32_t extra) {
-        return Packed<P>::kHasMin ? kMagicBits : static_cast<int>(extra);
-    }
-
-    SIMT_DEVICE static void add_dot(const unsigned char* tile, int group, int dot0, int dot1, float act_scale,
-                                    uint32_t extra, float (&sums)[4]) {
-        float scale[2];
-        float min[2] = {0.0F, 0.0F};
-        Packed<P>::scales(tile, static_cast<int>(threadIdx.x) % kWarp, group, scale, min);
-        sums[0] = fmaf((__int_as_float(dot0) - kMagic) * act_scale, scale[0], sums[0]);
-        sums[2] = fmaf((__int_as_float(dot1) - kMagic) * act_scale, scale[1], sums[2]);
-        if constexpr (Packed<P>::kHasMin) {
-            sums[0] = fmaf(__uint_as_float(extra), min[0], sums[0]);
-            sums[2] = fmaf(__uint_as_float(extra), min[1], sums[2]);
         }
     }
 
@@ -383,7 +286,7 @@ struct Gemv {
         if constexpr (is_float(P))
             add_floats(tile, k_tile, sums);
         else if constexpr (Columns == 1)
-            add_dots(tile, k_tile, sums);
+            add_dots<P>(dot_input(), tile, k_tile, sums);
         else
             add_codes(tile, k_tile, sums);
     }
@@ -392,11 +295,7 @@ struct Gemv {
         const int g = lane / 4;
         const int t = lane % 4;
         if constexpr (is_float(P) || Columns == 1) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                sums[i] += __shfl_xor_sync(kFullWarp, sums[i], 1);
-                sums[i] += __shfl_xor_sync(kFullWarp, sums[i], 2);
-            }
+            add_over_quad(sums);
             if (t != 0) return;
         }
         if (2 * t >= Columns) return;
@@ -406,27 +305,6 @@ struct Gemv {
         if constexpr (Columns > 1) {
             to[1] = sums[1];
             to[8 * Columns + 1] = sums[3];
-        }
-    }
-
-    // One warp adds up what all warps have and writes the results.
-    SIMT_DEVICE void finish_unit(const float* partials, const GemvUnit& unit) const {
-        const MatmulJob& job = args.matmul.jobs[unit.job];
-        for (int i = lane; i < kTileRows * args.matmul.m; i += kWarp) {
-            const int row = i / kTileRows;
-            const int in_tile = i % kTileRows;
-            const int column = unit.tile * kTileRows + in_tile;
-            if (column >= job.n) continue;
-            float sum = 0.0F;
-            float up_sum = 0.0F;
-#pragma unroll
-            for (int w = 0; w < kWarps; ++w) {
-                sum += partials[(w * 2 * kTileRows + in_tile) * Columns + row];
-                if (job.up != nullptr)
-                    up_sum += partials[((w * 2 + 1) * kTileRows + in_tile) * Columns + row];
-            }
-            job.out[static_cast<int64_t>(row) * job.out_stride + column] =
-                finish(job, row, column, 0, sum, up_sum);
         }
     }
 
@@ -462,7 +340,7 @@ struct Gemv {
                 store_partials(turn_partials, which, sums);
             }
             __syncthreads();
-            if (warp == turn % kWarps) finish_unit(turn_partials, unit);
+            if (warp == turn % kWarps) finish_unit<kWarps, Columns>(args.matmul, turn_partials, unit);
         }
         copy_async_wait<0>();
     }

@@ -1,6 +1,7 @@
 // Products of packed weights (frag16.h) with activations: the arguments that all matrix kernels share.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/device.h"
@@ -19,6 +20,9 @@ struct MatmulJob {
     const float* residual;  // null, or rows out_stride apart; may be out
     const float* gate;      // null, or one logit a row
     float* out;
+    // Null, or where the results go instead of `out`, as the input of the next matmul_bf16: rows of n values,
+    // n a multiple of kTileCols.
+    uint16_t* packed_out;
     int32_t out_stride;
     int32_t bias_stride;  // floats between the biases of two experts
     int32_t n;            // weight rows
@@ -40,7 +44,12 @@ struct MatmulArgs {
     const int32_t* expert_begin;
     int32_t n_experts;
     int64_t expert_bytes;
+    // Null, or matmul_workspace_bytes() that products one after another share, filled with 0 before the
+    // first: lets blocks share a tile.
+    void* workspace;
 };
+
+std::size_t matmul_workspace_bytes(const DeviceLimits& limits);
 
 // For more than a few rows: bf16 weights and activations, tensor cores, fp32 sums. `input` is
 // [m][tiles_of(k, 256) * 256] bf16 bits in the order of permuted_column(), zero beyond k. Any Layout but F32.
@@ -92,6 +101,13 @@ SIMT_DEVICE float finish(const MatmulJob& job, int64_t row, int column, int64_t 
     if (job.gate != nullptr) sum *= 1.0F / (1.0F + expf(-job.gate[row]));
     if (job.residual != nullptr) sum += job.residual[row * job.out_stride + column];
     return sum;
+}
+
+SIMT_DEVICE void store_result(const MatmulJob& job, int64_t row, int column, float value) {
+    if (job.packed_out != nullptr)
+        job.packed_out[row * job.n + permuted_column(column)] = float_to_bf16(value);
+    else
+        job.out[row * job.out_stride + column] = value;
 }
 
 }  // namespace llmcore::cuda

@@ -50,6 +50,13 @@ void matmul_bf16_of(const Stream& stream, const DeviceLimits& limits, const Matm
 LLMCORE_PACKINGS(LLMCORE_DECLARE)
 #undef LLMCORE_DECLARE
 
+std::size_t matmul_workspace_bytes([[maybe_unused]] const DeviceLimits& limits) {
+#if defined(__CUDACC__)
+    if (limits.compute_capability == 90) return wgmma_workspace_bytes(limits);
+#endif
+    return 0;
+}
+
 void matmul_bf16(const Stream& stream, const DeviceLimits& limits, Packing packing, const MatmulArgs& args,
                  const uint16_t* input) {
     if (args.m <= 0 || args.n_jobs <= 0) return;

@@ -286,8 +286,8 @@ struct MatmulBf16 {
             const float sum = sum_of(token, in_block);
             const float up_sum = has_up ? sum_of(token, in_block + kTileRows) : 0.0F;
             const int64_t out_row = first_token + token;
-            job.out[out_row * job.out_stride + first_row + row] =
-                finish(job, out_row, first_row + row, expert * job.bias_stride, sum, up_sum);
+            store_result(job, out_row, first_row + row,
+                         finish(job, out_row, first_row + row, expert * job.bias_stride, sum, up_sum));
         }
         __syncthreads();  // before the ring is filled again
     }

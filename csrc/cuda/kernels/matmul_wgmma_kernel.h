@@ -1,137 +1,63 @@
-// The kernel of matmul_wgmma.h. Blocks stay, and take one tile of kWgmmaRows weight rows (with `up`: half as
-// many of each matrix) by Tokens input rows after another. One thread copies super-tiles and one the input to
-// shared memory, as far ahead as there is room, also into the next tile; two warpgroups bring the weights to
-// bf16 in registers, which is where wgmma takes its left operand from, one chunk of 64 columns ahead of the
-// products.
+// The kernel of matmul_wgmma.h. Blocks stay, and take one tile (matmul_wgmma_walk.h) after another. One
+// thread copies super-tiles and one the input to shared memory, as far ahead as there is room, also into the
+// next tile; two or four warpgroups bring the weights to bf16 in registers, which is where wgmma takes its
+// left operand from, one chunk of 64 columns ahead of the products.
 #pragma once
 
-#include "cuda/kernels/matmul_bf16.h"
-#include "cuda/kernels/wgmma.h"
+#include "cuda/kernels/matmul_wgmma_join.h"
 
 #if defined(__CUDACC__)
 
 namespace llmcore::cuda {
 
-constexpr int kWgmmaRows = 128;
-constexpr int kWgmmaChunk = 64;     // columns; 128 bytes of input, as far as a swizzle goes
-constexpr int kWgmmaThreads = 384;  // a warpgroup that copies, two that multiply
-constexpr int kWgmmaMultipliers = 256;
-constexpr int kWgmmaTokenGroup = 8;  // token blocks of 256 that pass over the weights together
-constexpr int kPieceTokens = 32;     // of a tile's results that are in shared memory at a time
-constexpr int kSumStride = kWgmmaRows + 4;
-
-struct MatmulWgmmaArgs {
-    MatmulArgs matmul;
-    int32_t units;         // row blocks of all jobs
-    int32_t token_blocks;  // without experts
-};
-
-// Offsets in shared memory.
-template <Packing P, int Tokens>
-struct WgmmaShared {
-    static constexpr int kMost = 227 * 1024;
-    static constexpr int kWeightSlots = 2;
-    static constexpr int kInputBytes = Tokens * kWgmmaChunk * 2;
-    static constexpr int kWeightBytes = kWgmmaRows / kTileRows * DequantBf16<P>::kBytes;
-    static constexpr int kSumBytes = kPieceTokens * kSumStride * 4;
-    static constexpr int kBarrierBytes = 128;
-    static constexpr int kRoom =
-        (kMost - kWeightSlots * kWeightBytes - kSumBytes - kBarrierBytes) / kInputBytes;
-    static constexpr int kInputSlots = kRoom < 6 ? kRoom : 6;
-    static_assert(kInputSlots >= 2);
-
-    static constexpr int kWeights = kInputSlots * kInputBytes;
-    static constexpr int kSums = kWeights + kWeightSlots * kWeightBytes;
-    static constexpr int kBarriers = kSums + kSumBytes;
-    static constexpr int kBytes = kBarriers + kBarrierBytes;
-};
-
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// A place in a ring of Slots, and the parity of the pass over it.
-template <int Slots>
-struct RingPosition {
-    int slot = 0;
-    uint32_t parity = 0;
-    SIMT_DEVICE void advance() {
-        if (++slot == Slots) {
-            slot = 0;
-            parity ^= 1;
-        }
+// store_result() for four weight rows from a multiple of 4 on, of which `out` has whole vectors.
+SIMT_DEVICE void store_four(const MatmulJob& job, int64_t row, int column, float4 value) {
+    if (job.packed_out == nullptr) {
+        *reinterpret_cast<float4*>(job.out + row * job.out_stride + column) = value;
+        return;
     }
-};
+    uint16_t* const to = job.packed_out + row * job.n + permuted_column(column);
+    *reinterpret_cast<uint32_t*>(to) = pack_bf16x2(value.x, value.y);
+    *reinterpret_cast<uint32_t*>(to + 8) = pack_bf16x2(value.z, value.w);
+}
 
-// Gives a block its tiles in order; all threads walk alike.
-template <int Tokens>
-struct WgmmaWalk {
-    const MatmulWgmmaArgs& args;
-    int64_t index = blockIdx.x;
-    int64_t passed = 0;  // tiles of experts before `expert`
-    int expert = 0;
-    int64_t first_token = 0;
-    int64_t end_token = 0;
-    MatmulPlace place = {0, 0, 0};
-
-    SIMT_DEVICE explicit WgmmaWalk(const MatmulWgmmaArgs& a) : args(a) {}
-
-    SIMT_DEVICE bool next() {
-        const MatmulArgs& m = args.matmul;
-        int64_t begin = 0;
-        int64_t end = m.m;
-        int token_blocks = args.token_blocks;
-        if (m.expert_begin == nullptr) {
-            if (index >= static_cast<int64_t>(args.units) * token_blocks) return false;
-        } else {
-            for (;; ++expert) {
-                if (expert >= m.n_experts) return false;
-                begin = m.expert_begin[expert];
-                end = m.expert_begin[expert + 1];
-                token_blocks = static_cast<int>((end - begin + Tokens - 1) / Tokens);
-                const int64_t tiles = static_cast<int64_t>(token_blocks) * args.units;
-                if (index < passed + tiles) break;
-                passed += tiles;
-            }
-        }
-        place = matmul_place(m, args.units, token_blocks, static_cast<int>(index - passed), kWgmmaRows,
-                             kWgmmaTokenGroup);
-        first_token = begin + static_cast<int64_t>(place.token_block) * Tokens;
-        end_token = end;
-        index += gridDim.x;
-        return true;
-    }
-};
-
-// finish() for four weight rows side by side, `live` of them there; the two usual cases without its branches.
-SIMT_DEVICE void finish_four(const MatmulJob& job, int64_t row, int column, int64_t bias_offset, float4 sum,
-                             float4 up, int live) {
-    float* const out = job.out + row * job.out_stride + column;
-    const bool has_up = job.up != nullptr;
+// finish() for four weight rows side by side, `live` of them there, from their sums in shared memory; the two
+// usual cases without its branches.
+SIMT_DEVICE void finish_four(const MatmulJob& job, int64_t row, int column, int64_t bias_offset,
+                             const float* sums, const float* ups, int live) {
     const bool common = job.bias == nullptr && job.up_bias == nullptr && job.up_sums == nullptr &&
                         job.gate == nullptr && job.softcap == 0.0F && live == 4 && job.out_stride % 4 == 0 &&
                         reinterpret_cast<uintptr_t>(job.out) % 16 == 0;
-    if (common && job.activation == Activation::none && !has_up) {
-        if (job.residual != nullptr) {
-            const float4 r = *reinterpret_cast<const float4*>(job.residual + row * job.out_stride + column);
-            sum = {sum.x + r.x, sum.y + r.y, sum.z + r.z, sum.w + r.w};
-        }
-        *reinterpret_cast<float4*>(out) = sum;
-    } else if (common && job.activation == Activation::silu && has_up && job.residual == nullptr) {
+    const float4 sum = *reinterpret_cast<const float4*>(sums);
+    if (common && job.activation == Activation::none && job.up == nullptr) {
+        float4 r = make_float4(0.0F, 0.0F, 0.0F, 0.0F);
+        if (job.residual != nullptr)
+            r = *reinterpret_cast<const float4*>(job.residual + row * job.out_stride + column);
+        store_four(job, row, column, make_float4(sum.x + r.x, sum.y + r.y, sum.z + r.z, sum.w + r.w));
+    } else if (common && job.activation == Activation::silu && job.up != nullptr && job.residual == nullptr) {
+        const float4 up = *reinterpret_cast<const float4*>(ups);
         const auto gated = [](float g, float u) { return __fdividef(g, 1.0F + __expf(-g)) * u; };
-        *reinterpret_cast<float4*>(out) = {gated(sum.x, up.x), gated(sum.y, up.y), gated(sum.z, up.z),
-                                           gated(sum.w, up.w)};
+        store_four(
+            job, row, column,
+            make_float4(gated(sum.x, up.x), gated(sum.y, up.y), gated(sum.z, up.z), gated(sum.w, up.w)));
     } else {
-        const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
-        const float ups[4] = {up.x, up.y, up.z, up.w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-            if (i < live) out[i] = finish(job, row, column + i, bias_offset, sums[i], has_up ? ups[i] : 0.0F);
+#pragma unroll 1
+        for (int i = 0; i < live; ++i)
+            store_result(
+                job, row, column + i,
+                finish(job, row, column + i, bias_offset, sums[i], job.up != nullptr ? ups[i] : 0.0F));
     }
 }
 
 template <Packing P, int Tokens>
 struct MatmulWgmma {
-    using Where = WgmmaShared<P, Tokens>;
+    using Where = WgmmaTile<P, Tokens>;
+    using Walk = WgmmaWalk<Tokens>;
     using Weights = DequantBf16<P>;
+    static constexpr bool kJoins = Tokens <= 128;
+    static constexpr int kTiles = kWgmmaRows / kTileRows;
     using InputRing = RingPosition<Where::kInputSlots>;
     using WeightRing = RingPosition<Where::kWeightSlots>;
 
@@ -169,31 +95,31 @@ struct MatmulWgmma {
         __syncthreads();
     }
 
+    // By a warp: a lane a row tile.
     SIMT_DEVICE void copy_weights() const {
         // Weights are no other kernel's work, experts' segments are.
         if (args.matmul.expert_begin != nullptr) previous_kernels_done();
-        WgmmaWalk<Tokens> walk(args);
+        const int lane = static_cast<int>(threadIdx.x) % kWarp;
+        Walk walk(args);
         WeightRing ring;
         while (walk.next()) {
             const MatmulJob& job = args.matmul.jobs[walk.place.job];
             const int last = (job.n - 1) / kTileRows;
             const int first = walk.place.unit * (rows_of_unit(job, kWgmmaRows) / kTileRows);
-            const int64_t row_bytes = static_cast<int64_t>(k_tiles) * Weights::kBytes;
-            const int64_t expert_offset = walk.expert * args.matmul.expert_bytes;
-            for (int k_tile = 0; k_tile < k_tiles; ++k_tile) {
+            // With `up` the second half are its tiles; beyond the matrix: its last tile, thrown away.
+            const bool of_up = job.up != nullptr && lane >= kTiles / 2;
+            const int tile = min(first + (of_up ? lane - kTiles / 2 : lane), last);
+            const unsigned char* from =
+                (of_up ? job.up : job.weight) + walk.expert * args.matmul.expert_bytes +
+                (static_cast<int64_t>(tile) * k_tiles + walk.k_begin) * Weights::kBytes;
+            for (int k_tile = walk.k_begin; k_tile < walk.k_end; ++k_tile) {
                 barrier_wait(weights_empty(ring.slot), ring.parity ^ 1);
-                barrier_arrive_expecting(weights_full(ring.slot), Where::kWeightBytes);
-#pragma unroll 1
-                for (int i = 0; i < 8; ++i) {
-                    // With `up` the second warpgroup's tiles are its; beyond the matrix: its last tile,
-                    // thrown away.
-                    const bool of_up = job.up != nullptr && i >= 4;
-                    const int tile = min(first + (of_up ? i - 4 : i), last);
-                    copy_bulk(weight_slot(ring.slot) + i * Weights::kBytes,
-                              (of_up ? job.up : job.weight) + expert_offset + tile * row_bytes +
-                                  static_cast<int64_t>(k_tile) * Weights::kBytes,
-                              Weights::kBytes, weights_full(ring.slot));
-                }
+                if (lane == 0) barrier_arrive_expecting(weights_full(ring.slot), Where::kWeightBytes);
+                __syncwarp();
+                if (lane < kTiles)
+                    copy_bulk(weight_slot(ring.slot) + lane * Weights::kBytes, from, Weights::kBytes,
+                              weights_full(ring.slot));
+                from += Weights::kBytes;
                 ring.advance();
             }
         }
@@ -201,14 +127,17 @@ struct MatmulWgmma {
 
     SIMT_DEVICE void copy_input(const void* map) const {
         previous_kernels_done();
-        WgmmaWalk<Tokens> walk(args);
+        Walk walk(args);
         InputRing ring;
+        constexpr int kChunks = kTileCols / kWgmmaChunk;
         while (walk.next())
-            for (int chunk = 0; chunk < k_tiles * (kTileCols / kWgmmaChunk); ++chunk) {
+            for (int chunk = walk.k_begin * kChunks; chunk < walk.k_end * kChunks; chunk += Where::kBoxes) {
                 barrier_wait(input_empty(ring.slot), ring.parity ^ 1);
                 barrier_arrive_expecting(input_full(ring.slot), Where::kInputBytes);
-                copy_box(input_slot(ring.slot), map, chunk * kWgmmaChunk, static_cast<int>(walk.first_token),
-                         input_full(ring.slot));
+#pragma unroll
+                for (int box = 0; box < Where::kBoxes; ++box)
+                    copy_box(input_slot(ring.slot) + box * Where::kBoxBytes, map, (chunk + box) * kWgmmaChunk,
+                             walk.first_token, input_full(ring.slot));
                 ring.advance();
             }
     }
@@ -219,86 +148,105 @@ struct MatmulWgmma {
     }
 
     // A tile's results, kPieceTokens at a time by way of shared memory, where gate and up meet.
-    SIMT_DEVICE void write_out(const WgmmaWalk<Tokens>& walk, const float (&sums)[Tokens / 2],
-                               int thread) const {
+    SIMT_DEVICE void write_out(const Walk& walk, const float (&sums)[Tokens / 2], int thread) const {
         const MatmulJob& job = args.matmul.jobs[walk.place.job];
-        const bool has_up = job.up != nullptr;
         const int rows = rows_of_unit(job, kWgmmaRows);
         const int first_row = walk.place.unit * rows;
         auto* const shared_sums = reinterpret_cast<float*>(shared + Where::kSums);
-        float* const to =
-            shared_sums + thread % 4 * 2 * kSumStride + thread / kWarp * kTileRows + thread % kWarp / 4;
+        float* const to = shared_sums + thread % 4 * 2 * Where::kSumStride + thread / kWarp * kTileRows +
+                          thread % kWarp / 4;
         const int row = thread % (rows / 4) * 4;
         const int live = min(job.n - first_row - row, 4);
 #pragma unroll
-        for (int piece = 0; piece < Tokens / kPieceTokens; ++piece) {
-            const int64_t first_token = walk.first_token + piece * kPieceTokens;
+        for (int piece = 0; piece < Tokens / Where::kPieceTokens; ++piece) {
+            const int first = piece * Where::kPieceTokens;
+            const int first_token = walk.first_token + first;
             if (first_token >= walk.end_token) break;
             named_barrier(1, kWgmmaMultipliers);  // the piece before is read
 #pragma unroll
-            for (int i = 0; i < kPieceTokens / 2; ++i)
-                to[(i / 4 * 8 + i % 2) * kSumStride + i % 4 / 2 * 8] = sums[piece * (kPieceTokens / 2) + i];
+            for (int i = 0; i < Where::kPieceTokens / 2; ++i)
+                to[(i / 4 * 8 + i % 2) * Where::kSumStride + i % 4 / 2 * 8] =
+                    sums[piece * (Where::kPieceTokens / 2) + i];
             named_barrier(1, kWgmmaMultipliers);
             if (live <= 0) continue;
 #pragma unroll 2
-            for (int token = thread / (rows / 4); token < kPieceTokens;
+            for (int token = thread / (rows / 4); token < Where::kPieceTokens;
                  token += kWgmmaMultipliers / (rows / 4)) {
-                const int64_t out_row = first_token + token;
+                const int out_row = first_token + token;
                 if (out_row >= walk.end_token) break;
-                const float* from = shared_sums + token * kSumStride + row;
+                const float* from = shared_sums + token * Where::kSumStride + row;
                 finish_four(job, out_row, first_row + row,
-                            static_cast<int64_t>(walk.expert) * job.bias_stride,
-                            *reinterpret_cast<const float4*>(from),
-                            *reinterpret_cast<const float4*>(from + (has_up ? kWgmmaRows / 2 : 0)), live);
+                            static_cast<int64_t>(walk.expert) * job.bias_stride, from, from + kWgmmaRows / 2,
+                            live);
             }
         }
     }
 
-    SIMT_DEVICE void multiply() const {
-        const int thread = static_cast<int>(threadIdx.x) - (kWgmmaThreads - kWgmmaMultipliers);
+    // The sums of what the walk is at; returns with its input and weights released.
+    SIMT_DEVICE void add_columns(const Walk& walk, InputRing& input, WeightRing& weights,
+                                 float (&sums)[Tokens / 2], int thread) const {
         const int lane = thread % kWarp;
-        WgmmaWalk<Tokens> walk(args);
+        uint32_t a[2][4][4];
+        int busy = -1;  // the slot of the chunks before
+#pragma unroll 1
+        for (int k_tile = walk.k_begin; k_tile < walk.k_end; ++k_tile) {
+            barrier_wait(weights_full(weights.slot), weights.parity);
+            const unsigned char* tile = weight_slot(weights.slot) + thread / kWarp * Weights::kBytes;
+#pragma unroll
+            for (int chunk = 0; chunk < kTileCols / kWgmmaChunk; ++chunk) {
+                uint32_t (&fragments)[4][4] = a[chunk % 2];
+#pragma unroll
+                for (int step = 0; step < 2; ++step) {
+                    uint32_t pair[2][4];
+                    Weights::step32(tile, lane, chunk * 2 + step, pair);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) fragments[step * 2 + i / 4][i % 4] = pair[i / 4][i % 4];
+                }
+                if (chunk == kTileCols / kWgmmaChunk - 1) release(weights_empty(weights.slot));
+                const int box = chunk % Where::kBoxes;
+                if (box == 0) barrier_wait(input_full(input.slot), input.parity);
+                const uint64_t b = swizzled_descriptor(input_slot(input.slot) + box * Where::kBoxBytes);
+                keep(fragments);
+                wgmma_fence();
+#pragma unroll
+                for (int i = 0; i < 4; ++i)
+                    wgmma_bf16<Tokens>(sums, fragments[i], b + 2 * i,
+                                       k_tile - walk.k_begin + chunk + i == 0 ? 0 : 1);
+                wgmma_commit();
+                wgmma_wait<1>();
+                keep(a[(chunk + 1) % 2]);
+                if (box == 0 && busy >= 0) release(input_empty(busy));
+                if (box == Where::kBoxes - 1) {
+                    busy = input.slot;
+                    input.advance();
+                }
+            }
+            weights.advance();
+        }
+        wgmma_wait<0>();
+        keep(sums);
+        release(input_empty(busy));
+    }
+
+    SIMT_DEVICE void multiply() const {
+        const int thread = static_cast<int>(threadIdx.x) - kWgmmaCopiers;
+        Walk walk(args);
         InputRing input;
         WeightRing weights;
         float sums[Tokens / 2];
-        uint32_t a[2][4][4];
         previous_kernels_done();
         while (walk.next()) {
-            uint64_t* busy = nullptr;  // the input of the chunk before
-#pragma unroll 1
-            for (int k_tile = 0; k_tile < k_tiles; ++k_tile) {
-                barrier_wait(weights_full(weights.slot), weights.parity);
-                const unsigned char* tile = weight_slot(weights.slot) + thread / kWarp * Weights::kBytes;
-#pragma unroll
-                for (int chunk = 0; chunk < kTileCols / kWgmmaChunk; ++chunk) {
-                    uint32_t (&fragments)[4][4] = a[chunk % 2];
-#pragma unroll
-                    for (int step = 0; step < 2; ++step) {
-                        uint32_t pair[2][4];
-                        Weights::step32(tile, lane, chunk * 2 + step, pair);
-#pragma unroll
-                        for (int i = 0; i < 8; ++i) fragments[step * 2 + i / 4][i % 4] = pair[i / 4][i % 4];
+            add_columns(walk, input, weights, sums, thread);
+            if constexpr (kJoins) {
+                if (walk.is_part()) {
+                    const TileJoin<Tokens> join(walk.tile, args.matmul.workspace, thread);
+                    if (walk.k_begin > 0) {
+                        join.leave(sums, thread);
+                        continue;
                     }
-                    if (chunk == kTileCols / kWgmmaChunk - 1) release(weights_empty(weights.slot));
-                    barrier_wait(input_full(input.slot), input.parity);
-                    const uint64_t b = swizzled_descriptor(input_slot(input.slot));
-                    keep(fragments);
-                    wgmma_fence();
-#pragma unroll
-                    for (int i = 0; i < 4; ++i)
-                        wgmma_bf16<Tokens>(sums, fragments[i], b + 2 * i, k_tile + chunk + i == 0 ? 0 : 1);
-                    wgmma_commit();
-                    wgmma_wait<1>();
-                    keep(a[(chunk + 1) % 2]);
-                    if (k_tile + chunk != 0) release(busy);
-                    busy = input_empty(input.slot);
-                    input.advance();
+                    join.take(sums, thread, walk.blocks_after());
                 }
-                weights.advance();
             }
-            wgmma_wait<0>();
-            keep(sums);
-            release(busy);
             write_out(walk, sums, thread);
         }
     }
@@ -307,19 +255,20 @@ struct MatmulWgmma {
 #endif
 
 template <Packing P, int Tokens>
-SIMT_GLOBAL void SIMT_BOUNDS(kWgmmaThreads, 1)
+SIMT_GLOBAL void SIMT_BOUNDS(kWgmmaThreads, (WgmmaTile<P, Tokens>::kBlocks))
     matmul_wgmma_kernel(const __grid_constant__ CUtensorMap map,
                         const __grid_constant__ MatmulWgmmaArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    using Tile = WgmmaTile<P, Tokens>;
     next_kernel_may_start();
     const MatmulWgmma<P, Tokens> product(args);
     product.make_barriers();
-    if (threadIdx.x < kWgmmaThreads - kWgmmaMultipliers) {
-        fewer_registers<56>();
-        if (threadIdx.x == 0) product.copy_weights();
+    if (threadIdx.x < kWgmmaCopiers) {
+        fewer_registers<Tile::kCopierRegisters>();
+        if (threadIdx.x < kWarp) product.copy_weights();
         if (threadIdx.x == kWarp) product.copy_input(&map);
     } else {
-        more_registers<224>();
+        more_registers<Tile::kMultiplierRegisters>();
         product.multiply();
     }
 #endif

@@ -85,25 +85,25 @@ SIMT_DEVICE int sum_of_16(int sum) {
 
 // The whole block packs one row; Store: (column of the first of 4, word, scale, sum of the 4), by all lanes
 // of a warp. blockDim.x is a multiple of 32; every thread calls it. scratch: a float a warp.
-template <class Store>
+template <int Loads = kPackLoads, class Store>
 SIMT_DEVICE void pack_row(const PackInput& input, int64_t row, float* scratch, Store store) {
     const float* x = input.rows + row * input.stride;
     const int step = static_cast<int>(blockDim.x) * 4;
     const int padded = static_cast<int>(tiles_of(input.k, kTileCols)) * kTileCols;
     const int first = static_cast<int>(threadIdx.x) * 4;
-    float4 v[kPackLoads];
+    float4 v[Loads];
     const auto load = [&](int chunk) {
 #pragma unroll
-        for (int i = 0; i < kPackLoads; ++i) v[i] = load_float4(x, chunk + first + i * step, input.k);
+        for (int i = 0; i < Loads; ++i) v[i] = load_float4(x, chunk + first + i * step, input.k);
     };
     const auto squares = [&] {
         float sum = 0.0F;
 #pragma unroll
-        for (int i = 0; i < kPackLoads; ++i)
+        for (int i = 0; i < Loads; ++i)
             sum += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
         return sum;
     };
-    const int chunk_columns = step * kPackLoads;
+    const int chunk_columns = step * Loads;
     load(0);
     float inverse = 1.0F;
     if (input.norm_weight != nullptr) {
@@ -118,7 +118,7 @@ SIMT_DEVICE void pack_row(const PackInput& input, int64_t row, float* scratch, S
     for (int chunk = 0; chunk < padded; chunk += chunk_columns) {
         if (chunk > 0) load(chunk);
 #pragma unroll
-        for (int i = 0; i < kPackLoads; ++i) {
+        for (int i = 0; i < Loads; ++i) {
             const int column = chunk + first + i * step;
             // A warp covers 128 columns and rows are padded to 256: its lanes are all in or all out.
             if (column >= padded) continue;

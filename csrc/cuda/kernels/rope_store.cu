@@ -1,40 +1,14 @@
 #include "cuda/kernels/rope_store.h"
 
-#include <math.h>
-
 #include "base/error.h"
+#include "cuda/kernels/kv_q8.h"
+#include "cuda/kernels/rope_turn.h"
 
 namespace llmcore::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 constexpr int kPairs = 4;  // of a lane: heads of up to 256 dimensions
-
-struct Turn {
-    float cosine, sine;
-};
-
-// The angle and its reduction need double: at position 100000 a float has 1/128 radian.
-SIMT_DEVICE Turn turn_of(int position, float inv_freq, float magnitude) {
-    constexpr double kTurn = 6.283185307179586476925;
-    const double angle = static_cast<double>(position) * static_cast<double>(inv_freq);
-    const auto reduced = static_cast<float>(angle - rint(angle * (1 / kTurn)) * kTurn);
-    Turn turn;
-    sincosf(reduced, &turn.sine, &turn.cosine);
-    turn.sine *= magnitude;
-    turn.cosine *= magnitude;
-    return turn;
-}
-
-// Where the two elements of a pair lie in a head. Those after the rotated ones are paired for their loads'
-// sake.
-struct Pair {
-    int first, second;
-};
-SIMT_DEVICE Pair pair_of(const RopeStoreArgs& args, int pair, int n_turning) {
-    if (pair >= n_turning || args.style == RopeStyle::adjacent) return {2 * pair, 2 * pair + 1};
-    return {pair, pair + n_turning};
-}
 
 SIMT_DEVICE void store(const KvLayer& kv, int64_t element, float value) {
     if (kv.format == Format::F16)
@@ -43,7 +17,39 @@ SIMT_DEVICE void store(const KvLayer& kv, int64_t element, float value) {
         static_cast<float*>(kv.base)[element] = value;
 }
 
+// Writes a row of floats as codes and scales, which are those that the CPU's cache has (cache_codes.h). A
+// block that holds what is not finite gets the scale NaN.
+SIMT_DEVICE void store_q8(unsigned char* head, int head_dim, int token, const float* row) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    auto* scales = reinterpret_cast<uint16_t*>(head + q8_scales_at(head_dim));
+    for (int span = 0; span < head_dim; span += kQ8Span) {
+        const int dim = span + 4 * lane;  // eight lanes a scale
+        float4 x = make_float4(0.0F, 0.0F, 0.0F, 0.0F);
+        if (dim < head_dim) x = *reinterpret_cast<const float4*>(row + dim);
+        const auto magnitude = [](float value) { return __float_as_uint(value) & 0x7FFFFFFFU; };
+        // As bits, what is not finite is above all else.
+        uint32_t most = max(max(magnitude(x.x), magnitude(x.y)), max(magnitude(x.z), magnitude(x.w)));
+#pragma unroll
+        for (int distance = kQ8Block / 8; distance > 0; distance /= 2) {
+            most = max(most, __shfl_xor_sync(kFullWarp, most, distance));
+        }
+        const float exact = most < 0x7F800000U ? __uint_as_float(most) / 127 : __uint_as_float(0x7FC00000U);
+        const uint16_t scale = float_to_half_bits(exact);
+        const float rounded = half_to_float(scale);
+        const float inverse = rounded > 0 && rounded < INFINITY ? 1 / rounded : 0.0F;
+        const auto code = [inverse](float value) {
+            const float nearest = fminf(fmaxf(rintf(value * inverse), -127.0F), 127.0F);
+            return static_cast<uint32_t>(static_cast<int>(nearest)) & 0xFFU;
+        };
+        if (dim >= head_dim) continue;
+        *reinterpret_cast<uint32_t*>(head + token * head_dim + q8_code_at(head_dim, dim)) =
+            code(x.x) | code(x.y) << 8 | code(x.z) << 16 | code(x.w) << 24;
+        if (dim % kQ8Block == 0) scales[token * (head_dim / kQ8Block) + dim / kQ8Block] = scale;
+    }
+}
+
 // A warp a head: those of q, then of k, then of v.
+template <bool IsQ8>
 SIMT_GLOBAL SIMT_BOUNDS(kWarps* kWarp, 1) void rope_store_kernel(RopeStoreArgs args) {
     next_kernel_may_start();
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -76,10 +82,9 @@ SIMT_GLOBAL SIMT_BOUNDS(kWarps* kWarp, 1) void rope_store_kernel(RopeStoreArgs a
         if (!is_q) {
             const int64_t table =
                 static_cast<int64_t>(args.step.row_sequences[row]) * args.step.block_table_stride;
-            const int64_t block = args.step.block_table[table + position / kKvBlockTokens];
-            stored_at = (((block * 2 + (is_v ? 1 : 0)) * kv_heads + head) * kKvBlockTokens +
-                         position % kKvBlockTokens) *
-                        head_dim;
+            const int block = args.step.block_table[table + position / kKvBlockTokens];
+            stored_at = head_block(args.kv, block, head) + (is_v ? value_offset(args.kv) : 0);
+            if constexpr (!IsQ8) stored_at += position % kKvBlockTokens * head_dim;
         }
     }
     previous_kernels_done();
@@ -89,6 +94,9 @@ SIMT_GLOBAL SIMT_BOUNDS(kWarps* kWarp, 1) void rope_store_kernel(RopeStoreArgs a
                         : is_v ? args.v + row * args.v_stride
                                : args.k + row * args.k_stride;
     from += static_cast<int64_t>(head) * head_dim;
+    // Codes need a whole block's maximum: the row goes through shared memory.
+    [[maybe_unused]] float* shared_row =
+        reinterpret_cast<float*>(shared_memory()) + static_cast<int>(threadIdx.x) / kWarp * head_dim;
     float2 values[kPairs];
     float squares = 0;
 #pragma unroll
@@ -121,10 +129,19 @@ SIMT_GLOBAL SIMT_BOUNDS(kWarps* kWarp, 1) void rope_store_kernel(RopeStoreArgs a
             float* to = args.q + row * args.q_stride + static_cast<int64_t>(head) * head_dim;
             to[at.first] = first;
             to[at.second] = second;
+        } else if constexpr (IsQ8) {
+            shared_row[at.first] = first;
+            shared_row[at.second] = second;
         } else {
             store(args.kv, stored_at + at.first, first);
             store(args.kv, stored_at + at.second, second);
         }
+    }
+    if constexpr (IsQ8) {
+        if (is_q) return;
+        __syncwarp();
+        store_q8(static_cast<unsigned char*>(args.kv.base) + q8_bytes(stored_at), head_dim,
+                 position % kKvBlockTokens, shared_row);
     }
 }
 
@@ -141,7 +158,12 @@ void rope_store(const Stream& stream, const RopeStoreArgs& args) {
     shape.grid_x = static_cast<unsigned>(args.step.n_rows);
     shape.grid_y = static_cast<unsigned>((args.n_heads + 2 * args.kv.n_kv_heads + kWarps - 1) / kWarps);
     shape.threads = kWarps * kWarp;
-    launch(stream, &rope_store_kernel, shape, args);
+    if (args.kv.format == Format::Q8_0) {
+        shape.shared_bytes = sizeof(float) * kWarps * static_cast<std::size_t>(args.kv.head_dim);
+        launch(stream, &rope_store_kernel<true>, shape, args);
+    } else {
+        launch(stream, &rope_store_kernel<false>, shape, args);
+    }
 }
 
 }  // namespace llmcore::cuda

@@ -165,7 +165,12 @@ def _value(estimate: "Estimate", scale: float = 1.0, unit: str = "") -> str:
 )
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--kv-cache-type", type=click.Choice(["f16", "f32"]), default="f16", show_default=True)
+@click.option(
+    "--kv-cache-type",
+    type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
+    default="f16",
+    show_default=True,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, model: Path, text: IO[bytes], as_json: bool, **options: Any) -> None:
     """Measure the perplexity of MODEL, a GGUF file or "default" for the embedded model, over TEXT, a file or
