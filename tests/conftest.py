@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from native_build import build
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -37,6 +38,12 @@ def test_data() -> Path:
 def stories_model(test_data: Path) -> Path:
     """A really trained model of 260,000 parameters, Llama architecture, float32."""
     return test_data / "models" / "stories260K.gguf"
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda(repository: Path) -> Path:
+    """The CUDA backend's library as it runs on the CPU."""
+    return build(repository, "plain", "llmcore_cuda_emulated") / "libllmcore_cuda_emulated.so"
 
 
 @pytest.fixture(scope="session")

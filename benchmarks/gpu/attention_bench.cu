@@ -91,6 +91,7 @@ void time_case(const Case& test, unsigned char* cache, const Stream& stream, int
     args.n_tiles = static_cast<std::int32_t>(tiles.size());
     args.n_rows = rows;
     args.n_heads = kHeads;
+    args.multiprocessors = multiprocessors;
     args.n_splits = attention_splits(rows, kKvHeads, test.depth, multiprocessors);
     args.scale = 0.088F;
     args.causal = true;

@@ -27,6 +27,14 @@ struct Weight {
     explicit operator bool() const { return id >= 0; }
 };
 
+// Which layers read a weight, counted from 0. What comes before the first and after the last has numbers too.
+struct LayerSpan {
+    static constexpr std::int64_t kEmbedding = -1;
+    static constexpr std::int64_t kHead = std::int64_t{1} << 32;  // behind any number of layers
+    std::int64_t first = kEmbedding;
+    std::int64_t last = kHead;
+};
+
 // A matrix (or a vector: rows == 1) of the file, checked by the reader: rows * row_bytes bytes at data.
 // A slice of rows is a view too: that is how fused tensors are taken apart.
 struct WeightView {
@@ -38,6 +46,7 @@ struct WeightView {
     // Where the same bytes begin in a file that is open for reading; -1: nowhere.
     int fd = -1;
     std::int64_t file_offset = 0;
+    LayerSpan readers = {};  // a backend of two devices has it where these are
 };
 
 struct BackendInfo {
@@ -179,6 +188,9 @@ public:
     // Copies (and packs) a weight. The view's bytes are not used after the call.
     virtual Weight upload(const WeightView& view) = 0;
 
+    // What upload takes of the device's memory for it.
+    virtual std::int64_t weight_bytes(const WeightView& view) const = 0;
+
     // Whether keys and values can be kept in that format, with heads of that size.
     virtual bool caches(Format format, std::int64_t /*head_dim*/) const {
         return format == Format::F32 || format == Format::F16;
@@ -198,6 +210,8 @@ public:
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;
+    // Before the operations that read them: a row for each token of the batch, from the host's memory.
+    virtual void write_rows(Buffer to, std::span<const float> values) = 0;
     virtual void embed(const EmbedOp& op) = 0;
     virtual void norm(const NormOp& op) = 0;
     // Independent layers, run as one parallel region; those that share an input share its packed form.
@@ -208,7 +222,7 @@ public:
     // Copies the batch's logit_rows of `in` to the first rows of `out`; later operations on `out` cover just
     // those.
     virtual void gather_logit_rows(Buffer in, Buffer out) = 0;
-    // Rows of `result` in host memory, [logit_rows][cols], valid until the next begin.
+    // Rows of `result` in host memory, as many as were written, [rows][cols]; valid until the next begin.
     virtual std::span<const float> end(Buffer result) = 0;
 
     // The operations that have run so far. From any thread. Empty where kernels are not chosen.

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "base/file_bytes.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
@@ -95,6 +96,10 @@ Weight CpuBackend::upload(const WeightView& view) {
     return {static_cast<std::int32_t>(weights_.size()) - 1};
 }
 
+std::int64_t CpuBackend::weight_bytes(const WeightView& view) const {
+    return view.rows * row_bytes(view.stored, view.cols);
+}
+
 void CpuBackend::alloc_kv(const KvSpec& spec) {
     kv_spec_ = spec;
     kv_layers_.clear();
@@ -158,6 +163,16 @@ void CpuBackend::begin(const Batch& batch) {
         }
     }
     note_adapters(batch);
+}
+
+void CpuBackend::write_rows(Buffer to, std::span<const float> values) {
+    BufferState& target = buffer(to);
+    const std::size_t rows = batch_.tokens.size();
+    if (values.size() != rows * static_cast<std::size_t>(target.cols))
+        fail(ErrorCode::internal, "backend", "values that are written", std::to_string(values.size()),
+             std::to_string(rows) + " rows of " + std::to_string(target.cols));
+    std::memcpy(target.data(), values.data(), values.size_bytes());
+    target.written(static_cast<std::int64_t>(rows));
 }
 
 void CpuBackend::add_row(Weight table, std::int64_t row, float* values, int worker) {

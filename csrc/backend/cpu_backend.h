@@ -25,6 +25,7 @@ public:
     BackendInfo info() const override;
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
+    std::int64_t weight_bytes(const WeightView& view) const override;
     bool caches(Format format, std::int64_t head_dim) const override;
     void alloc_kv(const KvSpec& spec) override;
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
@@ -32,6 +33,7 @@ public:
     void read_kv_block(std::int32_t block, std::byte* to) override;
     void write_kv_block(std::int32_t block, const std::byte* from) override;
     void begin(const Batch& batch) override;
+    void write_rows(Buffer to, std::span<const float> values) override;
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;
     void linear(std::span<const LinearOp> ops) override;

@@ -8,7 +8,7 @@
 
 namespace llmcore {
 
-constexpr std::uint32_t kBackendAbi = 0x4C430001;
+constexpr std::uint32_t kBackendAbi = 0x4C430002;
 
 // As Batch, in pointers.
 struct AbiBatch {
@@ -55,8 +55,10 @@ struct BackendTable {
     int (*upload)(void* backend, const WeightView* view, Weight* weight, AbiError* error);
     // 1 if alloc_kv takes that format with heads of that size, else 0.
     std::int32_t (*caches)(void* backend, Format format, std::int64_t head_dim);
+    int (*weight_bytes)(void* backend, const WeightView* view, std::int64_t* bytes, AbiError* error);
     int (*alloc_kv)(void* backend, const KvSpec* spec, AbiError* error);
     int (*begin)(void* backend, const AbiBatch* batch, AbiError* error);
+    int (*write_rows)(void* backend, Buffer to, const float* values, std::int64_t count, AbiError* error);
     int (*embed)(void* backend, const EmbedOp* op, AbiError* error);
     int (*norm)(void* backend, const NormOp* op, AbiError* error);
     int (*linear)(void* backend, const LinearOp* ops, std::int64_t n_ops, AbiError* error);

@@ -89,6 +89,12 @@ bool PluginBackend::caches(Format format, std::int64_t head_dim) const {
     return table_.caches(backend_, format, head_dim) != 0;
 }
 
+std::int64_t PluginBackend::weight_bytes(const WeightView& view) const {
+    std::int64_t bytes = 0;
+    call(table_.weight_bytes, backend_, &view, &bytes);
+    return bytes;
+}
+
 void PluginBackend::alloc_kv(const KvSpec& spec) { call(table_.alloc_kv, backend_, &spec); }
 
 std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {
@@ -109,6 +115,10 @@ void PluginBackend::begin(const Batch& batch) {
         .n_logit_rows = static_cast<std::int64_t>(batch.logit_rows.size()),
     };
     call(table_.begin, backend_, &passed);
+}
+
+void PluginBackend::write_rows(Buffer to, std::span<const float> values) {
+    call(table_.write_rows, backend_, to, values.data(), static_cast<std::int64_t>(values.size()));
 }
 
 void PluginBackend::embed(const EmbedOp& op) { call(table_.embed, backend_, &op); }

@@ -21,10 +21,12 @@ public:
     Buffer alloc(std::int64_t rows, std::int64_t cols) override;
     Weight upload(const WeightView& view) override;
     bool caches(Format format, std::int64_t head_dim) const override;
+    std::int64_t weight_bytes(const WeightView& view) const override;
     void alloc_kv(const KvSpec& spec) override;
     // There are none: Error(model).
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
     void begin(const Batch& batch) override;
+    void write_rows(Buffer to, std::span<const float> values) override;
     void embed(const EmbedOp& op) override;
     void norm(const NormOp& op) override;
     void linear(std::span<const LinearOp> ops) override;

@@ -99,10 +99,10 @@ private:
 using LoraTuple = std::tuple<std::string, std::filesystem::path, float>;  // name, file, scale
 
 std::unique_ptr<PyEngine> load(
-    const std::filesystem::path& path, const std::string& device, int threads, std::int64_t n_ctx,
-    const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue, std::int64_t kv_budget,
-    const std::map<std::string, std::string>& tensor_formats, const py::object& guide, bool prefix_cache,
-    double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
+    const std::filesystem::path& path, const std::string& device, const std::string& gpu_layers, int threads,
+    std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue,
+    std::int64_t kv_budget, const std::map<std::string, std::string>& tensor_formats, const py::object& guide,
+    bool prefix_cache, double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
     const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
     const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens,
     std::int64_t kv_spill_ram, const std::optional<std::filesystem::path>& kv_cache_dir,
@@ -121,6 +121,7 @@ std::unique_ptr<PyEngine> load(
     for (const auto& [name, file, scale] : lora) adapters.push_back({name, file, scale});
     llmcore::DraftedModel loaded = llmcore::load_drafted_model({.path = path,
                                                                 .device = device,
+                                                                .gpu_layers = gpu_layers,
                                                                 .threads = threads,
                                                                 .n_ctx = n_ctx,
                                                                 .kv_cache_type = kv_cache_type,
@@ -259,6 +260,7 @@ void bind_model_info(py::module_& m) {
         .def_readonly("quantization", &ModelInfo::quantization)
         .def_readonly("device", &ModelInfo::device)
         .def_readonly("device_note", &ModelInfo::device_note)
+        .def_readonly("placement", &ModelInfo::placement)
         .def_readonly("kv_plan", &ModelInfo::kv_plan)
         .def_readonly("kv_cache_type", &ModelInfo::kv_cache_type)
         .def_readonly("kv_contexts", &ModelInfo::kv_contexts)
@@ -268,6 +270,7 @@ void bind_model_info(py::module_& m) {
         .def_readonly("n_vocab", &ModelInfo::n_vocab)
         .def_readonly("d_model", &ModelInfo::d_model)
         .def_readonly("n_layers", &ModelInfo::n_layers)
+        .def_readonly("gpu_layers", &ModelInfo::gpu_layers)
         .def_readonly("n_ctx", &ModelInfo::n_ctx)
         .def_readonly("n_ctx_train", &ModelInfo::n_ctx_train)
         .def_readonly("parameters", &ModelInfo::parameters)
@@ -371,10 +374,11 @@ void bind_engine(py::module_& m) {
     bind_stats(m);
     py::class_<PyEngine>(m, "Engine", "A loaded model and the thread that runs it.")
         .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "auto",
-             py::arg("threads") = 0, py::arg("n_ctx") = 0, py::arg("kv_cache_type") = "f16",
-             py::arg("max_batch") = EngineConfig{}.max_batch, py::arg("max_queue") = EngineConfig{}.max_queue,
-             py::arg("kv_budget") = 0, py::arg("tensor_formats") = std::map<std::string, std::string>(),
-             py::arg("guide") = py::none(), py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
+             py::arg("gpu_layers") = "auto", py::arg("threads") = 0, py::arg("n_ctx") = 0,
+             py::arg("kv_cache_type") = "f16", py::arg("max_batch") = EngineConfig{}.max_batch,
+             py::arg("max_queue") = EngineConfig{}.max_queue, py::arg("kv_budget") = 0,
+             py::arg("tensor_formats") = std::map<std::string, std::string>(), py::arg("guide") = py::none(),
+             py::arg("prefix_cache") = EngineConfig{}.prefix_cache,
              py::arg("max_itl_seconds") = EngineConfig{}.max_itl_seconds, py::arg("prompt_lookup") = 0,
              py::arg("deterministic") = false, py::arg("mmap") = false,
              py::arg("tuned") = std::vector<llmcore::bindings::TunedTuple>(),

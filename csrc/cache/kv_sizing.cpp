@@ -67,6 +67,22 @@ std::string KvPlan::describe() const {
            mib(budget_bytes) + "), context " + std::to_string(n_ctx) + ", " + times + " of them at once";
 }
 
+KvRoom room_for_all(std::span<const KvRoom> rooms) {
+    KvRoom all;
+    for (const KvRoom& room : rooms) all.layers += room.layers;
+    const auto allowed = [&](std::int64_t KvRoom::* bytes) {
+        double least = 0x1p62;
+        for (const KvRoom& room : rooms)
+            if (room.layers > 0)
+                least = std::min(least, static_cast<double>(room.*bytes) * static_cast<double>(all.layers) /
+                                            static_cast<double>(room.layers));
+        return static_cast<std::int64_t>(least);
+    };
+    all.available_bytes = allowed(&KvRoom::available_bytes);
+    all.budget_bytes = allowed(&KvRoom::budget_bytes);
+    return all;
+}
+
 KvPlan plan_kv(const KvSizingInputs& in) {
     if (in.n_ctx < 0 || in.n_ctx > in.n_ctx_train) {
         fail(ErrorCode::invalid_argument, "cache", "n_ctx does not suit the model", std::to_string(in.n_ctx),

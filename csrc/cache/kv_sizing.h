@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace llmcore {
@@ -39,6 +40,16 @@ struct KvPlan {
 // asked for by number may take up to nine tenths of the available memory. Throws Error(invalid_argument),
 // with the figures, when n_ctx is negative, exceeds the model's or does not fit.
 KvPlan plan_kv(const KvSizingInputs& inputs);
+
+// A memory that caches some of a model's layers.
+struct KvRoom {
+    std::int64_t layers = 0;
+    std::int64_t available_bytes = 0;
+    std::int64_t budget_bytes = 0;  // of those, for the cache
+};
+
+// Layers in several memories have as many blocks in each: the bytes of all layers that the scarcest allows.
+KvRoom room_for_all(std::span<const KvRoom> rooms);
 
 // What the system (and the control group, if it sets a limit) can still give, in bytes.
 std::int64_t available_memory_bytes();

@@ -108,7 +108,7 @@ CudaBackend::CudaBackend(int device) : device_(device) {
     uses_graphs_ = graphs_available();
     matmul_workspace_ = DeviceMemory(matmul_workspace_bytes(limits_));
     fill_device(matmul_workspace_.as<void>(), 0, matmul_workspace_.bytes(), stream_);
-    uses_programs_ = programs_available(limits_);
+    uses_programs_ = programs_wanted() && programs_available(limits_);
 }
 
 CudaBackend::~CudaBackend() {
@@ -194,6 +194,10 @@ Weight CudaBackend::upload(const WeightView& view) {
 bool CudaBackend::caches(Format format, std::int64_t head_dim) {
     if (format == Format::Q8_0) return head_dim % format_info(format).block_elements == 0;
     return format == Format::F16 || format == Format::F32;
+}
+
+std::int64_t CudaBackend::weight_bytes(const WeightView& view) const {
+    return packed_bytes(packing_of(view.stored), view.rows, view.cols);
 }
 
 void CudaBackend::alloc_kv(const KvSpec& spec) {
@@ -326,6 +330,16 @@ void CudaBackend::begin(const AbiBatch& batch) {
     use_device(device_);
     operations_.clear();
     upload_step(batch);
+}
+
+void CudaBackend::write_rows(Buffer to, const float* values, std::int64_t count) {
+    BufferState& target = buffer(to);
+    if (count != key_.n_rows * target.cols)
+        fail(ErrorCode::internal, "cuda", "values that are written", std::to_string(count),
+             std::to_string(key_.n_rows) + " rows of " + std::to_string(target.cols));
+    copy_to_device(target.memory.as<void>(), values, static_cast<std::size_t>(count) * sizeof(float),
+                   stream_);
+    written(target, key_.n_rows);
 }
 
 void CudaBackend::note(Operation operation) { operations_.push_back(std::move(operation)); }

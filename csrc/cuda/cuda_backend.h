@@ -69,8 +69,11 @@ public:
     Buffer alloc(std::int64_t rows, std::int64_t cols);
     Weight upload(const WeightView& view);
     static bool caches(Format format, std::int64_t head_dim);
+    std::int64_t weight_bytes(const WeightView& view) const;
     void alloc_kv(const KvSpec& spec);
     void begin(const AbiBatch& batch);
+    // At once, and so before all that is noted.
+    void write_rows(Buffer to, const float* values, std::int64_t count);
     void note(Operation operation);
     // Runs what was noted. The values are in host memory until the next begin.
     std::span<const float> end(Buffer result);
@@ -194,7 +197,7 @@ private:
     void* result_host_ = nullptr;  // page-locked
     std::size_t result_host_bytes_ = 0;
     bool uses_graphs_ = true;
-    bool uses_programs_ = true;
+    bool uses_programs_ = false;
     ProgramRecorder* recorder_ = nullptr;  // set: launches are noted instead
     // Graphs hold the addresses of programs: both go together.
     std::unordered_map<StepKey, StepProgram, StepKeyHash> programs_;

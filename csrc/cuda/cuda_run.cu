@@ -299,6 +299,7 @@ void CudaBackend::run(const AttentionOp& op) {
                               .n_tiles = key_.n_tiles,
                               .n_heads = static_cast<std::int32_t>(op.n_heads),
                               .n_splits = key_.n_splits,
+                              .multiprocessors = limits_.multiprocessors,
                               .scale = op.scale,
                               .softcap = op.softcap,
                               .window = static_cast<std::int32_t>(op.window),

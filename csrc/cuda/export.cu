@@ -55,10 +55,18 @@ constexpr BackendTable kTable = {
     .caches = [](void*, Format format, std::int64_t head_dim) -> std::int32_t {
         return CudaBackend::caches(format, head_dim) ? 1 : 0;
     },
+    .weight_bytes =
+        [](void* backend, const WeightView* view, std::int64_t* bytes, AbiError* error) {
+            return guarded(error, [&] { *bytes = of(backend).weight_bytes(*view); });
+        },
     .alloc_kv = [](void* backend, const KvSpec* spec,
                    AbiError* error) { return guarded(error, [&] { of(backend).alloc_kv(*spec); }); },
     .begin = [](void* backend, const AbiBatch* batch,
                 AbiError* error) { return guarded(error, [&] { of(backend).begin(*batch); }); },
+    .write_rows =
+        [](void* backend, Buffer to, const float* values, std::int64_t count, AbiError* error) {
+            return guarded(error, [&] { of(backend).write_rows(to, values, count); });
+        },
     .embed = &note<EmbedOp>,
     .norm = &note<NormOp>,
     .linear = &linear,

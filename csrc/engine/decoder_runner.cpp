@@ -6,9 +6,12 @@
 #include <utility>
 
 #include "backend/loader.h"
+#include "backend/memory_probe.h"
+#include "backend/split_backend.h"
 #include "base/error.h"
 #include "engine/fingerprint.h"
 #include "engine/fixed_rows_runner.h"
+#include "engine/gpu_layers.h"
 #include "gguf/printable.h"
 #include "gguf/reader.h"
 #include "model/spec.h"
@@ -45,7 +48,21 @@ std::int64_t wanted_context(const LoadOptions& options, const ModelSpec& spec) {
     return std::min(spec.n_ctx_train, kMostUnaskedContext);
 }
 
-DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, std::int64_t suitable) {
+// Those that take part in the computation of one token.
+std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spec) {
+    std::int64_t count = 0;
+    for (const gguf::TensorInfo& tensor : file.tensors()) {
+        const std::int64_t size = tensor.rows() * tensor.cols();
+        const bool of_experts = spec.experts.n > 0 && tensor.shape.size() == 3;
+        count += of_experts ? size / spec.experts.n * spec.experts.n_used : size;
+    }
+    return count;
+}
+
+// suitable: to the backend; 0: as the size of the model allows.
+DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, const gguf::File& file,
+                          std::int64_t suitable) {
+    if (suitable == 0) suitable = step_tokens(active_parameter_count(file, spec));
     DecoderLimits limits{.max_step_tokens = suitable,
                          .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     if (!spec.causal) {
@@ -65,7 +82,7 @@ Format kv_format(const std::string& name) {
     fail(ErrorCode::invalid_argument, "engine", "kv_cache_type", name, "f32, f16, bf16, q8_0 or q4_0");
 }
 
-// Before weights are uploaded: a cache the backend does not have, or not for this model.
+// A cache the backend does not have, or not for this model.
 void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
     if (backend.caches(format, head_dim)) return;
     const FormatInfo& info = format_info(format);
@@ -83,6 +100,15 @@ void check_cache(const Backend& backend, Format format, std::int64_t head_dim) {
          "one of " + suitable);
 }
 
+// Before weights are uploaded: a kind of model, or a cache, that the backend does not have.
+void check_suitable(const Backend& backend, const ModelSpec& spec, Format format) {
+    check_cache(backend, format, spec.head_dim);
+    if (spec.causal || backend.info().runs_encoders) return;
+    fail(ErrorCode::model, "engine",
+         "the device runs no encoders such as " + spec.architecture + "; got " + backend.info().name +
+             "; expected the CPU");
+}
+
 std::string main_format(const gguf::File& file, const TensorFormats& formats) {
     std::map<Format, std::int64_t> bytes;
     for (const gguf::TensorInfo& tensor : file.tensors()) {
@@ -98,17 +124,6 @@ std::string main_format(const gguf::File& file, const TensorFormats& formats) {
 std::int64_t parameter_count(const gguf::File& file) {
     std::int64_t count = 0;
     for (const gguf::TensorInfo& tensor : file.tensors()) count += tensor.rows() * tensor.cols();
-    return count;
-}
-
-// Those that take part in the computation of one token.
-std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spec) {
-    std::int64_t count = 0;
-    for (const gguf::TensorInfo& tensor : file.tensors()) {
-        const std::int64_t size = tensor.rows() * tensor.cols();
-        const bool of_experts = spec.experts.n > 0 && tensor.shape.size() == 3;
-        count += of_experts ? size / spec.experts.n * spec.experts.n_used : size;
-    }
     return count;
 }
 
@@ -143,19 +158,26 @@ std::string display_name(const ModelSpec& spec, const std::filesystem::path& pat
 constexpr std::int64_t kDeviceKvPercent = 80;
 
 KvPlan plan_cache(const LoadOptions& options, const ModelSpec& spec, Format format,
-                  const BackendInfo& backend, const Decoder& decoder) {
-    const bool own_memory = backend.memory_bytes > 0;
-    const std::int64_t available =
-        own_memory ? backend.memory_bytes : available_memory_bytes() - decoder.activation_bytes();
-    return plan_kv(
-        {.format = format_info(format).name,
-         .n_ctx = wanted_context(options, spec),
-         .n_ctx_train = spec.n_ctx_train,
-         .max_batch = options.max_batch,
-         .block_tokens = backend.kv_block_tokens,
-         .bytes_per_token = kv_bytes_per_token(spec, format),
-         .available_bytes = std::max<std::int64_t>(0, available),
-         .budget_bytes = own_memory ? available / 100 * kDeviceKvPercent : options.kv_budget_bytes});
+                  const BackendInfo& backend, const Decoder& decoder, std::int64_t gpu_layers) {
+    const std::int64_t host =
+        std::max<std::int64_t>(0, available_memory_bytes() - decoder.activation_bytes());
+    const KvRoom rooms[] = {
+        {.layers = static_cast<std::int64_t>(spec.layers.size()) - gpu_layers,
+         .available_bytes = host,
+         .budget_bytes = options.kv_budget_bytes > 0 ? options.kv_budget_bytes : host / 4},
+        {.layers = gpu_layers,
+         .available_bytes = backend.memory_bytes,
+         .budget_bytes = backend.memory_bytes / 100 * kDeviceKvPercent},
+    };
+    const KvRoom room = room_for_all(rooms);
+    return plan_kv({.format = format_info(format).name,
+                    .n_ctx = wanted_context(options, spec),
+                    .n_ctx_train = spec.n_ctx_train,
+                    .max_batch = options.max_batch,
+                    .block_tokens = backend.kv_block_tokens,
+                    .bytes_per_token = kv_bytes_per_token(spec, format),
+                    .available_bytes = room.available_bytes,
+                    .budget_bytes = room.budget_bytes});
 }
 
 // Rows of every step in deterministic mode: few enough that decoding alone stays cheap, enough that prompts
@@ -173,6 +195,9 @@ struct PlacedModel {
     KvPlan plan;
     std::int64_t weight_bytes = 0;
     std::vector<std::shared_ptr<ServedAdapter>> adapters = {};
+    std::int64_t gpu_layers = 0;
+    std::string placement = {};
+    bool is_split = false;
 };
 
 BackendOptions backend_options(const LoadOptions& options) {
@@ -183,18 +208,12 @@ BackendOptions backend_options(const LoadOptions& options) {
 }
 
 PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, const ModelSpec& spec,
-                        const LoadOptions& options, std::shared_ptr<Backend> backend) {
+                        const LoadOptions& options, std::shared_ptr<Backend> backend,
+                        std::int64_t gpu_layers) {
     const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
-    check_cache(*backend, format, spec.head_dim);
-    const std::int64_t suitable = backend->info().step_tokens;
-    if (!spec.causal && !backend->info().runs_encoders) {
-        fail(ErrorCode::model, "engine",
-             "the device runs no encoders such as " + spec.architecture + "; got " + backend->info().name +
-                 "; expected the CPU");
-    }
-    const DecoderLimits limits =
-        step_limits(options, spec, suitable > 0 ? suitable : step_tokens(active_parameter_count(file, spec)));
+    check_suitable(*backend, spec, format);
+    const DecoderLimits limits = step_limits(options, spec, file, backend->info().step_tokens);
     auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
     std::vector<std::shared_ptr<ServedAdapter>> adapters;
     for (const LoraSource& source : options.lora)
@@ -202,7 +221,7 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
             return decoder->make_adapter(adapter, scale);
         }));
     const BackendInfo info = backend->info();  // with the memory that is left
-    const KvPlan plan = plan_cache(options, spec, format, info, *decoder);
+    const KvPlan plan = plan_cache(options, spec, format, info, *decoder, gpu_layers);
     // Deterministic mode keeps one for itself, or runs whole texts one by one.
     const std::int64_t n_blocks = plan.n_blocks + (options.deterministic && spec.causal ? 1 : 0);
     decoder->alloc_kv(format, n_blocks);
@@ -220,23 +239,96 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
         .pooling = spec.pooling};
     auto runner = std::make_unique<DecoderRunner>(backend, std::move(decoder), runner_limits,
                                                   options.mmap ? shared_file : nullptr);
-    return {std::move(runner), std::move(backend), info, plan, weight_bytes, std::move(adapters)};
+    return {.runner = std::move(runner),
+            .device = std::move(backend),
+            .backend = info,
+            .plan = plan,
+            .weight_bytes = weight_bytes,
+            .adapters = std::move(adapters),
+            .gpu_layers = gpu_layers};
 }
 
-// As place_model on the device asked for. What "auto" cannot place on a device goes to the CPU; an error that
-// is the model's comes again there.
+// Of a cache that nobody sized: what is kept free of layers for it.
+constexpr std::int64_t kLeastGpuContext = 8192;
+
+// As many layers as fit the device, measured with everything that the model would ask of it.
+std::int64_t fitting_layers(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
+                            const std::shared_ptr<Backend>& device, const BackendInfo& info) {
+    const auto need_of = [&](std::int64_t step_tokens) {
+        const auto probe = std::make_shared<MemoryProbe>(device, spec.layers.size());
+        Decoder(file, spec, options.tensor_formats, probe, step_limits(options, spec, file, step_tokens));
+        return probe->need();
+    };
+    const std::int64_t context =
+        options.n_ctx > 0 ? options.n_ctx : std::min(spec.n_ctx_train, kLeastGpuContext);
+    const std::int64_t token_bytes = kv_bytes_per_token(spec, kv_format(options.kv_cache_type));
+    return fitting_gpu_layers({.need = need_of(info.step_tokens),
+                               .split_activation_bytes = need_of(0).activations,
+                               .kv_layer_bytes = context * (token_bytes / spec.n_cache_layers()),
+                               .free_bytes = info.memory_bytes});
+}
+
+PlacedModel place_on_cpu(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
+                         const LoadOptions& options, std::shared_ptr<Backend> cpu) {
+    PlacedModel placed = place_model(file, spec, options, std::move(cpu), 0);
+    placed.placement =
+        describe_placement(0, static_cast<std::int64_t>(spec.layers.size()), placed.backend.name, "");
+    return placed;
+}
+
+// The last layers, as many as are asked for or fit, on the device.
+PlacedModel place_on_gpu(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
+                         const LoadOptions& options, const std::shared_ptr<Backend>& device,
+                         std::int64_t gpu_layers, std::string& note) {
+    check_suitable(*device, spec, kv_format(options.kv_cache_type));
+    const auto n_layers = static_cast<std::int64_t>(spec.layers.size());
+    const BackendInfo info = device->info();
+    const bool fitted = gpu_layers == kAutoGpuLayers;
+    if (fitted) gpu_layers = fitting_layers(*file, spec, options, device, info);
+    const std::string free = std::to_string(info.memory_bytes >> 20) + " MiB that were free";
+    if (gpu_layers == n_layers) {
+        PlacedModel placed = place_model(file, spec, options, device, gpu_layers);
+        placed.placement = describe_placement(gpu_layers, n_layers, "", info.name);
+        return placed;
+    }
+    const std::shared_ptr<Backend> cpu = load_backend("cpu", backend_options(options)).backend;
+    if (gpu_layers == 0) {
+        note = "using the CPU: no layer fits the " + free + " on " + info.name;
+        return place_on_cpu(file, spec, options, cpu);
+    }
+    PlacedModel placed = place_model(
+        file, spec, options, std::make_shared<SplitBackend>(cpu, device, n_layers - gpu_layers), gpu_layers);
+    placed.is_split = true;
+    placed.placement = describe_placement(gpu_layers, n_layers, cpu->info().name, info.name);
+    if (fitted) placed.placement += ": as many as fit the " + free;
+    return placed;
+}
+
+// As place_on_gpu on the device asked for. What "auto" cannot place on a device goes to the CPU; an error
+// that is the model's comes again there.
 PlacedModel place_somewhere(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
                             const LoadOptions& options, std::string& note) {
-    LoadedBackend loaded = load_backend(options.device, backend_options(options));
+    const std::int64_t gpu_layers = checked_gpu_layers(parse_gpu_layers(options.gpu_layers),
+                                                       static_cast<std::int64_t>(spec.layers.size()));
+    if (options.device == "cpu" && gpu_layers > 0)
+        fail(ErrorCode::invalid_argument, "engine", "gpu_layers on device 'cpu'", options.gpu_layers,
+             "0 or auto");
+    const bool passes_gpu_over = gpu_layers == 0 && (options.device == "auto" || options.device == "cuda");
+    LoadedBackend loaded = load_backend(passes_gpu_over ? "cpu" : options.device, backend_options(options));
     note = std::move(loaded.note);
-    const bool may_move = options.device == "auto" && loaded.backend->info().memory_bytes > 0;
-    if (!may_move) return place_model(file, spec, options, std::move(loaded.backend));
+    if (loaded.backend->info().memory_bytes == 0) {
+        if (gpu_layers > 0 && note.empty())
+            note = "using the CPU: gpu_layers is " + options.gpu_layers + ", but there is no GPU here";
+        return place_on_cpu(file, spec, options, std::move(loaded.backend));
+    }
     try {
-        return place_model(file, spec, options, std::move(loaded.backend));
+        return place_on_gpu(file, spec, options, loaded.backend, gpu_layers, note);
     } catch (const Error& error) {
+        if (options.device != "auto") throw;
         note = std::string("using the CPU: ") + error.what();
     }
-    return place_model(file, spec, options, load_backend("cpu", backend_options(options)).backend);
+    loaded = load_backend("cpu", backend_options(options));  // and gives back the device's memory
+    return place_on_cpu(file, spec, options, std::move(loaded.backend));
 }
 
 }  // namespace
@@ -268,7 +360,8 @@ LoadedModel load_model(const LoadOptions& options) {
     PlacedModel placed = place_somewhere(shared_file, spec, options, note);
     const std::string settings = options.build + ' ' + placed.backend.name + ' ' +
                                  format_info(kv_format(options.kv_cache_type)).name +
-                                 (options.deterministic ? " deterministic" : "") + describe(options.tuned);
+                                 (options.deterministic ? " deterministic" : "") + describe(options.tuned) +
+                                 (placed.is_split ? " gpu layers " + std::to_string(placed.gpu_layers) : "");
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 
@@ -277,6 +370,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .quantization = main_format(file, options.tensor_formats),
                    .device = placed.backend.name,
                    .device_note = std::move(note),
+                   .placement = std::move(placed.placement),
                    .kv_plan = placed.plan.describe(),
                    .kv_cache_type = placed.plan.format,
                    .draft_model = {},
@@ -285,6 +379,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
                    .n_layers = static_cast<std::int64_t>(spec.layers.size()),
+                   .gpu_layers = placed.gpu_layers,
                    .n_ctx = placed.plan.n_ctx,
                    .n_ctx_train = spec.n_ctx_train,
                    .parameters = parameter_count(file),

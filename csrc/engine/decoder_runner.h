@@ -22,6 +22,7 @@ namespace llmcore {
 struct LoadOptions {
     std::filesystem::path path;
     std::string device = "auto";
+    std::string gpu_layers = "auto";    // of them, on a GPU: see parse_gpu_layers
     int threads = 0;                    // 0: one a physical core
     std::int64_t n_ctx = 0;             // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";  // or f32, bf16, q8_0, q4_0
@@ -42,6 +43,7 @@ struct ModelInfo {
     std::string quantization;  // the format that holds most of the weights' bytes
     std::string device;
     std::string device_note;  // one line, where "auto" had to pass over a device
+    std::string placement;    // one line: which layers are where
     std::string kv_plan;
     std::string kv_cache_type;            // the format's name
     std::string draft_model;              // the name of the model that guesses, if there is one
@@ -51,6 +53,7 @@ struct ModelInfo {
     std::int64_t n_vocab = 0;
     std::int64_t d_model = 0;
     std::int64_t n_layers = 0;
+    std::int64_t gpu_layers = 0;  // of those
     std::int64_t n_ctx = 0;
     std::int64_t n_ctx_train = 0;
     std::int64_t parameters = 0;

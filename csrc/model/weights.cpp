@@ -15,6 +15,7 @@ namespace llmcore {
 namespace {
 
 constexpr std::string_view kComponent = "model";
+constexpr const char* kHead = "output.weight";  // without it the embedding is the head too
 
 // Dimensions as people write them: the row's length first.
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -36,6 +37,9 @@ public:
                      "tensor " + name + " cannot be converted to " + format_info(format).name);
         }
     }
+
+    // Of what is bound from now on.
+    void set_readers(const LayerSpan& readers) { readers_ = readers; }
 
     bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
     void mark_used(const std::string& name) { bound_.insert(name); }
@@ -68,7 +72,8 @@ public:
                         .cols = tensor.cols(),
                         .data = tensor.data + offset,
                         .fd = file_.fd(tensor.part),
-                        .file_offset = static_cast<std::int64_t>(tensor.file_offset) + offset};
+                        .file_offset = static_cast<std::int64_t>(tensor.file_offset) + offset,
+                        .readers = readers_};
         if (const auto wanted = formats_.find(tensor.name); wanted != formats_.end()) {
             if (tensor.cols() % format_info(wanted->second).block_elements != 0)
                 fail(
@@ -109,7 +114,8 @@ public:
                                 .stored = Format::F32,
                                 .rows = 1,
                                 .cols = count,
-                                .data = found.data + first * static_cast<std::int64_t>(sizeof(float))});
+                                .data = found.data + first * static_cast<std::int64_t>(sizeof(float)),
+                                .readers = readers_});
     }
 
     Weight optional_vector(const std::string& name, std::int64_t size, bool required = false) {
@@ -164,6 +170,7 @@ private:
     std::set<std::string> bound_;
     std::map<std::string, PlacedMatrix, std::less<>> matrices_;
     std::int64_t bytes_ = 0;
+    LayerSpan readers_;
 };
 
 // Queries, keys and values: three matrices, or one above the other in one.
@@ -272,6 +279,7 @@ void bind_norms(WeightBinder& binder, const std::string& prefix, const ModelSpec
 LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t index) {
     const LayerSpec& layer = spec.layers[index];
     const std::string prefix = "blk." + std::to_string(index) + ".";
+    binder.set_readers({.first = static_cast<std::int64_t>(index), .last = static_cast<std::int64_t>(index)});
     LayerWeights weights;
     bind_norms(binder, prefix, spec, weights);
     bind_attention(binder, prefix, spec, layer, weights);
@@ -283,7 +291,11 @@ LayerWeights bind_layer(WeightBinder& binder, const ModelSpec& spec, std::size_t
 }
 
 void bind_embedding(WeightBinder& binder, const ModelSpec& spec, ModelWeights& weights) {
+    const bool is_head = spec.has_head && !binder.has(kHead);
+    binder.set_readers(
+        {.first = LayerSpan::kEmbedding, .last = is_head ? LayerSpan::kHead : LayerSpan::kEmbedding});
     weights.embedding = binder.matrix("token_embd.weight", spec.n_vocab, spec.d_model);
+    binder.set_readers({.first = LayerSpan::kEmbedding, .last = LayerSpan::kEmbedding});
     if (spec.has_positions)
         weights.positions = binder.matrix("position_embd.weight", spec.n_ctx_train, spec.d_model);
     if (spec.norms_sums) {
@@ -293,9 +305,9 @@ void bind_embedding(WeightBinder& binder, const ModelSpec& spec, ModelWeights& w
 }
 
 void bind_head(WeightBinder& binder, const ModelSpec& spec, ModelWeights& weights) {
+    binder.set_readers({.first = LayerSpan::kHead, .last = LayerSpan::kHead});
     weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
-    weights.output = binder.has("output.weight") ? binder.matrix("output.weight", spec.n_vocab, spec.d_model)
-                                                 : weights.embedding;
+    weights.output = binder.has(kHead) ? binder.matrix(kHead, spec.n_vocab, spec.d_model) : weights.embedding;
     weights.output_bias = binder.optional_vector("output.bias", spec.n_vocab);
 }
 

@@ -86,6 +86,7 @@ class AsyncEngine:
         kv_spill_ram: int | None = None,
         kv_cache_dir: str | Path | None = None,
         kv_cache_dir_limit: int | None = None,
+        gpu_layers: int | str = "auto",
     ) -> None:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
@@ -113,6 +114,7 @@ class AsyncEngine:
             kv_spill_ram=kv_spill_ram,
             kv_cache_dir=kv_cache_dir,
             kv_cache_dir_limit=kv_cache_dir_limit,
+            gpu_layers=gpu_layers,
         )
         self._ids = itertools.count(1)
         self._boxes: dict[int, _Box] = {}

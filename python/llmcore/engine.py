@@ -42,6 +42,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     device: str
     device_note: str
     """Why the device is not the one that `auto` would rather have taken; empty if it is."""
+    placement: str
+    """Which layers are where, in words."""
     threads: int
     n_ctx: int
     """Tokens of one sequence, prompt and output."""
@@ -50,6 +52,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     n_vocab: int
     d_model: int
     n_layers: int
+    gpu_layers: int
+    """Of those: on a GPU."""
     parameters: int
     file_bytes: int
     weight_bytes: int
@@ -162,6 +166,7 @@ def load_model(
     kv_spill_ram: int | None = None,
     kv_cache_dir: str | Path | None = None,
     kv_cache_dir_limit: int | None = None,
+    gpu_layers: int | str = "auto",
 ) -> LoadedModel:
     """Loads a GGUF model; None for the embedded one. Blocks until it can generate.
 
@@ -209,6 +214,7 @@ def load_model(
     tuned = tuning.load()
     given |= {
         "device": device,
+        "gpu_layers": str(gpu_layers),
         "kv_cache_type": kv_cache_type,
         "tensor_formats": _tensor_formats(path, quantization),
         "guide": guide,
@@ -224,6 +230,7 @@ def load_model(
     core, tokenizer = _load_both(path, given)
     guide.attach(tokenizer.tokenizer, core.info.n_vocab)
     loaded = LoadedModel(core, tokenizer, _model_info(core.info, path), guide, tuned.description, mmap)
+    logger.info("%s", core.info.placement)
     _tell_once(core)
     # The engine's threads must have ended before the interpreter does.
     weakref.finalize(loaded, _end, core, guide)

@@ -56,6 +56,7 @@ def report(core: _core.Engine, tuning: str, mmap: bool) -> str:
     lines = [
         f"{info.device}, {info.threads} threads, instruction set {_core.machine()['isa_ceiling']}; "
         f"KV cache {cache or 'not used yet'}",
+        info.placement,
         f"weights: {info.weight_bytes / 2**20:.0f} MB "
         + ("in the file's own pages" if mmap else f"in memory of this process, {_huge_pages()}"),
         f"choice of kernels: {tuning}",

@@ -66,11 +66,12 @@ class LLM:
         kv_spill_ram: int | None = None,
         kv_cache_dir: str | Path | None = None,
         kv_cache_dir_limit: int | None = None,
+        gpu_layers: int | str = "auto",
     ) -> None:
         """Loads a GGUF file; None for the embedded model.
 
-        device: "auto" or "cpu". threads: None for one a processor. n_ctx: tokens of one sequence; None for
-        the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
+        device: "auto", "cpu", "cuda". threads: None for one a processor. n_ctx: tokens of one sequence; None
+        for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
         "q4_0": smaller ones hold more tokens and round more, q4_0 so much that answers may suffer; q8_0 and
         q4_0 need head sizes that are multiples of 32, and a GPU has neither bf16 nor q4_0. max_batch:
         sequences that run at once. lora: adapters that requests may name, as {name: path} or {name: (path,
@@ -91,6 +92,9 @@ class LLM:
         again; None for none. kv_cache_dir: a folder of such blocks, and of what is cached when the model is
         closed, for later processes; it holds what prompts were made of in a form that its owner alone may
         read. kv_cache_dir_limit: bytes of its files, 8 GiB if None.
+        gpu_layers: how many of the model's layers a GPU gets, the last ones with the output matrix, while the
+        CPU runs the others: "auto" for as many as fit its free memory with their part of the KV cache, "all",
+        or a number, 0 for the CPU alone.
         Raises GGUFError, ModelError or InvalidArgumentError.
         """
         self._model: LoadedModel | None = load_model(
@@ -113,6 +117,7 @@ class LLM:
             kv_spill_ram=kv_spill_ram,
             kv_cache_dir=kv_cache_dir,
             kv_cache_dir_limit=kv_cache_dir_limit,
+            gpu_layers=gpu_layers,
         )
         self._post: _Mail | None = _Mail(self._model)
 

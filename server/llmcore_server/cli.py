@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmcore.device_options import gpu_layers_option
 from llmcore_server.access_options import (
     access_options,
     allowed_origins,
@@ -74,6 +75,7 @@ def _parse_adapters(
     type=click.Choice(["auto", "cpu", "cuda"]),
     help="Where the model runs.",
 )
+@gpu_layers_option
 @click.option("--n-ctx", type=click.IntRange(1), help="Context length in tokens.  [default: the model's]")
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
@@ -176,6 +178,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     port: int,
     threads: int | None,
     device: str,
+    gpu_layers: str,
     n_ctx: int | None,
     quantization: str | None,
     max_batch: int | None,
@@ -227,6 +230,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     )
     options = EngineOptions(
         device=device,
+        gpu_layers=gpu_layers,
         threads=threads,
         n_ctx=n_ctx,
         quantization=quantization,

@@ -48,15 +48,19 @@ class EngineOptions:
     kv_spill_ram: int | None = None
     kv_cache_dir: Path | None = None
     kv_cache_dir_limit: int | None = None
+    gpu_layers: str = "auto"
 
     def build(self, plan: LoadPlan) -> Engine:
         """Load a model; blocking."""
         from llmcore import AsyncEngine  # noqa: PLC0415 - imported on the loader's thread, while we listen
 
         asked = {None: self.device, True: "auto", False: "cpu"}
+        # A request may keep its model off the GPU.
+        gpu_layers = "auto" if plan.prefer_gpu is False else self.gpu_layers
         engine = AsyncEngine(
             None if plan.file.path is None else str(plan.file.path),
             device=asked[plan.prefer_gpu],
+            gpu_layers=gpu_layers,
             threads=self.threads,
             n_ctx=self.n_ctx,
             quantization=plan.quantization,
@@ -74,6 +78,7 @@ class EngineOptions:
             kv_cache_dir=self.kv_cache_dir,
             kv_cache_dir_limit=self.kv_cache_dir_limit,
         )
+        click.echo(engine.model_info.placement, err=True)
         click.echo(engine.model_info.kv_plan, err=True)
         if note := engine.model_info.device_note:
             click.echo(note, err=True)

@@ -16,9 +16,10 @@ def test_json(llmcore, tiny_model) -> None:
     report = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
     assert "decode 2/2" in result.stderr
-    assert set(report) == {"model", "device", "threads", "prefill_tps", "decode_tps", "results"}
+    keys = {"model", "device", "gpu_layers", "threads", "prefill_tps", "decode_tps", "results"}
+    assert set(report) == keys
     assert report["model"] == str(tiny_model)
-    assert report["device"] == "cpu"
+    assert (report["device"], report["gpu_layers"]) == ("cpu", 0)
     assert report["threads"] == 1
     prefill, decode = report["results"]
     keys = {"test", "n_prompt", "n_gen", "batch", "depth", "tps", "samples", "weight_gb_s"}

@@ -197,6 +197,7 @@ struct Step {
         args.n_rows = n_rows;
         args.n_heads = n_heads;
         args.n_splits = options.n_splits;
+        args.multiprocessors = options.n_splits % 2 == 0 ? 1 : 1 << 20;  // CTAs of few warps and of many
         args.scale = 1 / std::sqrt(static_cast<float>(options.head_dim));
         args.softcap = options.softcap;
         args.window = options.window;

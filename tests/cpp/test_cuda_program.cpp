@@ -260,6 +260,7 @@ private:
                               .n_tiles = 0,
                               .n_heads = shape.n_heads,
                               .n_splits = shape.n_splits,
+                              .multiprocessors = 8,
                               .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
                               .softcap = shape.softcap,
                               .window = shape.window,

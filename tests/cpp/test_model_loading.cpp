@@ -11,11 +11,10 @@
 
 #include "backend/cpu_backend.h"
 #include "base/cpu_features.h"
-#include "gguf_image.h"
 #include "harness.h"
 #include "model/decoder.h"
-#include "quant/format_table.h"
-#include "random_weights.h"
+#include "model_image.h"
+#include "model_steps.h"
 #include "scratch_folder.h"
 
 namespace {
@@ -29,119 +28,21 @@ using llmcore::Format;
 using llmcore::Isa;
 using llmcore::KernelSelector;
 using llmcore::gguf::File;
-using llmcore::gguf::ValueType;
-using llmcore::test::GgufImage;
-using llmcore::test::Random;
+using llmcore::test::Model;
+using llmcore::test::ModelImage;
 using llmcore::test::ScratchFolder;
-using Tokens = std::vector<std::int32_t>;
+using llmcore::test::Sequence;
+using llmcore::test::step;
+using llmcore::test::three_sequences;
+using llmcore::test::Tokens;
 
 constexpr std::int64_t kBlocks = 16;
 constexpr std::int64_t kStepTokens = 128;
-
-struct Model {
-    std::string architecture;
-    std::int64_t d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff, n_vocab;
-    Format format;
-    bool has_bias = false;
-    bool has_output = true;
-};
 
 // Sizes that fill vectors, and sizes that leave ends.
 const Model kLlama = {"llama", 64, 2, 4, 2, 16, 96, 50, Format::Q8_0};
 const Model kRagged = {"llama", 27, 2, 6, 3, 10, 35, 41, Format::F32};
 const Model kQwen2 = {"qwen2", 48, 2, 3, 1, 18, 33, 37, Format::F16, true, false};
-
-std::vector<std::uint8_t> vector_of(std::int64_t n, float middle, Random& random) {
-    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(n) * sizeof(float));
-    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-        const float value = middle + 0.1F * random.normal();
-        std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
-    }
-    return bytes;
-}
-
-// Random values that keep activations near 1.
-std::vector<std::uint8_t> matrix_of(Format format, std::int64_t rows, std::int64_t cols, Random& random) {
-    std::vector<std::uint8_t> bytes = llmcore::test::random_weights(format, rows, cols, random);
-    const float spread = 1.0F / std::sqrt(static_cast<float>(cols));
-    if (format == Format::Q8_0) {
-        const std::uint16_t scale = llmcore::float_to_half(spread / 73.0F);
-        for (std::size_t block = 0; block < bytes.size(); block += 34)
-            std::memcpy(bytes.data() + block, &scale, sizeof scale);
-    }
-    for (std::size_t i = 0; format == Format::F32 && i < bytes.size(); i += sizeof(float)) {
-        float value = 0.0F;
-        std::memcpy(&value, bytes.data() + i, sizeof value);
-        value *= spread;
-        std::memcpy(bytes.data() + i, &value, sizeof value);
-    }
-    for (std::size_t i = 0; format == Format::F16 && i < bytes.size(); i += 2) {
-        const std::uint16_t value = llmcore::float_to_half(spread * random.normal());
-        std::memcpy(bytes.data() + i, &value, sizeof value);
-    }
-    return bytes;
-}
-
-class ModelImage {
-public:
-    explicit ModelImage(const Model& model) : model_(model), random_(11) {
-        const auto key = [&](const char* name) { return model.architecture + "." + name; };
-        const auto number = [&](const char* name, std::int64_t value) {
-            image_.scalar(key(name), ValueType::i64, value);
-        };
-        image_.string("general.architecture", model.architecture);
-        number("embedding_length", model.d_model);
-        number("context_length", 256);
-        number("block_count", model.n_layers);
-        number("attention.head_count", model.n_heads);
-        number("attention.head_count_kv", model.n_kv_heads);
-        number("attention.key_length", model.head_dim);
-        number("attention.value_length", model.head_dim);
-        number("feed_forward_length", model.d_ff);
-        matrix("token_embd.weight", model.n_vocab, model.d_model);
-        vector("output_norm.weight", model.d_model, 1.0F);
-        if (model.has_output) matrix("output.weight", model.n_vocab, model.d_model);
-        for (std::int64_t layer = 0; layer < model.n_layers; ++layer)
-            add_layer("blk." + std::to_string(layer) + ".");
-    }
-
-    ModelImage& vector(const std::string& name, std::int64_t size, float middle) {
-        image_.tensor(name, {static_cast<std::uint64_t>(size)}, Format::F32,
-                      vector_of(size, middle, random_));
-        return *this;
-    }
-
-    ModelImage& matrix(const std::string& name, std::int64_t rows, std::int64_t cols) {
-        image_.tensor(name, {static_cast<std::uint64_t>(cols), static_cast<std::uint64_t>(rows)},
-                      model_.format, matrix_of(model_.format, rows, cols, random_));
-        return *this;
-    }
-
-    File open() const { return File::from_bytes(image_.build()); }
-    std::vector<std::byte> bytes() const { return image_.build(); }
-
-private:
-    void add_layer(const std::string& prefix) {
-        const std::int64_t q_size = model_.n_heads * model_.head_dim;
-        const std::int64_t kv_size = model_.n_kv_heads * model_.head_dim;
-        vector(prefix + "attn_norm.weight", model_.d_model, 1.0F);
-        for (const auto& [name, rows] : {std::pair<const char*, std::int64_t>{"attn_q", q_size},
-                                         {"attn_k", kv_size},
-                                         {"attn_v", kv_size}}) {
-            matrix(prefix + name + ".weight", rows, model_.d_model);
-            if (model_.has_bias) vector(prefix + name + ".bias", rows, 0.0F);
-        }
-        matrix(prefix + "attn_output.weight", model_.d_model, q_size);
-        vector(prefix + "ffn_norm.weight", model_.d_model, 1.0F);
-        matrix(prefix + "ffn_gate.weight", model_.d_ff, model_.d_model);
-        matrix(prefix + "ffn_up.weight", model_.d_ff, model_.d_model);
-        matrix(prefix + "ffn_down.weight", model_.d_model, model_.d_ff);
-    }
-
-    Model model_;
-    Random random_;
-    GgufImage image_;
-};
 
 std::unique_ptr<Decoder> load(const File& file, Isa isa, Format kv_format, bool in_place = false) {
     auto backend = std::make_shared<CpuBackend>(KernelSelector(isa, ""),
@@ -165,62 +66,6 @@ private:
     ScratchFolder folder_;
     std::filesystem::path path_ = folder_.path() / "model.gguf";
 };
-
-struct Sequence {
-    Tokens tokens;
-    Tokens blocks;
-    std::size_t cached = 0;
-    std::vector<float> logits;  // of every token so far
-};
-
-// Runs the next n tokens of each sequence in one step.
-void step(Decoder& decoder, const std::vector<std::pair<Sequence*, std::size_t>>& parts) {
-    Tokens tokens, positions, row_starts{0}, kv_lens, table, rows;
-    std::size_t stride = 0;
-    for (const auto& part : parts) stride = std::max(stride, part.first->blocks.size());
-    for (const auto& [sequence, n] : parts) {
-        for (std::size_t i = sequence->cached; i < sequence->cached + n; ++i) {
-            tokens.push_back(sequence->tokens[i]);
-            positions.push_back(static_cast<std::int32_t>(i));
-            rows.push_back(static_cast<std::int32_t>(rows.size()));
-        }
-        row_starts.push_back(static_cast<std::int32_t>(tokens.size()));
-        kv_lens.push_back(static_cast<std::int32_t>(sequence->cached + n));
-        table.insert(table.end(), sequence->blocks.begin(), sequence->blocks.end());
-        table.resize(stride * kv_lens.size(), 0);
-    }
-    const Batch batch{.tokens = tokens,
-                      .positions = positions,
-                      .row_starts = row_starts,
-                      .kv_lens = kv_lens,
-                      .block_table = table,
-                      .block_table_stride = static_cast<std::int64_t>(stride),
-                      .logit_rows = rows};
-    std::span<const float> logits = decoder.forward(batch);
-    const auto width = static_cast<std::size_t>(decoder.spec().n_vocab);
-    CHECK(logits.size() == tokens.size() * width);
-    for (const auto& [sequence, n] : parts) {
-        sequence->logits.insert(sequence->logits.end(), logits.begin(),
-                                logits.begin() + static_cast<std::ptrdiff_t>(n * width));
-        logits = logits.subspan(n * width);
-        sequence->cached += n;
-    }
-}
-
-// Three sequences whose blocks lie apart from each other and out of order.
-std::vector<Sequence> three_sequences(std::int64_t n_vocab) {
-    std::vector<Sequence> sequences(3);
-    Random random(5);
-    const std::size_t lengths[] = {70, 33, 6};
-    sequences[0].blocks = {9, 2, 14};
-    sequences[1].blocks = {15, 0};
-    sequences[2].blocks = {7};
-    for (std::size_t i = 0; i < 3; ++i)
-        for (std::size_t t = 0; t < lengths[i]; ++t)
-            sequences[i].tokens.push_back(
-                static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(n_vocab))));
-    return sequences;
-}
 
 std::vector<float> alone(Decoder& decoder, const Sequence& like, std::size_t chunk) {
     Sequence sequence{.tokens = like.tokens, .blocks = {0, 1, 2}, .cached = 0, .logits = {}};

@@ -26,6 +26,11 @@ struct Device {
     WeightView view;
     AbiBatch batch = {};
     std::vector<float> values;
+    struct {
+        std::int32_t buffer;
+        const float* values;
+        std::int64_t count;
+    } written = {};
 };
 
 Device device;
@@ -72,11 +77,21 @@ BackendTable fake_table() {
         .caches = [](void*, Format format, std::int64_t head_dim) -> std::int32_t {
             return format == Format::Q8_0 && head_dim == 64 ? 1 : 0;
         },
+        .weight_bytes =
+            [](void*, const WeightView* view, std::int64_t* bytes, AbiError* error) {
+                *bytes = 2 * view->rows;
+                return called("weight_bytes", error);
+            },
         .alloc_kv = [](void*, const KvSpec*, AbiError* error) { return called("alloc_kv", error); },
         .begin =
             [](void*, const AbiBatch* batch, AbiError* error) {
                 device.batch = *batch;
                 return called("begin", error);
+            },
+        .write_rows =
+            [](void*, Buffer to, const float* values, std::int64_t count, AbiError* error) {
+                device.written = {to.id, values, count};
+                return called("write_rows", error);
             },
         .embed = [](void*, const EmbedOp*, AbiError* error) { return called("embed", error); },
         .norm = [](void*, const NormOp*, AbiError* error) { return called("norm", error); },
@@ -135,7 +150,12 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(backend.alloc(3, 5).id == 305);
         CHECK(backend.upload({.rows = 11}).id == 7);
         CHECK(device.view.rows == 11);
+        CHECK(backend.weight_bytes({.rows = 11}) == 22);
         backend.alloc_kv({});
+        const std::vector<float> rows = {1.0F, 2.0F};
+        backend.write_rows({4}, rows);
+        CHECK(device.written.buffer == 4 && device.written.values == rows.data() &&
+              device.written.count == 2);
         backend.embed({});
         backend.norm({});
         backend.moe({});
@@ -143,8 +163,8 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         backend.attention({});
         backend.gather_logit_rows({1}, {2});
         const std::vector<std::string> expected = {
-            "alloc", "upload",     "alloc_kv",  "embed",  "norm",
-            "moe",   "rope_store", "attention", "1 to 2", "gather_logit_rows"};
+            "alloc", "upload", "weight_bytes", "alloc_kv",  "write_rows", "embed",
+            "norm",  "moe",    "rope_store",   "attention", "1 to 2",     "gather_logit_rows"};
         CHECK(device.calls == expected);
         std::vector<LinearOp> ops(2);
         ops[1].in = {3};

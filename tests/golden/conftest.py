@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_build import build
 from tiny_files import fingerprint, write_gguf
 from tiny_models import MODELS, N_PROMPT, model_named
 
@@ -26,15 +25,19 @@ WORKER = HERE / "golden_worker.py"
 # Together more rows than one step takes, so that a prompt is computed in two.
 PROMPTS = range(N_PROMPT, N_PROMPT + 20, 2)
 N_ALONE = 6  # tokens that a sequence generates alone
+# A kind of layer each: dense, tied, fused, with experts, shared ones, windows, norms behind blocks, sinks.
+SPLIT_MODELS = ("llama", "qwen2", "phi3", "mixtral", "qwen2moe", "gemma2", "gemma3-listed", "gpt-oss")
 EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`isa` stands for every instruction set of this machine, `model_name` for every model."""
+    """`isa` stands for every instruction set of this machine, `model_name` for every model, or every one that
+    is split."""
     if "isa" in metafunc.fixturenames:
         metafunc.parametrize("isa", _core.machine()["isas"])
     if "model_name" in metafunc.fixturenames:
-        metafunc.parametrize("model_name", [model.name for model in MODELS])
+        names = [model.name for model in MODELS]
+        metafunc.parametrize("model_name", SPLIT_MODELS if "split_runs" in metafunc.fixturenames else names)
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,13 @@ def run_all(
     *,
     quantization: str | None,
     prompts: Iterable[int],
+    split_models: Collection[str] = (),
     **environment: str,
 ) -> None:
-    """Runs all models, a process a processor, which leave what they computed in the folder `out`."""
+    """Runs all models, a process a processor, which leave what they computed in the folder `out`.
+
+    split_models: those alone, and only the last half of their layers on the device.
+    """
     out.mkdir()
     jobs = [
         {
@@ -107,9 +114,11 @@ def run_all(
             "device": device,
             "kv_cache_type": kv_cache_type,
             "quantization": quantization,
+            "gpu_layers": model.n_layers // 2 if split_models else "auto",
             "out": str(out / f"{model.name}.npz"),
         }
         for model in MODELS
+        if not split_models or model.name in split_models
     ]
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
@@ -145,12 +154,6 @@ def golden_runs(golden_models: Path) -> Runs:
         return out
 
     return lambda name, isa, kv_cache_type: run_of(name, folder_of(isa, kv_cache_type))
-
-
-@pytest.fixture(scope="session")
-def emulated_cuda(repository: Path) -> Path:
-    """The CUDA backend's library as it runs on the CPU."""
-    return build(repository, "plain", "llmcore_cuda_emulated") / "libllmcore_cuda_emulated.so"
 
 
 @pytest.fixture(scope="session")
@@ -201,3 +204,25 @@ def emulated_alone(golden_models: Path, emulated_cuda: Path) -> Callable[[str, s
         return run_of(name, out)
 
     return run_alone
+
+
+@pytest.fixture(scope="session")
+def split_runs(golden_models: Path, emulated_cuda: Path) -> Callable[[str], Run]:
+    """Runs of a model by name, float32 throughout, half on the CPU and half on the emulated CUDA backend."""
+
+    @lru_cache(None)
+    def folder() -> Path:
+        out = golden_models / "cuda-split"
+        run_all(
+            golden_models,
+            out,
+            "cuda",
+            "f32",
+            quantization=None,
+            prompts=(N_PROMPT,),
+            split_models=SPLIT_MODELS,
+            LLMCORE_CUDA_LIBRARY=str(emulated_cuda),
+        )
+        return out
+
+    return lambda name: run_of(name, folder())

@@ -2,9 +2,9 @@
 they compute.
 
 Usage: golden_worker.py JOB.json, a list of {"model", "ids", "prompts", "n_ctx", "device", "kv_cache_type",
-"quantization", "out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has to be
-generated, all at once, which splits prompts and mixes them with decoding; without any nothing is generated.
-A model that fails leaves OUT.error, the traceback, behind.
+"quantization", "gpu_layers", "out"}. `prompts` are lengths: so many tokens of `ids` are given, the rest has
+to be generated, all at once, which splits prompts and mixes them with decoding; without any nothing is
+generated. A model that fails leaves OUT.error, the traceback, behind.
 """
 
 import json
@@ -35,6 +35,7 @@ def run(job: dict) -> None:
         max_batch=max(1, len(job["prompts"])),
         kv_cache_type=job["kv_cache_type"],
         quantization=job["quantization"],
+        gpu_layers=job["gpu_layers"],
     ) as llm:
         logits = llm.logits(ids)
         n_vocab = logits.shape[1]

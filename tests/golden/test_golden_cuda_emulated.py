@@ -54,6 +54,18 @@ def test_generation_in_a_batch_finds_the_same(golden, emulated_runs, model_name:
         assert relative_error(logprobs, expected) <= EXACT
 
 
+def test_layers_split_with_the_cpu_agree(golden, split_runs, model_name: str) -> None:
+    """Half the layers there and half on the CPU: as a prompt, and generating behind it."""
+    run = split_runs(model_name)
+    error = relative_error(run.logits, golden.logits)
+    print(
+        f"{model_name} split: error {error:.2e}, of the worst row {worst_row(run.logits, golden.logits):.2e}"
+    )
+    assert error <= EXACT
+    assert (run.sequences == golden.ids).all()
+    assert relative_error(run.logprobs[0], log_softmax(golden.logits[:-1])) <= EXACT
+
+
 def test_trained_model_tells_the_same_as_on_the_cpu(
     stories_model: Path, emulated_cuda: Path, monkeypatch
 ) -> None:

@@ -10,13 +10,20 @@
 
 namespace llmcore::cuda {
 
+// Of memory in all, which stays free: what the environment says in bytes, for tests of what fits.
+static std::size_t told_memory() {
+    constexpr std::size_t kUsual = std::size_t{8} << 30;
+    const char* told = std::getenv("LLMCORE_EMULATED_MEMORY");
+    return told == nullptr ? kUsual : std::strtoull(told, nullptr, 10);
+}
+
 DeviceLimits device_limits() {
     DeviceLimits limits;
     limits.multiprocessors = static_cast<int>(kEmulatedMultiprocessors);
     limits.compute_capability = 80;
     limits.shared_bytes_per_block = kEmulatedSharedBytes;
     limits.shared_bytes_per_multiprocessor = kEmulatedSharedBytes + 1024;
-    limits.total_bytes = std::size_t{8} << 30;
+    limits.total_bytes = told_memory();
     limits.free_bytes = limits.total_bytes;
     std::snprintf(limits.name, sizeof(limits.name), "emulated");
     return limits;

@@ -25,7 +25,8 @@ struct AttentionStepArgs {
     int32_t n_rows;
     int32_t n_tiles;
     int32_t n_heads;
-    int32_t n_splits;  // decode: how many CTAs share a row's keys
+    int32_t n_splits;         // decode: how many CTAs share a row's keys
+    int32_t multiprocessors;  // of the device
     float scale;
     float softcap;       // 0: none; otherwise scores become softcap * tanh(score / softcap)
     int32_t window;      // 0: none; otherwise only the last `window` positions are seen

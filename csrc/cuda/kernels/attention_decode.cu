@@ -23,7 +23,7 @@ SIMT_DEVICE uint4 load16_or_zeros(const uint16_t* from, bool is_valid) {
 template <int Steps>
 struct DecodeMma {
     static constexpr bool kIsWide = Steps > 2;
-    static constexpr int kWarps = kIsWide ? 4 : 8;
+    static constexpr int kMostWarps = kIsWide ? 4 : 8;
     static constexpr int kChunks = 2 * Steps;  // of 32 dimensions
     static constexpr int kQueryBytes = kIsWide ? kChunks * 2 * kWarp * 16 : 0;
 
@@ -69,13 +69,14 @@ struct DecodeMma {
 };
 
 template <int Steps>
-SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(AttentionStepArgs args) {
+SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kMostWarps* kWarp, 1) void decode_mma(AttentionStepArgs args) {
     using Mma = DecodeMma<Steps>;
     next_kernel_may_start();
     DecodeWork work;
     const bool has_work = find_decode_work(args, work);
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int warps = static_cast<int>(blockDim.x) / kWarp;
     const int head_dim = args.kv.head_dim;
     const int group_row = lane / 4;
     const int in_group = lane % 4;
@@ -115,7 +116,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
     [[maybe_unused]] QueryWords queries[Mma::kIsWide ? 1 : Mma::kChunks];
     [[maybe_unused]] auto* shared_queries = reinterpret_cast<QueryWords*>(shared_memory());
     if constexpr (Mma::kIsWide) {
-        for (int chunk = warp; chunk < Mma::kChunks; chunk += Mma::kWarps) {
+        for (int chunk = warp; chunk < Mma::kChunks; chunk += warps) {
             shared_queries[chunk * kWarp + lane] = query_chunk(chunk);
         }
         __syncthreads();
@@ -129,7 +130,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
     float sums[Steps][8][4] = {};
     while (token < work.end) {
         const uint16_t* unit_values = unit + to_values;
-        const int next = token + Mma::kWarps * kUnit;
+        const int next = token + warps * kUnit;
         if (next < work.end) block = work.blocks[next / kKvBlockTokens];
         bool value_seen[4];
 #pragma unroll
@@ -187,7 +188,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
     }
 
     const DecodeShared shared =
-        decode_shared(reinterpret_cast<float*>(shared_memory() + Mma::kQueryBytes), Mma::kWarps);
+        decode_shared(reinterpret_cast<float*>(shared_memory() + Mma::kQueryBytes), warps);
     leave_weights(work, shared, maximum, denominator);
     if (group_row < work.n_queries) {
         float* to = shared.sums + (warp * work.n_queries + group_row) * head_dim;
@@ -213,9 +214,10 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeMma<Steps>::kWarps* kWarp, 1) void decode_mma(Atte
 template <int Steps>
 void launch_mma(const Stream& stream, const AttentionStepArgs& args, LaunchShape shape, int n_queries) {
     using Mma = DecodeMma<Steps>;
-    shape.threads = Mma::kWarps * kWarp;
+    const int warps = decode_warps(args, shape, Mma::kMostWarps);
+    shape.threads = static_cast<unsigned>(warps * kWarp);
     shape.shared_bytes = static_cast<std::size_t>(Mma::kQueryBytes) +
-                         sizeof(float) * decode_shared_floats(Mma::kWarps, n_queries, args.kv.head_dim);
+                         sizeof(float) * decode_shared_floats(warps, n_queries, args.kv.head_dim);
     launch(stream, &decode_mma<Steps>, shape, args);
 }
 

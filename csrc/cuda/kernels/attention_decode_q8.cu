@@ -17,7 +17,7 @@ template <int Blocks>
 struct DecodeQ8 {
     static constexpr int kHeadDim = Blocks * kQ8Block;
     static constexpr bool kIsWide = Blocks > kQ8SpanBlocks;  // as DecodeMma's
-    static constexpr int kWarps = kIsWide ? 4 : 8;
+    static constexpr int kMostWarps = kIsWide ? 4 : 8;
     static constexpr int kSpanBlocks = kIsWide ? kQ8SpanBlocks : Blocks;
     static constexpr int kSpans = Blocks / kSpanBlocks;
     static_assert(Blocks == kSpans * kSpanBlocks);
@@ -97,7 +97,7 @@ struct DecodeQ8 {
 };
 
 template <int Blocks>
-SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(AttentionStepArgs args) {
+SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kMostWarps* kWarp, 1) void decode_q8(AttentionStepArgs args) {
     using Q8 = DecodeQ8<Blocks>;
     constexpr int kHeadDim = Q8::kHeadDim;
     next_kernel_may_start();
@@ -105,6 +105,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
     const bool has_work = find_decode_work(args, work);
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int warps = static_cast<int>(blockDim.x) / kWarp;
     const int group_row = lane / 4;
     const int in_group = lane % 4;
 
@@ -136,7 +137,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
     [[maybe_unused]] QueryWords queries[Q8::kIsWide ? 1 : Blocks];
     [[maybe_unused]] auto* shared_queries = reinterpret_cast<QueryWords*>(shared_memory());
     if constexpr (Q8::kIsWide) {
-        for (int i = warp; i < Blocks; i += Q8::kWarps) shared_queries[i * kWarp + lane] = query_block(i);
+        for (int i = warp; i < Blocks; i += warps) shared_queries[i * kWarp + lane] = query_block(i);
         __syncthreads();
     } else {
 #pragma unroll
@@ -149,7 +150,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
     while (token < work.end) {
         const int in_block = token % kKvBlockTokens;
         const unsigned char* value_head = head + to_values;
-        const int next = token + Q8::kWarps * kUnit;
+        const int next = token + warps * kUnit;
         if (next < work.end) block = work.blocks[next / kKvBlockTokens];
         typename Q8::Values values;
         typename Q8::ValueScales value_scales;
@@ -233,7 +234,7 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
     }
 
     const DecodeShared shared =
-        decode_shared(reinterpret_cast<float*>(shared_memory() + Q8::kQueryBytes), Q8::kWarps);
+        decode_shared(reinterpret_cast<float*>(shared_memory() + Q8::kQueryBytes), warps);
     leave_weights(work, shared, maximum, denominator);
     if (group_row < work.n_queries) {
         float* to = shared.sums + (warp * work.n_queries + group_row) * kHeadDim;
@@ -255,9 +256,10 @@ SIMT_GLOBAL SIMT_BOUNDS(DecodeQ8<Blocks>::kWarps* kWarp, 1) void decode_q8(Atten
 template <int Blocks>
 bool launch_q8(const Stream& stream, const AttentionStepArgs& args, LaunchShape shape, int n_queries) {
     using Q8 = DecodeQ8<Blocks>;
-    shape.threads = Q8::kWarps * kWarp;
+    const int warps = decode_warps(args, shape, Q8::kMostWarps);
+    shape.threads = static_cast<unsigned>(warps * kWarp);
     shape.shared_bytes = static_cast<std::size_t>(Q8::kQueryBytes) +
-                         sizeof(float) * decode_shared_floats(Q8::kWarps, n_queries, Q8::kHeadDim);
+                         sizeof(float) * decode_shared_floats(warps, n_queries, Q8::kHeadDim);
     launch(stream, &decode_q8<Blocks>, shape, args);
     return true;
 }

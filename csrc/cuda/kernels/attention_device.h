@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include <algorithm>
+
 #include "cuda/kernels/attention.h"
 
 namespace llmcore::cuda {
@@ -128,6 +130,11 @@ struct DecodeShared {
     float* weights;       // [warp][kQueries]
     float* sums;          // [warp][n_queries][head_dim], zeros where the warp had no tokens
 };
+// Of a CTA: where there are more CTAs than multiprocessors, half as many warps, so that two CTAs fit on each.
+inline int decode_warps(const AttentionStepArgs& args, const LaunchShape& shape, int most) {
+    const int64_t ctas = int64_t{shape.grid_x} * shape.grid_y * shape.grid_z;
+    return ctas > args.multiprocessors ? std::min(most, 4) : most;
+}
 SIMT_BOTH int decode_shared_floats(int n_warps, int n_queries, int head_dim) {
     const int merge = 3 * kMaximumSplits * kQueries;
     const int sums = n_warps * n_queries * head_dim;

@@ -299,10 +299,12 @@ bool find_traits(ProductsPhase& phase) {
 
 }  // namespace
 
-bool programs_available(const DeviceLimits& limits) {
-    // Off by environment: what it gains can then be told, and what it breaks.
+bool programs_wanted() {
     const char* setting = std::getenv("LLMCORE_CUDA_PERSISTENT");
-    if (setting != nullptr && std::string(setting) == "0") return false;
+    return setting != nullptr && std::string(setting) == "1";
+}
+
+bool programs_available(const DeviceLimits& limits) {
 #if defined(__CUDACC__)
     return limits.compute_capability >= 90;  // bulk copies
 #else

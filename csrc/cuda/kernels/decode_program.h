@@ -79,6 +79,9 @@ struct ProgramArgs {
     int32_t n_turns;
 };
 
+// By environment only: on an H100 a step takes 3.0 ms so where launches take 2.3 (8B, Q4_0).
+bool programs_wanted();
+
 bool programs_available(const DeviceLimits& limits);
 
 // Whether there is a kernel for it, and what a phase says of it.

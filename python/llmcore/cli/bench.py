@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from llmcore.device_options import gpu_layers_option
+
 
 def _show(outcome: dict[str, Any]) -> None:
     from rich.console import Console
@@ -50,11 +52,20 @@ def _show(outcome: dict[str, Any]) -> None:
 )
 @click.option("-t", "threads", type=click.IntRange(0), default=0, help="Threads; by default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@gpu_layers_option
 @click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages.")
 @click.option("--explain", is_flag=True, help="Print the kernels that ran, and why these.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    *, model: Path, threads: int, device: str, mmap: bool, explain: bool, as_json: bool, **what: int
+    *,
+    model: Path,
+    threads: int,
+    device: str,
+    gpu_layers: str,
+    mmap: bool,
+    explain: bool,
+    as_json: bool,
+    **what: int,
 ) -> None:
     """Measure how fast MODEL reads prompts and generates, through the engine that serves.
 
@@ -72,6 +83,7 @@ def command(
         BenchOptions(**what),
         threads=threads,
         device=device,
+        gpu_layers=gpu_layers,
         report=report,
         mmap=mmap,
         explains=explain,

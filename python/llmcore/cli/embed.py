@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from llmcore.device_options import gpu_layers_option, tell_where
+
 
 @click.command(short_help="Make vectors of texts.")
 @click.argument("model", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -24,6 +26,7 @@ import click
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@gpu_layers_option
 def command(
     *,
     model: Path,
@@ -35,6 +38,7 @@ def command(
     quantization: str | None,
     threads: int | None,
     device: str,
+    gpu_layers: str,
 ) -> None:
     """Print a vector for each TEXT, a JSON array a line, made by MODEL, a GGUF file.
 
@@ -48,9 +52,15 @@ def command(
     from llmcore import LLM
     from llmcore.embeddings import scaled_to_unit
 
-    with LLM(model, device=device, threads=threads, n_ctx=n_ctx, quantization=quantization) as llm:
-        if llm.model_info.device_note:
-            click.echo(llm.model_info.device_note, err=True)
+    with LLM(
+        model,
+        device=device,
+        gpu_layers=gpu_layers,
+        threads=threads,
+        n_ctx=n_ctx,
+        quantization=quantization,
+    ) as llm:
+        tell_where(llm.model_info)
         vectors = llm.embed(texts, normalize=not no_normalize, pooling=pooling)
     if similarity:
         units = scaled_to_unit(vectors)

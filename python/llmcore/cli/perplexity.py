@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from llmcore.device_options import gpu_layers_option
+
 if TYPE_CHECKING:
     from llmcore.tools.perplexity import Measurement
     from llmcore.tools.perplexity_statistics import Estimate
@@ -165,6 +167,7 @@ def _value(estimate: "Estimate", scale: float = 1.0, unit: str = "") -> str:
 )
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@gpu_layers_option
 @click.option(
     "--kv-cache-type",
     type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from llmcore.device_options import gpu_layers_option, tell_where
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -127,6 +129,7 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter of the model, as a GGUF file.")
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@gpu_layers_option
 @click.option("--mmap", is_flag=True, help="Leave the weights in the file's pages, which processes share.")
 @click.option("--explain", is_flag=True, help="Print the kernels that ran, and why these.")
 @click.option("-q", "--quiet", is_flag=True, help="No statistics.")
@@ -141,6 +144,7 @@ def command(
     lora: str | None,
     threads: int | None,
     device: str,
+    gpu_layers: str,
     mmap: bool,
     explain: bool,
     quiet: bool,
@@ -162,6 +166,7 @@ def command(
     with LLM(
         model,
         device=device,
+        gpu_layers=gpu_layers,
         threads=threads,
         n_ctx=n_ctx,
         max_batch=1,
@@ -169,8 +174,7 @@ def command(
         quantization=quantization,
         mmap=mmap,
     ) as llm:
-        if llm.model_info.device_note:
-            click.echo(llm.model_info.device_note, err=True)
+        tell_where(llm.model_info)
         session = _Session(llm, params, lora=adapters[0].name if adapters else None, raw=raw, quiet=quiet)
         try:
             if interactive:

@@ -124,6 +124,7 @@ def measure(
     report: Callable[[str], None],
     mmap: bool = False,
     explains: bool = False,
+    gpu_layers: str = "auto",
 ) -> dict[str, Any]:
     """Loads the model, warms up and measures; `report` gets lines of progress. Returns what --json prints.
 
@@ -131,7 +132,14 @@ def measure(
     ModelError or InvalidArgumentError.
     """
     return measure_all(
-        model, [options], threads=threads, device=device, report=report, mmap=mmap, explains=explains
+        model,
+        [options],
+        threads=threads,
+        device=device,
+        report=report,
+        mmap=mmap,
+        explains=explains,
+        gpu_layers=gpu_layers,
     )
 
 
@@ -144,6 +152,7 @@ def measure_all(
     report: Callable[[str], None],
     mmap: bool = False,
     explains: bool = False,
+    gpu_layers: str = "auto",
     before_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """As `measure`, several sets of options on one engine; `before_sample` is called before each sample."""
@@ -153,6 +162,7 @@ def measure_all(
     engine = _core.Engine(
         model,
         device=device,
+        gpu_layers=gpu_layers,
         threads=threads,
         n_ctx=max(options.n_ctx for options in sweep),
         max_batch=max(options.batch for options in sweep),
@@ -162,6 +172,8 @@ def measure_all(
     )
     try:
         bench = _Bench(engine)
+        if engine.info.gpu_layers:
+            report(engine.info.placement)
         report("warming up")
         first = sweep[0]
         bench.run(min(max(first.n_prompt, 1), first.n_ctx - 1), [1])
@@ -186,6 +198,7 @@ def measure_all(
     return {
         "model": str(model),
         "device": info.device,
+        "gpu_layers": info.gpu_layers,
         "threads": info.threads,
         "prefill_tps": speeds.get("prefill"),
         "decode_tps": speeds.get("decode"),

@@ -1,0 +1,71 @@
+// Layers split between the CPU and the CUDA backend, either of them first, against the CPU alone.
+#include <cmath>
+#include <vector>
+
+#include "backend/plugin_backend.h"
+#include "split_models.h"
+
+// The CUDA backend's export, which is part of this executable.
+extern "C" const llmcore::BackendTable* llmcore_backend_v1(char* reason, std::int64_t reason_bytes);
+
+namespace llmcore::test {
+
+namespace {
+
+std::shared_ptr<Backend> cuda() {
+    char reason[256] = {};
+    const BackendTable* table = llmcore_backend_v1(reason, sizeof reason);
+    CHECK_MSG(table != nullptr, reason);
+    return std::make_shared<PluginBackend>(*table);
+}
+
+}  // namespace
+
+LLMCORE_TEST(cuda_split_models_agree_with_the_cpu) {
+    for (const Model& model : kSplitModels) {
+        const gguf::File file = ModelImage(model).open();
+        const std::vector<float> whole = mixed_logits(*decoder_over(file, cpu(Isa::scalar), Format::F32));
+        const std::vector<double> expected(whole.begin(), whole.end());
+        // Activations are int8 or bf16 where weights are not float32.
+        const double allowed = model.format == Format::F32 ? 1e-5 : 2.5e-2;
+        for (const bool cuda_first : {false, true}) {
+            std::shared_ptr<Backend> front = cpu(Isa::scalar), back = cuda();
+            if (cuda_first) std::swap(front, back);
+            const auto decoder =
+                decoder_over(file, std::make_shared<SplitBackend>(front, back, 2), Format::F32);
+            const std::vector<float> logits = mixed_logits(*decoder);
+            CHECK(logits.size() == expected.size());
+            const double error = relative_error(logits.data(), expected.data(), expected.size());
+            CHECK_MSG(error <= allowed, model.architecture << ", " << model.n_experts
+                                                           << " experts, cuda first " << cuda_first
+                                                           << ": error " << error);
+        }
+    }
+}
+
+LLMCORE_TEST(cuda_backend_counts_and_writes) {
+    const std::shared_ptr<Backend> backend = cuda();
+    const WeightView view{.format = Format::Q4_0, .stored = Format::Q4_0, .rows = 16, .cols = 256};
+    CHECK(backend->weight_bytes(view) == 16 * 256 / 32 * 18);
+    const WeightView wide{.format = Format::IQ2_XXS, .stored = Format::IQ2_XXS, .rows = 16, .cols = 256};
+    CHECK(backend->weight_bytes(wide) > 16 * 256);  // 8-bit codes there
+    CHECK_THROWS(ErrorCode::model,
+                 backend->weight_bytes({.format = Format::I8, .stored = Format::I8, .rows = 1, .cols = 32}));
+    const Buffer buffer = backend->alloc(4, 3);
+    backend->alloc_kv({.format = Format::F32, .n_layers = 1, .n_kv_heads = 1, .head_dim = 32, .n_blocks = 1});
+    const Tokens tokens{1, 2}, positions{0, 1}, row_starts{0, 2}, kv_lens{2}, table{0};
+    backend->begin({.tokens = tokens,
+                    .positions = positions,
+                    .row_starts = row_starts,
+                    .kv_lens = kv_lens,
+                    .block_table = table,
+                    .block_table_stride = 1,
+                    .logit_rows = {}});
+    const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+    CHECK_THROWS(ErrorCode::internal, backend->write_rows(buffer, std::span(values).first(3)));
+    backend->write_rows(buffer, values);
+    const std::span<const float> read = backend->end(buffer);
+    CHECK(std::vector<float>(read.begin(), read.end()) == values);
+}
+
+}  // namespace llmcore::test
