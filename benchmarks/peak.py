@@ -46,12 +46,12 @@ def measure(kernel: str, threads: int, size: int | None = None) -> Peak:
 
 def best_kernels() -> dict[str, str]:
     """By kind of work (read, f32, int8, bf16), the kernel of the highest instruction set that may be used."""
-    order = ("scalar", "avx2", "avx512", "amx")
-    ceiling = order.index(_core.machine()["isa_ceiling"])
+    machine = _core.machine()
+    allowed = machine["isas"][: machine["isas"].index(machine["isa_ceiling"]) + 1]
+    usable = [kernel for kernel in kernels.list("peak") if kernel.isa in allowed]
     chosen: dict[str, str] = {}
-    for kernel in sorted(kernels.list("peak"), key=lambda kernel: order.index(kernel.isa)):
-        if order.index(kernel.isa) <= ceiling:
-            chosen[kernel.name.split("_")[1]] = kernel.name
+    for kernel in sorted(usable, key=lambda kernel: allowed.index(kernel.isa)):
+        chosen[kernel.name.split("_")[1]] = kernel.name
     return chosen
 
 

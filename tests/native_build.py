@@ -21,13 +21,22 @@ def run(command: list[str], **environment: str) -> str:
 
 def build(repository: Path, sanitizer: str, *targets: str) -> Path:
     """The folder that the targets' files are in."""
-    folder = repository / "build" / f"native-{sanitizer}"
+    return _build(repository, f"native-{sanitizer}", targets, {"LLMCORE_SANITIZE": SANITIZERS[sanitizer]})
+
+
+def build_for_aarch64(repository: Path, *targets: str) -> Path:
+    """The same for AArch64, hardly optimized: compiling takes longer than running."""
     options = {
-        "LLMCORE_BUILD_TESTS": "ON",
-        "LLMCORE_CUDA": "OFF",
-        "LLMCORE_WERROR": "ON",
-        "LLMCORE_SANITIZE": SANITIZERS[sanitizer],
+        "CMAKE_TOOLCHAIN_FILE": str(repository / "cmake" / "aarch64-linux-gnu.cmake"),
+        "CMAKE_CXX_FLAGS_RELEASE": "-O1",
+        "LLMCORE_UNITE_KERNELS": "ON",
     }
+    return _build(repository, "native-aarch64", targets, options)
+
+
+def _build(repository: Path, name: str, targets: tuple[str, ...], special: dict[str, str]) -> Path:
+    folder = repository / "build" / name
+    options = {"LLMCORE_BUILD_TESTS": "ON", "LLMCORE_CUDA": "OFF", "LLMCORE_WERROR": "ON", **special}
     if shutil.which("ccache"):
         options["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
     definitions = [f"-D{name}={value}" for name, value in options.items()]

@@ -5,7 +5,8 @@
 
 namespace llmcore {
 
-// Ordered: LLMCORE_ISA names a ceiling. What each needs is in cpu_features.cpp.
-enum class Isa : std::uint8_t { scalar, avx2, avx512, amx };
+// Ordered within an architecture (x86-64: avx2 to amx; AArch64: neon to i8mm): LLMCORE_ISA names a ceiling.
+// What each needs is in cpu_features.cpp.
+enum class Isa : std::uint8_t { scalar, avx2, avxvnni, avx512, amx, neon, dotprod, i8mm };
 
 }  // namespace llmcore

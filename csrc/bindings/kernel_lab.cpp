@@ -52,7 +52,7 @@ auto named(const Table& table, const char* what, const std::string& name) {
 const llmcore::Kernel& usable_kernel(const std::string& name) {
     const llmcore::Kernel* kernel = llmcore::find_kernel(name);
     if (kernel == nullptr) refuse("unknown kernel", name, "a name that 'llmcore kernels' lists");
-    if (kernel->isa > llmcore::detected_isa())
+    if (!llmcore::can_run(kernel->isa, llmcore::detected_isa()))
         refuse("kernel " + name + " cannot run here", llmcore::isa_name(llmcore::detected_isa()),
                llmcore::isa_name(kernel->isa));
     return *kernel;

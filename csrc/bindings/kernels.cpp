@@ -65,11 +65,14 @@ void bind_kernels(py::module_& m) {
             machine["cpu"] = llmcore::cpu_name();
             machine["isa"] = llmcore::isa_name(llmcore::detected_isa());
             machine["isa_ceiling"] = llmcore::isa_name(llmcore::isa_ceiling());
+            py::list isas;
+            for (const llmcore::Isa isa : llmcore::runnable_isas()) isas.append(llmcore::isa_name(isa));
+            machine["isas"] = isas;
             machine["processors"] = llmcore::available_processors();
             return machine;
         },
-        "The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable "
-        "processors.");
+        "The processor's name, the highest instruction set found and allowed (LLMCORE_ISA), all that can be "
+        "named there, the lowest first, and the usable processors.");
     m.def(
         "kernels",
         [] {
@@ -82,7 +85,7 @@ void bind_kernels(py::module_& m) {
                 entry["format"] = llmcore::bindings::format_name(kernel->weight_format);
                 entry["act_layout"] = llmcore::layout_name(kernel->act_layout);
                 entry["out_layout"] = llmcore::layout_name(kernel->out_layout);
-                entry["usable"] = kernel->isa <= llmcore::detected_isa();
+                entry["usable"] = llmcore::can_run(kernel->isa, llmcore::detected_isa());
                 kernels.append(entry);
             }
             return kernels;

@@ -57,7 +57,7 @@ std::int64_t packed_bytes(Layout layout, std::int64_t m, std::int64_t k) {
 KernelSelector::KernelSelector(Isa ceiling, std::string_view forced, TunedKernels tuned)
     : ceiling_(ceiling), tuned_(std::move(tuned)) {
     for (const Kernel* kernel : all_kernels())
-        if (kernel->isa <= ceiling) usable_.push_back(kernel);
+        if (can_run(kernel->isa, ceiling)) usable_.push_back(kernel);
 
     while (!forced.empty()) {
         const std::size_t comma = forced.find(',');
@@ -68,7 +68,7 @@ KernelSelector::KernelSelector(Isa ceiling, std::string_view forced, TunedKernel
         if (kernel == nullptr)
             fail(ErrorCode::invalid_argument, "kernels", "unknown kernel", name,
                  "a name that 'llmcore kernels' lists");
-        if (kernel->isa > ceiling)
+        if (!can_run(kernel->isa, ceiling))
             fail(ErrorCode::invalid_argument, "kernels",
                  std::string("kernel ") + kernel->name + " cannot run here", isa_name(ceiling),
                  isa_name(kernel->isa));
@@ -87,7 +87,7 @@ KernelChoice KernelSelector::choose(Op op, Format format, Layout weight_layout, 
         if (fits(*kernel, op, format, weight_layout, out_layout, shape))
             return {kernel, ChoiceReason::forced};
     const Kernel* measured = op == Op::linear ? tuned_.find(format, shape) : nullptr;
-    if (measured != nullptr && measured->isa <= ceiling_ &&
+    if (measured != nullptr && can_run(measured->isa, ceiling_) &&
         fits(*measured, op, format, weight_layout, out_layout, shape))
         return {measured, ChoiceReason::tuned};
     const Kernel* best = nullptr;

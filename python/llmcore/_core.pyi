@@ -655,7 +655,7 @@ def linear_kernel(format: str, m: typing.SupportsInt | typing.SupportsIndex, n: 
     """
 def machine() -> dict:
     """
-    The processor's name, the instruction sets found and allowed (LLMCORE_ISA), and the usable processors.
+    The processor's name, the highest instruction set found and allowed (LLMCORE_ISA), all that can be named there, the lowest first, and the usable processors.
     """
 def quantize(type_name: str, values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.uint8]:
     """

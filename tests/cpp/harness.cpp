@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 namespace llmcore::test {
@@ -48,6 +49,8 @@ float Random::normal() {
     const double v = static_cast<double>(next() >> 11) / 9007199254740992.0;
     return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v));
 }
+
+bool quick_sweep() { return std::getenv("LLMCORE_TEST_QUICK") != nullptr; }
 
 double relative_error(const float* a, const double* b, std::size_t n) {
     double difference = 0.0;

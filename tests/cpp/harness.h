@@ -40,6 +40,10 @@ private:
     std::uint64_t state_;
 };
 
+// LLMCORE_TEST_QUICK is set: fewer shapes, and only the kernels of the highest instruction set, where there
+// are many. For processors that are emulated.
+bool quick_sweep();
+
 // ||a - b|| / ||b|| in the 2-norm.
 double relative_error(const float* a, const double* b, std::size_t n);
 

@@ -15,7 +15,7 @@ namespace {
 std::vector<const Kernel*> runnable(Op op) {
     std::vector<const Kernel*> kernels;
     for (const Kernel* kernel : all_kernels())
-        if (kernel->op == op && kernel->isa <= isa_ceiling()) kernels.push_back(kernel);
+        if (kernel->op == op && can_run(kernel->isa, isa_ceiling())) kernels.push_back(kernel);
     return kernels;
 }
 

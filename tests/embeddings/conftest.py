@@ -17,7 +17,6 @@ from tiny_encoders import ENCODERS, texts, write_gguf
 from llmcore import _core
 
 HERE = Path(__file__).parent
-_ISAS = ["scalar", "avx2", "avx512", "amx"]
 
 Runs = Callable[..., Mapping[str, np.ndarray]]
 
@@ -25,7 +24,7 @@ Runs = Callable[..., Mapping[str, np.ndarray]]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`isa` stands for every instruction set of this machine, `encoder_name` for every encoder."""
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
+        metafunc.parametrize("isa", _core.machine()["isas"])
     if "encoder_name" in metafunc.fixturenames:
         metafunc.parametrize("encoder_name", [encoder.name for encoder in ENCODERS])
 

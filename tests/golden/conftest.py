@@ -29,14 +29,12 @@ N_ALONE = 6  # tokens that a sequence generates alone
 SPLIT_MODELS = ("llama", "qwen2", "phi3", "mixtral", "qwen2moe", "gemma2", "gemma3-listed", "gpt-oss")
 EMULATED_PROMPTS = (N_PROMPT, N_PROMPT + 20)  # an emulated step takes long
 
-_ISAS = ["scalar", "avx2", "avx512", "amx"]
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`isa` stands for every instruction set of this machine, `model_name` for every model, or every one that
     is split."""
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
+        metafunc.parametrize("isa", _core.machine()["isas"])
     if "model_name" in metafunc.fixturenames:
         names = [model.name for model in MODELS]
         metafunc.parametrize("model_name", SPLIT_MODELS if "split_runs" in metafunc.fixturenames else names)

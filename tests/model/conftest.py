@@ -78,13 +78,11 @@ MODELS = [
     "gpt-oss-MXFP4_MOE",
 ]
 
-_ISAS = ["scalar", "avx2", "avx512", "amx"]
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`isa` stands for every instruction set of this machine, `model_name` for every model."""
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", _ISAS[: _ISAS.index(_core.machine()["isa"]) + 1])
+        metafunc.parametrize("isa", _core.machine()["isas"])
     if "model_name" in metafunc.fixturenames:
         metafunc.parametrize("model_name", MODELS)
 

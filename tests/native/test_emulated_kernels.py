@@ -1,4 +1,4 @@
-"""AVX-512 and AMX kernels where there may be neither: llmcore_tests over tests/cpp/isa_emulation."""
+"""AVX-VNNI, AVX-512 and AMX kernels where there may be none: llmcore_tests over tests/cpp/isa_emulation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from native_build import build, run
 
-TESTS = ["_kernels_", "amx_", "model_", "emulated_tiles"]
-"""Those that run kernels one by one and in models, and the emulation's own."""
+TESTS = ["kernel_names", "_kernels_", "amx_", "model_", "emulated_tiles"]
+"""Those that name kernels, run them one by one and in models, and the emulation's own."""
 
 
 def has_avx2() -> bool:

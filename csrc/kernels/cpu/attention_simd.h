@@ -84,7 +84,7 @@ void find_tile(const Queries& queries, const int32_t* blocks, int64_t begin, Til
 }
 
 LLMCORE_INLINE void prefetch_row(const char* row, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(row + i, _MM_HINT_T0);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
 }
 
 // Scores of N queries with `count` keys, four keys at a time; asks for the rows of `ahead` (may be null) on
@@ -168,8 +168,8 @@ LLMCORE_NOINLINE void add_value_chunk(const Queries& queries, int first, const c
     });
     for (int key = 0; key < count; ++key) {
         const char* next = ahead[key] + Rows::bytes(d);
-        unrolled<0, kLines>(
-            [&](auto i) __attribute__((always_inline)) { _mm_prefetch(next + 64 * i.value, _MM_HINT_T0); });
+        unrolled<0, kLines>([&](auto i)
+                                __attribute__((always_inline)) { __builtin_prefetch(next + 64 * i.value); });
         const char* value = rows[key];
         Vec v[C];
         unrolled<0, C>(

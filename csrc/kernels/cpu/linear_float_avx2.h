@@ -2,7 +2,8 @@
 // `Cell` says how eight weights are loaded: using Stored; static __m256 load(const Stored*).
 #pragma once
 
-#include "kernels/cpu/linear_tiles_avx2.h"
+#include "kernels/cpu/linear_tiles.h"
+#include "kernels/cpu/simd_avx2.h"
 
 namespace llmcore {
 namespace {

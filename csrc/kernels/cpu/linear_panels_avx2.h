@@ -1,5 +1,6 @@
-// Products of many tokens with AVX2: weights are unpacked once, eight rows side by side, so that a vector's
-// lanes are rows and what a token adds is a broadcast of four of its bytes.
+// Products of many tokens with AVX2, or with AVX-VNNI's sums of four products: weights are unpacked once,
+// eight rows side by side, so that a vector's lanes are rows and what a token adds is a broadcast of four of
+// its bytes.
 //
 // A panel is eight rows by up to kPanelColumns columns: bytes [column / 4][row][4], then for each `kGroup`
 // columns the rows' scales and, where the format has one, what multiplies the activations' sum.
@@ -8,11 +9,13 @@
 //     using Weights; constexpr int kGroup, 16 or 32; constexpr int kSums: products of pairs whose sum fits in
 //     16 bits; constexpr bool kSigned, kHasBias; constexpr int64_t kColumns of a block;
 //     constexpr int64_t kFewestTokens: below, unpacking costs more than it saves (measured);
-//     static void unpack(const char* const* rows, int64_t columns, const Panel&).
+//     static void unpack(const char* const* rows, int64_t columns, const Panel&);
+//     using Dot: what few tokens are multiplied with; static bool supports(const Shape*).
 #pragma once
 
 #include "kernels/activation_layout.h"
-#include "kernels/cpu/linear_tiles_avx2.h"
+#include "kernels/cpu/linear_tiles.h"
+#include "kernels/cpu/simd_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -98,6 +101,28 @@ LLMCORE_INLINE PackedToken packed_token(const LinearArgs& args, const Q8x32Layou
             reinterpret_cast<const int16_t*>(act + layout.sums_offset) + column / 16};
 }
 
+#if defined(LLMCORE_AVXVNNI)
+
+// The products of Steps times four columns with T tokens, as int32 in the rows' lanes.
+template <class Panels, int T, int Steps>
+LLMCORE_INLINE void multiply_group(const uint8_t* q, const PackedToken (&token)[T], int64_t column,
+                                   __m256i (&sum)[T]) {
+    for (int t = 0; t < T; ++t) sum[t] = _mm256_setzero_si256();
+    unrolled<0, Steps>([&](auto s) __attribute__((always_inline)) {
+        constexpr int kStep = decltype(s)::value;
+        const __m256i w = load_256(q + 32 * kStep);
+        const __m256i magnitudes = Panels::kSigned ? _mm256_abs_epi8(w) : w;
+        unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
+            constexpr int kT = decltype(t)::value;
+            __m256i act = _mm256_set1_epi32(static_cast<int>(load_u32(token[kT].q + column + 4 * kStep)));
+            if constexpr (Panels::kSigned) act = _mm256_sign_epi8(act, w);
+            sum[kT] = add_four_products(sum[kT], magnitudes, act);
+        });
+    });
+}
+
+#else
+
 // The products of Steps times four columns with T tokens, as int32 in the rows' lanes.
 template <class Panels, int T, int Steps>
 LLMCORE_INLINE void multiply_group(const uint8_t* q, const PackedToken (&token)[T], int64_t column,
@@ -127,6 +152,8 @@ LLMCORE_INLINE void multiply_group(const uint8_t* q, const PackedToken (&token)[
         });
     });
 }
+
+#endif
 
 // Adds the product of a panel with T tokens to total: a lane a row.
 template <class Panels, int T>
@@ -220,6 +247,35 @@ void rows_or_panels_run(const Args* base, int64_t row_begin, int64_t row_end, vo
         row_begin = whole;
     }
     linear_run<Dot>(base, row_begin, row_end, nullptr);
+}
+
+#if defined(LLMCORE_AVXVNNI)
+constexpr Isa kPanelsIsa = Isa::avxvnni;
+constexpr double kPanelsCost = 0.7;  // of what they cost without; estimated
+#else
+constexpr Isa kPanelsIsa = Isa::avx2;
+constexpr double kPanelsCost = 1;
+#endif
+
+template <double (*kCost)(const Shape*)>
+double panels_cost(const Shape* shape) {
+    return kPanelsCost * kCost(shape);
+}
+
+// The kernel of a format, for the instruction set this file is compiled for.
+template <class Panels, double (*kCost)(const Shape*)>
+constexpr Kernel panels_kernel(const char* name, Format format) {
+    return {.name = name,
+            .op = Op::linear,
+            .weight_format = format,
+            .weight_layout = Layout::gguf,
+            .act_layout = Layout::q8_32,
+            .out_layout = Layout::f32,
+            .isa = kPanelsIsa,
+            .supports = Panels::supports,
+            .cost = panels_cost<kCost>,
+            .workspace_bytes = panels_workspace<Panels>,
+            .run = rows_or_panels_run<typename Panels::Dot, Panels>};
 }
 
 }  // namespace

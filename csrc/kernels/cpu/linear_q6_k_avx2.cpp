@@ -1,61 +1,8 @@
-// 6-bit weights minus 32, sixteen scales a super-block.
-#include "kernels/cpu/panels_q8x256_avx2.h"
+#include "kernels/cpu/weights_q6_k_avx2.h"
 
 namespace llmcore {
-namespace {
 
-struct Weights {
-    using Block = BlockQ6_K;
-    static constexpr bool kSigned = false;
-    static constexpr Bias kBias = Bias::integer;
-    static constexpr int kBiasShift = 5;
-    const Block* block;
-    __m256i scales;
-    __m256i bias;
-    float d;
-
-    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
-        const __m128i packed = load_128(block->scales);
-        scales = scales_of_16(packed);
-        bias = _mm256_cvtepi8_epi16(packed);
-        d = half_to_float(block->d);
-    }
-
-    // 128 weights are 64 bytes of nibbles (both halves' low, then both halves' high) and 32 of four bit
-    // pairs.
-    template <int J>
-    LLMCORE_INLINE __m256i q() const {
-        constexpr int kPart = J % 4;
-        const __m256i nibbles = load_256(block->ql + J / 4 * 64 + kPart % 2 * 32);
-        const __m256i low = _mm256_and_si256(move_bits<kPart / 2 * 4, 0>(nibbles), _mm256_set1_epi8(15));
-        const __m256i pairs = load_256(block->qh + J / 4 * 32);
-        return _mm256_or_si256(low, _mm256_and_si256(move_bits<2 * kPart, 4>(pairs), _mm256_set1_epi8(48)));
-    }
-
-    template <int J>
-    LLMCORE_INLINE __m256i scale() const {
-        return pick_scale<J>(scales);
-    }
-};
-
-using Panels = SuperBlockPanels<Weights, 16, 2>;
-
-double cost(const Shape* shape) { return linear_cost(shape, 210.0 / 256, 60); }
-
-}  // namespace
-
-extern constinit const Kernel linear_q6_k_avx2 = {
-    .name = "linear_q6_k_avx2",
-    .op = Op::linear,
-    .weight_format = Format::Q6_K,
-    .weight_layout = Layout::gguf,
-    .act_layout = Layout::q8_32,
-    .out_layout = Layout::f32,
-    .isa = Isa::avx2,
-    .supports = q8x256_supports,
-    .cost = cost,
-    .workspace_bytes = panels_workspace<Panels>,
-    .run = rows_or_panels_run<Q8x256Dot<Weights>, Panels>,
-};
+extern constinit const Kernel linear_q6_k_avx2 =
+    panels_kernel<Panels, cost>("linear_q6_k_avx2", Format::Q6_K);
 
 }  // namespace llmcore

@@ -9,7 +9,8 @@
 #pragma once
 
 #include "kernels/activation_layout.h"
-#include "kernels/cpu/linear_tiles_avx2.h"
+#include "kernels/cpu/linear_tiles.h"
+#include "kernels/cpu/simd_avx2.h"
 
 namespace llmcore {
 namespace {

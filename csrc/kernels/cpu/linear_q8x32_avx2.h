@@ -9,7 +9,8 @@
 #pragma once
 
 #include "kernels/activation_layout.h"
-#include "kernels/cpu/linear_tiles_avx2.h"
+#include "kernels/cpu/linear_tiles.h"
+#include "kernels/cpu/simd_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -118,10 +119,10 @@ struct Q8x32Dot {
         const __m256i magnitudes = Weights::kSigned ? _mm256_abs_epi8(q) : q;
         unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             constexpr int kT = decltype(t)::value;
-            const char* act = in.act + kT * in.act_row_bytes + column;
-            const __m256i pairs =
-                Weights::kSigned ? pair_products(magnitudes, q, act) : pair_products(q, act);
-            const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            __m256i act = load_256(in.act + kT * in.act_row_bytes + column);
+            if constexpr (Weights::kSigned) act = _mm256_sign_epi8(act, q);
+            const __m256i fours = add_four_products(_mm256_setzero_si256(), magnitudes, act);
+            const __m256 dot = _mm256_cvtepi32_ps(fours);
             __m256& total = totals.value[kT][Chain];
             total = _mm256_fmadd_ps(dot, _mm256_set1_ps(scale[kT][j]), total);
         });

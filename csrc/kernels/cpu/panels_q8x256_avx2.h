@@ -12,12 +12,15 @@ namespace {
 template <class WeightsType, int Group, int Sums>
 struct SuperBlockPanels {
     using Weights = WeightsType;
+    using Dot = Q8x256Dot<Weights>;
     static constexpr int kGroup = Group;
     static constexpr int kSums = Sums;
     static constexpr bool kSigned = Weights::kSigned;
     static constexpr bool kHasBias = Weights::kBias != Bias::none;
     static constexpr int64_t kColumns = 256;
     static constexpr int64_t kFewestTokens = Group == 16 ? 24 : 8;
+
+    static bool supports(const Shape* shape) { return q8x256_supports(shape); }
 
     static LLMCORE_INLINE void unpack(const char* const* rows, int64_t columns, const Panel& panel) {
         using Block = typename Weights::Block;

@@ -11,12 +11,15 @@ namespace {
 template <class WeightsType, int Sums>
 struct BlockPanels {
     using Weights = WeightsType;
+    using Dot = Q8x32Dot<Weights>;
     static constexpr int kGroup = 32;
     static constexpr int kSums = Sums;
     static constexpr bool kSigned = Weights::kSigned;
     static constexpr bool kHasBias = Weights::kOffset != Offset::none;
     static constexpr int64_t kColumns = 32;
     static constexpr int64_t kFewestTokens = 8;
+
+    static bool supports(const Shape* shape) { return q8x32_supports(shape); }
 
     static LLMCORE_INLINE void unpack(const char* const* rows, int64_t columns, const Panel& panel) {
         using Block = typename Weights::Block;

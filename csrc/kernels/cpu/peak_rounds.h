@@ -8,6 +8,13 @@
 #include "kernels/cpu/unrolled.h"
 #include "kernels/peak.h"
 
+// The constraint of a vector register.
+#if defined(__x86_64__)
+#define LLMCORE_VECTOR_REGISTER "+v"
+#else
+#define LLMCORE_VECTOR_REGISTER "+w"
+#endif
+
 namespace llmcore {
 namespace {
 
@@ -21,9 +28,9 @@ void peak_rounds_run(const Args* base, int64_t row_begin, int64_t row_end, void*
         for (int64_t round = 0; round < kPeakRounds; ++round) {
             unrolled<0, Unit::kChains>([&](auto i) __attribute__((always_inline)) {
                 constexpr int kI = decltype(i)::value;
-                asm volatile("" : "+v"(one));  // no constant, and no product is another's
+                asm volatile("" : LLMCORE_VECTOR_REGISTER(one));  // no constant, and no product is another's
                 sums[kI] = Unit::add_product(one, sums[kI]);
-                asm("" : "+v"(sums[kI]));
+                asm("" : LLMCORE_VECTOR_REGISTER(sums[kI]));
             });
         }
         float result = 0;

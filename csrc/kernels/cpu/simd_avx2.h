@@ -8,6 +8,10 @@
 
 #include "kernels/cpu/unrolled.h"
 
+#if defined(__AVXVNNI__) || defined(LLMCORE_EMULATED_ISA)  // tests/cpp/isa_emulation
+#define LLMCORE_AVXVNNI
+#endif
+
 namespace llmcore {
 namespace {
 
@@ -88,6 +92,16 @@ LLMCORE_INLINE __m256i pair_products(__m256i weights, const void* act) {
 // The same with signed weights, whose magnitudes and signs the caller took apart.
 LLMCORE_INLINE __m256i pair_products(__m256i magnitudes, __m256i signs, const void* act) {
     return _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(load_256(act), signs));
+}
+
+// Adds the products of four neighbours, unsigned weights with activations, to each lane.
+LLMCORE_INLINE __m256i add_four_products(__m256i sum, __m256i weights, __m256i act) {
+#if defined(LLMCORE_AVXVNNI)
+    return _mm256_dpbusd_avx_epi32(sum, weights, act);
+#else
+    const __m256i pairs = _mm256_maddubs_epi16(weights, act);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
 }
 
 }  // namespace

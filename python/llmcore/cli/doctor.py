@@ -61,7 +61,7 @@ def _core_findings() -> list[Finding]:
     return [
         Finding("llmcore", str(_core.__version__), ok=True),
         Finding("processor", str(machine["cpu"])),
-        Finding("instruction sets", f"{machine['isa']}{ceiling}"),
+        Finding("instruction sets", f"{', '.join(machine['isas'])}{ceiling}"),
         Finding("threads", f"{machine['processors']} usable processors"),
         Finding("kernels", f"{usable} of {len(kernels)} usable on this machine", ok=usable > 0),
         Finding("CUDA backend", _cuda(_core.cuda_status())),

@@ -15,7 +15,6 @@ from llmcore.tuning import Choice, Table, machine_key
 _HOPELESS = 3.0  # times the fastest's first sample: not measured any further
 _EQUAL = 0.97  # of the built-in kernel's time: what is not faster than that is noise
 _COLD_ROWS = 16  # up to so many, the weights are to come from memory
-_ISAS = ("scalar", "avx2", "avx512", "amx")
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,8 @@ def matrices_of(model: Path) -> list[Matrix]:
 
 def candidates(format_name: str, portable: bool) -> list[kernels.Kernel]:
     """The kernels of a format that may run here; portable ones only where there is no other, or if asked."""
-    ceiling = _core.machine()["isa_ceiling"]
-    allowed = _ISAS[: _ISAS.index(ceiling) + 1] if ceiling in _ISAS else (ceiling, "scalar")
+    machine = _core.machine()
+    allowed = machine["isas"][: machine["isas"].index(machine["isa_ceiling"]) + 1]
     usable = [kernel for kernel in kernels.list("linear", format_name) if kernel.isa in allowed]
     quick = [kernel for kernel in usable if kernel.isa != "scalar"]
     return usable if portable or not quick else quick

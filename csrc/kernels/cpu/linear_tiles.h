@@ -1,13 +1,13 @@
-// The outer loops of the AVX2 linears: which rows meet which tokens, and in what order.
+// The outer loops of the AVX2 and NEON linears: which rows meet which tokens, and in what order.
 #pragma once
 
-#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/unrolled.h"
 #include "kernels/kernel.h"
 
 namespace llmcore {
 namespace {
 
-// A weight is unpacked once for this many tokens; more would not fit in 16 registers.
+// A weight is unpacked once for this many tokens; more would not fit in 16 vector registers.
 constexpr int kTokenTile = 4;
 // Rows that pass by a token tile before the next tile's activations replace it in L1.
 constexpr int64_t kRowTile = 16;
@@ -25,7 +25,7 @@ struct DotInput {
 
 template <int Bytes>
 LLMCORE_INLINE void prefetch(const char* address) {
-    for (int i = 0; i < Bytes; i += 64) _mm_prefetch(address + i, _MM_HINT_T0);
+    for (int i = 0; i < Bytes; i += 64) __builtin_prefetch(address + i);
 }
 
 template <class Dot, int T>

@@ -1,0 +1,28 @@
+// Attention over a cache of F32 with NEON.
+#include "kernels/cpu/attention_simd.h"
+
+namespace llmcore {
+namespace {
+
+// The shape does not say how long the context is: a thousand positions.
+double cost(const Shape* shape) {
+    return 50 + 40 * static_cast<double>(shape->m) * static_cast<double>(shape->n_heads * shape->head_dim);
+}
+
+}  // namespace
+
+extern constinit const Kernel attention_f32_neon = {
+    .name = "attention_f32_neon",
+    .op = Op::attention,
+    .weight_format = Format::F32,
+    .weight_layout = Layout::none,
+    .act_layout = Layout::f32,
+    .out_layout = Layout::f32,
+    .isa = Isa::neon,
+    .supports = attention_supports<F32Rows>,
+    .cost = cost,
+    .workspace_bytes = attention_workspace<F32Rows>,
+    .run = attention_run<F32Rows>,
+};
+
+}  // namespace llmcore

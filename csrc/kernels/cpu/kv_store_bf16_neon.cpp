@@ -1,0 +1,28 @@
+// Writes keys and values into a cache of BF16 with NEON.
+#include "kernels/cpu/kv_store_simd.h"
+
+namespace llmcore {
+namespace {
+
+double cost(const Shape* shape) {
+    return 10 + static_cast<double>(shape->m) *
+                    (5 + 0.40 * static_cast<double>(shape->n_kv_heads * shape->head_dim));
+}
+
+}  // namespace
+
+extern constinit const Kernel kv_store_bf16_neon = {
+    .name = "kv_store_bf16_neon",
+    .op = Op::kv_store,
+    .weight_format = Format::BF16,
+    .weight_layout = Layout::none,
+    .act_layout = Layout::f32,
+    .out_layout = Layout::f32,
+    .isa = Isa::neon,
+    .supports = kv_store_supports<Bf16Rows>,
+    .cost = cost,
+    .workspace_bytes = nullptr,
+    .run = kv_store_run<Bf16Rows>,
+};
+
+}  // namespace llmcore

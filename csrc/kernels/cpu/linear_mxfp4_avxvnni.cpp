@@ -1,0 +1,8 @@
+#include "kernels/cpu/weights_mxfp4_avx2.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_mxfp4_avxvnni =
+    panels_kernel<Panels, cost>("linear_mxfp4_avxvnni", Format::MXFP4);
+
+}  // namespace llmcore

@@ -1,0 +1,8 @@
+#include "kernels/cpu/weights_q2_k_avx2.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_q2_k_avxvnni =
+    panels_kernel<Panels, cost>("linear_q2_k_avxvnni", Format::Q2_K);
+
+}  // namespace llmcore

@@ -1,0 +1,8 @@
+#include "kernels/cpu/block_kernel_neon.h"
+#include "kernels/cpu/weights_k_neon.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_q3_k_dotprod = block_kernel<WeightsQ3_K>("linear_q3_k_dotprod");
+
+}  // namespace llmcore

@@ -1,0 +1,8 @@
+#include "kernels/cpu/weights_q4_k_avx2.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_q4_k_avxvnni =
+    panels_kernel<Panels, cost>("linear_q4_k_avxvnni", Format::Q4_K);
+
+}  // namespace llmcore

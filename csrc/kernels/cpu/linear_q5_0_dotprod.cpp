@@ -1,0 +1,8 @@
+#include "kernels/cpu/block_kernel_neon.h"
+#include "kernels/cpu/weights_blocks_neon.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_q5_0_dotprod = block_kernel<WeightsQ5_0>("linear_q5_0_dotprod");
+
+}  // namespace llmcore

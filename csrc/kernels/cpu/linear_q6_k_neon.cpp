@@ -1,0 +1,8 @@
+#include "kernels/cpu/block_kernel_neon.h"
+#include "kernels/cpu/weights_k_neon.h"
+
+namespace llmcore {
+
+extern constinit const Kernel linear_q6_k_neon = block_kernel<WeightsQ6_K>("linear_q6_k_neon");
+
+}  // namespace llmcore

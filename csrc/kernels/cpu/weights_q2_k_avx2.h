@@ -1,0 +1,44 @@
+// 2-bit weights above minimums, sixteen of each a super-block.
+#pragma once
+
+#include "kernels/cpu/panels_q8x256_avx2.h"
+
+namespace llmcore {
+namespace {
+
+struct Weights {
+    using Block = BlockQ2_K;
+    static constexpr bool kSigned = false;
+    static constexpr Bias kBias = Bias::minimum;
+    const Block* block;
+    __m256i scales;
+    __m256i bias;
+    float d, dmin;
+
+    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
+        const __m128i packed = load_128(block->scales);
+        const __m128i nibble = _mm_set1_epi8(15);
+        scales = scales_of_16(_mm_and_si128(packed, nibble));
+        bias = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(packed, 4), nibble));
+        d = half_to_float(block->d);
+        dmin = half_to_float(block->dmin);
+    }
+
+    template <int J>
+    LLMCORE_INLINE __m256i q() const {
+        const __m256i bytes = load_256(block->qs + J / 4 * 32);
+        return _mm256_and_si256(move_bits<J % 4 * 2, 0>(bytes), _mm256_set1_epi8(3));
+    }
+
+    template <int J>
+    LLMCORE_INLINE __m256i scale() const {
+        return pick_scale<J>(scales);
+    }
+};
+
+using Panels = SuperBlockPanels<Weights, 16, 4>;
+
+double cost(const Shape* shape) { return linear_cost(shape, 84.0 / 256, 65); }
+
+}  // namespace
+}  // namespace llmcore

@@ -1,0 +1,25 @@
+// 5-bit weights minus 16.
+#pragma once
+
+#include "kernels/cpu/panels_q8x32_avx2.h"
+
+namespace llmcore {
+namespace {
+
+struct Weights {
+    using Block = BlockQ5_0;
+    static constexpr bool kSigned = false;
+    static constexpr Offset kOffset = Offset::zero_point;
+    static constexpr float kZero = 16;
+
+    static LLMCORE_INLINE __m256i q(const Block& block) {
+        return _mm256_or_si256(split_nibbles(block.qs), spread_bits(load_u32(block.qh), 16));
+    }
+};
+
+using Panels = BlockPanels<Weights, 4>;
+
+double cost(const Shape* shape) { return linear_cost(shape, 22.0 / 32, 42); }
+
+}  // namespace
+}  // namespace llmcore
