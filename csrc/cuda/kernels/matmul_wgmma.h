@@ -45,12 +45,19 @@ inline int64_t wgmma_tiles(const MatmulArgs& args, int64_t tokens) {
            (args.expert_begin == nullptr ? token_blocks : token_blocks + args.n_experts);
 }
 
-// As many as run at once; half of them where they would have little to do each, for more parts of a tile take
-// longer to add up.
+// As many as run at once, never more, for blocks wait for one another; one a multiprocessor where they would
+// have little to do each, for more parts of a tile take longer to add up.
 template <Packing P, int Tokens>
 int64_t wgmma_blocks(const DeviceLimits& limits, int64_t parts) {
     constexpr int64_t kLeastParts = 8;
-    const int64_t most = int64_t{WgmmaTile<P, Tokens>::kBlocks} * limits.multiprocessors;
+    static const int resident = [] {
+        int blocks = 0;
+        check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, matmul_wgmma_kernel<P, Tokens>,
+                                                            kWgmmaThreads, WgmmaTile<P, Tokens>::kBytes),
+              "occupancy of a kernel");
+        return std::max(1, blocks);
+    }();
+    const int64_t most = int64_t{std::min(resident, WgmmaTile<P, Tokens>::kBlocks)} * limits.multiprocessors;
     return std::min<int64_t>(parts, parts < most * kLeastParts ? limits.multiprocessors : most);
 }
 

@@ -1,6 +1,6 @@
 // The kernel of matmul_wgmma.h. Blocks stay, and take one tile (matmul_wgmma_walk.h) after another. One
 // thread copies super-tiles and one the input to shared memory, as far ahead as there is room, also into the
-// next tile; two or four warpgroups bring the weights to bf16 in registers, which is where wgmma takes its
+// next tile; two warpgroups bring the weights to bf16 in registers, which is where wgmma takes its
 // left operand from, one chunk of 64 columns ahead of the products.
 #pragma once
 
