@@ -157,7 +157,7 @@ private:
     void run(const GatherOp& op);
     bool readers_take_norm(const NormOp& op, std::size_t index);
     bool takes_norm(const LinearOp& op);
-    bool takes_packed(const LinearOp& op);
+    bool takes_packed(const LinearOp& op, std::int64_t rows);
     bool writes_packed(const LinearOp& op, std::size_t index);
     void make_norm(BufferState& state);
     MatmulJob job_of(const LinearOp& op);

@@ -71,24 +71,22 @@ bool CudaBackend::readers_take_norm(const NormOp& op, std::size_t index) {
     return true;
 }
 
-// Whether the product reads its input as bf16.
-bool CudaBackend::takes_packed(const LinearOp& op) {
+// Whether the product reads an input of so many rows as bf16.
+bool CudaBackend::takes_packed(const LinearOp& op, std::int64_t rows) {
     const WeightState& matrix = weight(op.weight);
-    return matrix.packing != Packing::f32 &&
-           buffer(op.in).live_rows > gemv_rows(limits_, matrix.packing, matrix.cols);
+    return matrix.packing != Packing::f32 && rows > gemv_rows(limits_, matrix.packing, matrix.cols);
 }
 
 // Whether a product's results can be written as the input of those that read them, and as nothing else.
 bool CudaBackend::writes_packed(const LinearOp& op, std::size_t index) {
     const BufferState& out = buffer(op.out);
-    if (recorder_ != nullptr || !takes_packed(op) || op.residual || op.out.id == key_.result ||
+    const std::int64_t rows = buffer(op.in).live_rows;
+    if (recorder_ != nullptr || !takes_packed(op, rows) || op.residual || op.out.id == key_.result ||
         out.cols % kTileCols != 0 || weight(op.weight).rows != out.cols)
         return false;
-    const std::int64_t rows = buffer(op.in).live_rows;
     const auto packed_reader = [&](const LinearOp& reader) {
-        const WeightState& matrix = weight(reader.weight);
-        return matrix.packing != Packing::f32 && rows > gemv_rows(limits_, matrix.packing, matrix.cols) &&
-               (!reader.up || weight(reader.up).packing == matrix.packing) &&
+        return takes_packed(reader, rows) &&
+               (!reader.up || weight(reader.up).packing == weight(reader.weight).packing) &&
                reader.residual.id != op.out.id && reader.gate.id != op.out.id;
     };
     bool is_read = false;
