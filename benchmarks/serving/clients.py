@@ -11,6 +11,7 @@ import aiohttp
 
 # Letters that no tokenizer is likely to join over many words; the servers count the tokens themselves.
 _WORDS = ("river", "stone", "paper", "green", "seven", "night", "cloud", "bread", "music", "house", "light")
+_STALE_CONNECTIONS = 3  # in a row that one request may meet
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,19 @@ class Client:
     ) -> Answer:
         """Greedy completion of exactly `tokens` tokens; RuntimeError if the answer is any other.
 
-        `first_piece` is set when a stream's first text arrives."""
+        `first_piece` is set when a stream's first text arrives. A kept connection that the server closed
+        as the request was sent is tried anew, in the request's time."""
+        started = time.monotonic()
+        for _ in range(_STALE_CONNECTIONS):
+            try:
+                return await self._complete(prompt, tokens, stream, first_piece, started)
+            except aiohttp.ClientConnectionError:
+                continue
+        return await self._complete(prompt, tokens, stream, first_piece, started)
+
+    async def _complete(
+        self, prompt: str, tokens: int, stream: bool, first_piece: asyncio.Event | None, started: float
+    ) -> Answer:
         body: dict[str, Any] = {
             "model": "default",
             "prompt": prompt,
@@ -57,7 +70,6 @@ class Client:
         body |= {"stream": stream, **self.extra_body}
         if stream:
             body["stream_options"] = {"include_usage": True}
-        started = time.monotonic()
         pieces: list[float] = []
         usage: dict[str, int] = {}
         async with self.session.post(self.address + "/v1/completions", json=body) as response:

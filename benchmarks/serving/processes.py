@@ -28,7 +28,7 @@ class Peer:
 
 def llmcore_peer(extra: tuple[str, ...] = ()) -> Peer:
     """`llmcore serve` of the interpreter that runs the benchmark."""
-    command = (
+    command: tuple[str, ...] = (
         sys.executable,
         "-m",
         "llmcore_server.cli",
@@ -44,14 +44,14 @@ def llmcore_peer(extra: tuple[str, ...] = ()) -> Peer:
 
 def llama_server_peer(program: Path) -> Peer:
     """llama.cpp's llama-server, with a slot for each client; its context is shared out among the slots."""
-    command = (str(program), "-m", "{model}", "--port", "{port}", "-t", "{threads}", "-np", "{slots}")
+    command: tuple[str, ...] = (str(program), "-m", "{model}", "--port", "{port}", "-t", "{threads}", "-np", "{slots}")
     command += ("-c", "{context}", "--no-webui")
     return Peer("llama-server", command, "/health", {"ignore_eos": True})
 
 
 def llama_cpp_python_peer(python: str) -> Peer:
     """llama-cpp-python's server; it has one context, and no way to ignore the end but forbidding it."""
-    command = (python, "-m", "llama_cpp.server", "--model", "{model}", "--port", "{port}")
+    command: tuple[str, ...] = (python, "-m", "llama_cpp.server", "--model", "{model}", "--port", "{port}")
     command += ("--n_threads", "{threads}", "--n_threads_batch", "{threads}", "--n_ctx", "4096")
     command += ("--interrupt_requests", "False")
     return Peer("llama-cpp-python", command, "/v1/models", {"logit_bias": {"2": -100}})
