@@ -1,89 +1,56 @@
-// Products of many tokens with AVX2, or with AVX-VNNI's sums of four products: weights are unpacked once,
-// eight rows side by side, so that a vector's lanes are rows and what a token adds is a broadcast of four of
-// its bytes.
-//
-// A panel is eight rows by up to kPanelColumns columns: bytes [column / 4][row][4], then for each `kGroup`
-// columns the rows' scales and, where the format has one, what multiplies the activations' sum.
+// Products of several tokens with AVX2, or with AVX-VNNI's sums of four products: a tile of rows is unpacked
+// once into panels that stay in L1, and all tokens pass by.
 //
 // `Panels` describes how a format fills one:
-//     using Weights; constexpr int kGroup, 16 or 32; constexpr int kSums: products of pairs whose sum fits in
-//     16 bits; constexpr bool kSigned, kHasBias; constexpr int64_t kColumns of a block;
-//     constexpr int64_t kFewestTokens: below, unpacking costs more than it saves (measured);
-//     static void unpack(const char* const* rows, int64_t columns, const Panel&);
-//     using Dot: what few tokens are multiplied with; static bool supports(const Shape*).
+//     using Weights; constexpr int kGroup, 16 or 32: columns that share a scale; constexpr int kSums:
+//     products of pairs whose sum fits in 16 bits; constexpr bool kSigned; constexpr ScaleKind kScales;
+//     constexpr PanelBias kBias; constexpr int64_t kColumns of a block; constexpr int64_t kFewestTokens:
+//     below, unpacking costs more than it saves (measured); static void unpack(const char* const* rows,
+//     int64_t columns, const Panel&); using Dot: what few tokens are multiplied with; static bool
+//     supports(const Shape*).
 #pragma once
 
 #include "kernels/activation_layout.h"
 #include "kernels/cpu/linear_tiles.h"
-#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/panel_avx2.h"
 
 namespace llmcore {
 namespace {
 
-constexpr int64_t kPanelRows = 8;
-constexpr int64_t kPanels = 4;           // unpacked at a time: what a tile of tokens meets while it is in L1
-constexpr int64_t kPanelColumns = 4096;  // so that four panels stay in L2
+constexpr int kPanels = 2;  // unpacked and multiplied together: they share broadcasts
+constexpr int64_t kTileRows = kPanels * kPanelRows;
+constexpr int64_t kPanelColumns = 1024;  // so that they stay in L1 beside a tile of tokens
 
-struct Panel {
-    uint8_t* q;
-    float* scale;
-    float* bias;
+enum class ScaleKind {
+    real,     // float, multiplies a group's sum
+    integer,  // scale_lane() of an integer; d of Panel::ends multiplies 256 columns
 };
 
-constexpr int64_t panel_bytes(int64_t columns, int64_t group) {
-    return kPanelRows * (columns + 2 * columns / group * static_cast<int64_t>(sizeof(float)));
-}
+enum class PanelBias {
+    none,
+    real,     // float, multiplies the activations' sum of 32
+    integer,  // pairs of int16 that multiply two sums of 16, added to the products
+    minimum,  // the same, subtracted times dmin of Panel::ends
+};
 
-template <int Group>
-LLMCORE_INLINE Panel panel_at(void* workspace, int64_t columns, int64_t index) {
-    char* base = static_cast<char*>(workspace) + index * panel_bytes(columns, Group);
-    float* scale = reinterpret_cast<float*>(base + kPanelRows * columns);
-    return {reinterpret_cast<uint8_t*>(base), scale, scale + kPanelRows * columns / Group};
-}
+// The rows that are unpacked next, brought near while others are multiplied: if all were asked for at once,
+// memory would rest between.
+struct Upcoming {
+    const char* column;  // of the first row
+    int64_t row_bytes;
+    int64_t lines;  // of 64 bytes of all rows, still to fetch
+    int64_t row;
 
-// 32 columns of eight rows, from a row a vector to four columns of all rows a vector.
-LLMCORE_INLINE void interleave_rows(const __m256i (&row)[kPanelRows], uint8_t* to) {
-    __m256i pair[8], four[8];
-    unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = decltype(i)::value;
-        pair[2 * kI] = _mm256_unpacklo_epi32(row[2 * kI], row[2 * kI + 1]);
-        pair[2 * kI + 1] = _mm256_unpackhi_epi32(row[2 * kI], row[2 * kI + 1]);
-    });
-    unrolled<0, 2>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = 4 * decltype(i)::value;
-        four[kI] = _mm256_unpacklo_epi64(pair[kI], pair[kI + 2]);
-        four[kI + 1] = _mm256_unpackhi_epi64(pair[kI], pair[kI + 2]);
-        four[kI + 2] = _mm256_unpacklo_epi64(pair[kI + 1], pair[kI + 3]);
-        four[kI + 3] = _mm256_unpackhi_epi64(pair[kI + 1], pair[kI + 3]);
-    });
-    unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = decltype(i)::value;
-        store_256(to + 32 * kI, _mm256_permute2x128_si256(four[kI], four[kI + 4], 0x20));
-        store_256(to + 128 + 32 * kI, _mm256_permute2x128_si256(four[kI], four[kI + 4], 0x31));
-    });
-}
-
-// Eight rows' values of eight groups, from a row a vector to a group a vector.
-LLMCORE_INLINE void interleave_values(const __m256 (&row)[kPanelRows], float* to) {
-    __m256 pair[8], four[8];
-    unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = decltype(i)::value;
-        pair[2 * kI] = _mm256_unpacklo_ps(row[2 * kI], row[2 * kI + 1]);
-        pair[2 * kI + 1] = _mm256_unpackhi_ps(row[2 * kI], row[2 * kI + 1]);
-    });
-    unrolled<0, 2>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = 4 * decltype(i)::value;
-        four[kI] = _mm256_shuffle_ps(pair[kI], pair[kI + 2], 0x44);
-        four[kI + 1] = _mm256_shuffle_ps(pair[kI], pair[kI + 2], 0xEE);
-        four[kI + 2] = _mm256_shuffle_ps(pair[kI + 1], pair[kI + 3], 0x44);
-        four[kI + 3] = _mm256_shuffle_ps(pair[kI + 1], pair[kI + 3], 0xEE);
-    });
-    unrolled<0, 4>([&](auto i) __attribute__((always_inline)) {
-        constexpr int kI = decltype(i)::value;
-        _mm256_storeu_ps(to + 8 * kI, _mm256_permute2f128_ps(four[kI], four[kI + 4], 0x20));
-        _mm256_storeu_ps(to + 32 + 8 * kI, _mm256_permute2f128_ps(four[kI], four[kI + 4], 0x31));
-    });
-}
+    LLMCORE_INLINE void fetch(int64_t count) {
+        for (; count > 0 && lines > 0; --count, --lines) {
+            __builtin_prefetch(column + row * row_bytes, 0, 2);
+            if (++row == kTileRows) {
+                row = 0;
+                column += 64;
+            }
+        }
+    }
+};
 
 // A token's packed activations from a column on.
 struct PackedToken {
@@ -101,131 +68,238 @@ LLMCORE_INLINE PackedToken packed_token(const LinearArgs& args, const Q8x32Layou
             reinterpret_cast<const int16_t*>(act + layout.sums_offset) + column / 16};
 }
 
+LLMCORE_INLINE __m256i broadcast_word(const void* p) {
+    return _mm256_set1_epi32(static_cast<int>(load_u32(p)));
+}
+
 #if defined(LLMCORE_AVXVNNI)
 
-// The products of Steps times four columns with T tokens, as int32 in the rows' lanes.
-template <class Panels, int T, int Steps>
-LLMCORE_INLINE void multiply_group(const uint8_t* q, const PackedToken (&token)[T], int64_t column,
-                                   __m256i (&sum)[T]) {
-    for (int t = 0; t < T; ++t) sum[t] = _mm256_setzero_si256();
-    unrolled<0, Steps>([&](auto s) __attribute__((always_inline)) {
+// int16 scales as multiply_run() takes them.
+LLMCORE_INLINE __m256i scale_lane(__m256i int32) { return int32; }
+
+// Adds the products of Steps times four columns from step First on, scaled, to the sums: lanes are rows.
+template <class Panels, int First, int Steps, int P, int T>
+LLMCORE_INLINE void multiply_run(const uint8_t* const (&q)[P], const char* const (&act)[T],
+                                 const char* const (&scale)[P], __m256i (&sum)[P][T]) {
+    __m256i products[P][T];
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        products[decltype(i)::value / T][decltype(i)::value % T] = _mm256_setzero_si256();
+    });
+    unrolled<First, First + Steps>([&](auto s) __attribute__((always_inline)) {
         constexpr int kStep = decltype(s)::value;
-        const __m256i w = load_256(q + 32 * kStep);
-        const __m256i magnitudes = Panels::kSigned ? _mm256_abs_epi8(w) : w;
         unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             constexpr int kT = decltype(t)::value;
-            __m256i act = _mm256_set1_epi32(static_cast<int>(load_u32(token[kT].q + column + 4 * kStep)));
-            if constexpr (Panels::kSigned) act = _mm256_sign_epi8(act, w);
-            sum[kT] = add_four_products(sum[kT], magnitudes, act);
+            const __m256i bytes = broadcast_word(act[kT] + 4 * kStep);
+            unrolled<0, P>([&](auto p) __attribute__((always_inline)) {
+                constexpr int kP = decltype(p)::value;
+                const __m256i w = load_256(q[kP] + 32 * kStep);
+                products[kP][kT] = Panels::kSigned ? add_four_products(products[kP][kT], _mm256_abs_epi8(w),
+                                                                       _mm256_sign_epi8(bytes, w))
+                                                   : add_four_products(products[kP][kT], w, bytes);
+            });
         });
     });
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+        if constexpr (Panels::kScales == ScaleKind::integer)
+            products[kP][kT] = _mm256_mullo_epi32(products[kP][kT], load_256(scale[kP]));
+        sum[kP][kT] = _mm256_add_epi32(sum[kP][kT], products[kP][kT]);
+    });
 }
+
+template <class Panels, int Steps>
+constexpr int kRunSteps = Steps;
 
 #else
 
-// The products of Steps times four columns with T tokens, as int32 in the rows' lanes.
-template <class Panels, int T, int Steps>
-LLMCORE_INLINE void multiply_group(const uint8_t* q, const PackedToken (&token)[T], int64_t column,
-                                   __m256i (&sum)[T]) {
-    constexpr int kRun = Panels::kSums < Steps ? Panels::kSums : Steps;
-    unrolled<0, Steps / kRun>([&](auto run) __attribute__((always_inline)) {
-        constexpr int kFirst = decltype(run)::value * kRun;
-        __m256i pairs[T];
-        unrolled<0, kRun>([&](auto s) __attribute__((always_inline)) {
-            constexpr int kStep = kFirst + decltype(s)::value;
-            const __m256i w = load_256(q + 32 * kStep);
-            const __m256i magnitudes = Panels::kSigned ? _mm256_abs_epi8(w) : w;
-            unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
-                constexpr int kT = decltype(t)::value;
-                __m256i act = _mm256_set1_epi32(static_cast<int>(load_u32(token[kT].q + column + 4 * kStep)));
-                if constexpr (Panels::kSigned) act = _mm256_sign_epi8(act, w);
-                const __m256i product = _mm256_maddubs_epi16(magnitudes, act);
-                pairs[kT] = kStep == kFirst ? product : _mm256_add_epi16(pairs[kT], product);
-                fix_order(pairs[kT]);
-            });
-        });
+LLMCORE_INLINE __m256i scale_lane(__m256i int32) {
+    return _mm256_or_si256(_mm256_and_si256(int32, _mm256_set1_epi32(0xFFFF)), _mm256_slli_epi32(int32, 16));
+}
+
+template <class Panels, int First, int Steps, int P, int T>
+LLMCORE_INLINE void multiply_run(const uint8_t* const (&q)[P], const char* const (&act)[T],
+                                 const char* const (&scale)[P], __m256i (&sum)[P][T]) {
+    __m256i pairs[P][T];
+    unrolled<First, First + Steps>([&](auto s) __attribute__((always_inline)) {
+        constexpr int kStep = decltype(s)::value;
+        __m256i w[P];
+        for (int p = 0; p < P; ++p) w[p] = load_256(q[p] + 32 * kStep);
         unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
             constexpr int kT = decltype(t)::value;
-            const __m256i fours = _mm256_madd_epi16(pairs[kT], _mm256_set1_epi16(1));
-            sum[kT] = kFirst == 0 ? fours : _mm256_add_epi32(sum[kT], fours);
-            fix_order(sum[kT]);
+            const __m256i bytes = broadcast_word(act[kT] + 4 * kStep);
+            unrolled<0, P>([&](auto p) __attribute__((always_inline)) {
+                constexpr int kP = decltype(p)::value;
+                const __m256i product = Panels::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[kP]),
+                                                                               _mm256_sign_epi8(bytes, w[kP]))
+                                                        : _mm256_maddubs_epi16(w[kP], bytes);
+                pairs[kP][kT] = kStep == First ? product : _mm256_add_epi16(pairs[kP][kT], product);
+                fix_order(pairs[kP][kT]);
+            });
         });
+    });
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+        __m256i factor = _mm256_set1_epi16(1);
+        if constexpr (Panels::kScales == ScaleKind::integer) factor = load_256(scale[kP]);
+        sum[kP][kT] = _mm256_add_epi32(sum[kP][kT], _mm256_madd_epi16(pairs[kP][kT], factor));
+        fix_order(sum[kP][kT]);
     });
 }
 
+// Steps whose sums fit in 16 bits.
+template <class Panels, int Steps>
+constexpr int kRunSteps = Panels::kSums < Steps ? Panels::kSums : Steps;
+
 #endif
 
-// Adds the product of a panel with T tokens to total: a lane a row.
-template <class Panels, int T>
-LLMCORE_INLINE void multiply_panel(const Panel& panel, const PackedToken (&token)[T], int64_t columns,
-                                   __m256 (&total)[T]) {
-    constexpr int kGroup = Panels::kGroup;
-    for (int64_t group = 0; group < columns / kGroup; ++group) {
-        __m256i sum[T];
-        multiply_group<Panels, T, kGroup / 4>(panel.q + group * kGroup * kPanelRows, token, group * kGroup,
-                                              sum);
-        const __m256 scale = _mm256_loadu_ps(panel.scale + group * kPanelRows);
-        const int64_t of_32 = group * kGroup / 32;
-        unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
-            constexpr int kT = decltype(t)::value;
-            const __m256 d = _mm256_mul_ps(scale, _mm256_broadcast_ss(token[kT].d + of_32));
-            total[kT] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[kT]), d, total[kT]);
-        });
-        if constexpr (Panels::kHasBias) {
-            const __m256 bias = _mm256_loadu_ps(panel.bias + group * kPanelRows);
-            unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
-                constexpr int kT = decltype(t)::value;
-                __m256 act_sum;
-                if constexpr (kGroup == 32) {
-                    act_sum = _mm256_broadcast_ss(token[kT].dsum + of_32);
-                } else {
-                    act_sum = _mm256_set1_ps(token[kT].d[of_32] * static_cast<float>(token[kT].sums[group]));
-                }
-                total[kT] = _mm256_fmadd_ps(bias, act_sum, total[kT]);
-            });
+// The products of 32 columns of P panels with T tokens, times integer scales if the format has them.
+template <class Panels, int P, int T>
+LLMCORE_INLINE void multiply_group(const Panel (&panel)[P], const PackedToken (&token)[T], int64_t group,
+                                   __m256i (&sum)[P][T]) {
+    constexpr int kScaleSteps = Panels::kGroup / 4;
+    constexpr int kRun = kRunSteps<Panels, kScaleSteps>;
+    const uint8_t* q[P];
+    const char* act[T];
+    for (int p = 0; p < P; ++p) q[p] = panel[p].q + group * 32 * kPanelRows;
+    for (int t = 0; t < T; ++t) act[t] = token[t].q + group * 32;
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        sum[decltype(i)::value / T][decltype(i)::value % T] = _mm256_setzero_si256();
+    });
+    unrolled<0, 8 / kRun>([&](auto run) __attribute__((always_inline)) {
+        constexpr int kFirst = decltype(run)::value * kRun;
+        const char* scale[P];
+        for (int p = 0; p < P; ++p)
+            scale[p] = panel[p].scale + (group * 32 / Panels::kGroup + kFirst / kScaleSteps) * 32;
+        multiply_run<Panels, kFirst, kRun>(q, act, scale, sum);
+    });
+}
+
+// Adds 32 columns of a panel and a token: to `part` what d of 256 columns is still to multiply, to `total`
+// the rest.
+template <class Panels>
+LLMCORE_INLINE void add_group(const Panel& panel, const PackedToken& token, int64_t group, __m256i sum,
+                              __m256& part, __m256& total) {
+    const __m256 d = _mm256_broadcast_ss(token.d + group);
+    if constexpr (Panels::kBias == PanelBias::integer || Panels::kBias == PanelBias::minimum) {
+        const __m256i sums = broadcast_word(token.sums + 2 * group);
+        const __m256i bias = _mm256_madd_epi16(load_256(panel.bias + 32 * group), sums);
+        if constexpr (Panels::kBias == PanelBias::integer) {
+            sum = _mm256_add_epi32(sum, bias);
+        } else {
+            const __m256 dmin = _mm256_loadu_ps(panel.ends + group / 8 * 16 + 8);
+            total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(bias), _mm256_mul_ps(dmin, d), total);
         }
+    }
+    const __m256 product = _mm256_cvtepi32_ps(sum);
+    if constexpr (Panels::kScales == ScaleKind::integer) {
+        part = _mm256_fmadd_ps(product, d, part);
+    } else {
+        const __m256 scale = _mm256_loadu_ps(reinterpret_cast<const float*>(panel.scale + 32 * group));
+        total = _mm256_fmadd_ps(product, _mm256_mul_ps(scale, d), total);
+    }
+    if constexpr (Panels::kBias == PanelBias::real) {
+        const __m256 bias = _mm256_loadu_ps(reinterpret_cast<const float*>(panel.bias + 32 * group));
+        total = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(token.dsum + group), total);
     }
 }
 
-// Up to kPanels panels, unpacked from `row` on, with T tokens. The first columns' products are written, the
-// others' added.
-template <class Panels, int T>
-LLMCORE_NOINLINE void multiply_tokens(const LinearArgs& args, void* workspace, int64_t row, int64_t panels,
-                                      int64_t column, int64_t columns, int64_t first_token) {
+// P panels with T tokens. The first columns' products are written, the others' added.
+template <class Panels, int P, int T>
+LLMCORE_NOINLINE void multiply_tokens(const LinearArgs& args, void* workspace, int64_t row, int64_t column,
+                                      int64_t columns, int64_t first_token, Upcoming& following) {
+    constexpr int64_t kGroups = Panels::kColumns / 32;
+    const int64_t tiles_left = (args.m - first_token + kTokenTile - 1) / kTokenTile;
+    Upcoming upcoming = following;                                           // in registers
+    const int64_t lines = upcoming.lines * 32 / (columns * tiles_left) + 1;  // a group
     const Q8x32Layout layout = q8x32_layout(args.k);
     PackedToken token[T];
+    Panel panel[P];
+    __m256 total[P][T];
+    float* out = args.out + first_token * args.out_stride + row - args.out_offset;
     for (int t = 0; t < T; ++t) token[t] = packed_token(args, layout, first_token + t, column);
-    for (int64_t p = 0; p < panels; ++p) {
-        float* out = args.out + first_token * args.out_stride + row + p * kPanelRows - args.out_offset;
-        __m256 total[T];
-        for (int t = 0; t < T; ++t)
-            total[t] = column == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(out + t * args.out_stride);
-        multiply_panel<Panels, T>(panel_at<Panels::kGroup>(workspace, columns, p), token, columns, total);
-        for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * args.out_stride, total[t]);
+    for (int p = 0; p < P; ++p) panel[p] = panel_at(workspace, columns, Panels::kGroup, p);
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+        total[kP][kT] =
+            column == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(out + kT * args.out_stride + kP * kPanelRows);
+    });
+    for (int64_t first = 0; first < columns / 32; first += kGroups) {
+        __m256 part[P][T] = {};
+        for (int64_t group = first; group < first + kGroups; ++group) {
+            upcoming.fetch(lines);
+            __m256i sum[P][T];
+            multiply_group<Panels>(panel, token, group, sum);
+            unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+                constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+                add_group<Panels>(panel[kP], token[kT], group, sum[kP][kT], part[kP][kT], total[kP][kT]);
+            });
+        }
+        if constexpr (Panels::kScales == ScaleKind::integer) {
+            unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+                constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+                const __m256 d = _mm256_loadu_ps(panel[kP].ends + first / 8 * 16);
+                total[kP][kT] = _mm256_fmadd_ps(part[kP][kT], d, total[kP][kT]);
+            });
+        }
+    }
+    unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+        constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
+        _mm256_storeu_ps(out + kT * args.out_stride + kP * kPanelRows, total[kP][kT]);
+    });
+    following = upcoming;
+}
+
+// All tokens with P panels.
+template <class Panels, int P>
+LLMCORE_INLINE void multiply_all(const LinearArgs& args, void* workspace, int64_t row, int64_t column,
+                                 int64_t columns, Upcoming upcoming) {
+    int64_t token = 0;
+    for (; token + kTokenTile <= args.m; token += kTokenTile)
+        multiply_tokens<Panels, P, kTokenTile>(args, workspace, row, column, columns, token, upcoming);
+    switch (args.m - token) {
+        case 3:
+            multiply_tokens<Panels, P, 3>(args, workspace, row, column, columns, token, upcoming);
+            break;
+        case 2:
+            multiply_tokens<Panels, P, 2>(args, workspace, row, column, columns, token, upcoming);
+            break;
+        case 1:
+            multiply_tokens<Panels, P, 1>(args, workspace, row, column, columns, token, upcoming);
+            break;
+        default:
+            break;
     }
 }
 
 template <class Panels>
 void panels_run(const LinearArgs& args, int64_t row_begin, int64_t row_end, void* workspace) {
-    using Block = typename Panels::Weights::Block;
+    constexpr int64_t kBlockBytes = sizeof(typename Panels::Weights::Block);
     const char* weight = static_cast<const char*>(args.weight);
-    for (int64_t row = row_begin; row < row_end; row += kPanels * kPanelRows) {
+    for (int64_t row = row_begin; row < row_end; row += kTileRows) {
         const int64_t left = (row_end - row) / kPanelRows;
         const int64_t panels = left < kPanels ? left : kPanels;
         for (int64_t column = 0; column < args.k; column += kPanelColumns) {
-            const int64_t columns = args.k - column < kPanelColumns ? args.k - column : kPanelColumns;
-            const int64_t skipped = column / Panels::kColumns * static_cast<int64_t>(sizeof(Block));
+            const int64_t rest = args.k - column;
+            const int64_t columns = rest < kPanelColumns ? rest : kPanelColumns;
+            const char* first =
+                weight + row * args.weight_row_bytes + column / Panels::kColumns * kBlockBytes;
             for (int64_t p = 0; p < panels; ++p) {
                 const char* rows[kPanelRows];
                 for (int64_t r = 0; r < kPanelRows; ++r)
-                    rows[r] = weight + (row + p * kPanelRows + r) * args.weight_row_bytes + skipped;
-                Panels::unpack(rows, columns, panel_at<Panels::kGroup>(workspace, columns, p));
+                    rows[r] = first + (p * kPanelRows + r) * args.weight_row_bytes;
+                Panels::unpack(rows, columns, panel_at(workspace, columns, Panels::kGroup, p));
             }
-            int64_t token = 0;
-            for (; token + 4 <= args.m; token += 4)
-                multiply_tokens<Panels, 4>(args, workspace, row, panels, column, columns, token);
-            for (; token < args.m; ++token)
-                multiply_tokens<Panels, 1>(args, workspace, row, panels, column, columns, token);
+            // The same rows' next columns or the next rows' first ones; prefetching beyond the last does
+            // nothing.
+            const int64_t bytes = columns / Panels::kColumns * kBlockBytes;
+            const char* next =
+                rest > columns ? first + bytes : weight + (row + kTileRows) * args.weight_row_bytes;
+            const Upcoming upcoming = {next, args.weight_row_bytes, (bytes / 64 + 1) * kTileRows, 0};
+            if (panels == kPanels) {
+                multiply_all<Panels, kPanels>(args, workspace, row, column, columns, upcoming);
+            } else {
+                multiply_all<Panels, 1>(args, workspace, row, column, columns, upcoming);
+            }
         }
     }
 }

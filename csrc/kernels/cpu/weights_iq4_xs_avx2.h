@@ -26,9 +26,11 @@ struct Weights {
         d = half_to_float(block->d);
     }
 
+    static LLMCORE_INLINE __m256i of_nibbles(__m256i nibbles) { return iq4_values(nibbles); }
+
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        return iq4_values(split_nibbles(block->qs + 16 * J));
+        return of_nibbles(split_nibbles(block->qs + 16 * J));
     }
 
     template <int J>

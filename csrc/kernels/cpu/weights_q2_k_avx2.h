@@ -10,6 +10,8 @@ struct Weights {
     using Block = BlockQ2_K;
     static constexpr bool kSigned = false;
     static constexpr Bias kBias = Bias::minimum;
+    static constexpr int kParts = 2;
+    static constexpr int kPartVectors = 1;
     const Block* block;
     __m256i scales;
     __m256i bias;
@@ -24,10 +26,19 @@ struct Weights {
         dmin = half_to_float(block->dmin);
     }
 
+    template <int Part, int I>
+    static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
+        return of.qs + 32 * Part;
+    }
+
+    template <int J>
+    static LLMCORE_INLINE __m256i codes(const __m256i* bytes) {
+        return _mm256_and_si256(move_bits<J * 2, 0>(bytes[0]), _mm256_set1_epi8(3));
+    }
+
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        const __m256i bytes = load_256(block->qs + J / 4 * 32);
-        return _mm256_and_si256(move_bits<J % 4 * 2, 0>(bytes), _mm256_set1_epi8(3));
+        return codes_of<Weights, J>(*block);
     }
 
     template <int J>

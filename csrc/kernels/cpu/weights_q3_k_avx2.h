@@ -11,6 +11,8 @@ struct Weights {
     static constexpr bool kSigned = false;
     static constexpr Bias kBias = Bias::integer;
     static constexpr int kBiasShift = 2;
+    static constexpr int kParts = 1;
+    static constexpr int kPartVectors = 3;  // pairs of bits, then the third bits
     const Block* block;
     __m256i scales;
     __m256i bias;
@@ -37,12 +39,21 @@ struct Weights {
         return _mm_sub_epi8(scales, _mm_set1_epi8(32));
     }
 
+    template <int Part, int I>
+    static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
+        return I < 2 ? of.qs + 32 * I : of.hmask;
+    }
+
+    template <int J>
+    static LLMCORE_INLINE __m256i codes(const __m256i* bytes) {
+        const __m256i pairs = move_bits<J % 4 * 2, 0>(bytes[J / 4]);
+        const __m256i low = _mm256_and_si256(pairs, _mm256_set1_epi8(3));
+        return _mm256_or_si256(low, _mm256_and_si256(move_bits<J, 2>(bytes[2]), _mm256_set1_epi8(4)));
+    }
+
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        const __m256i bytes = load_256(block->qs + J / 4 * 32);
-        const __m256i low = _mm256_and_si256(move_bits<J % 4 * 2, 0>(bytes), _mm256_set1_epi8(3));
-        const __m256i high = _mm256_and_si256(move_bits<J, 2>(load_256(block->hmask)), _mm256_set1_epi8(4));
-        return _mm256_or_si256(low, high);
+        return codes_of<Weights, J>(*block);
     }
 
     template <int J>

@@ -12,6 +12,8 @@ struct Weights {
     static constexpr Offset kOffset = Offset::zero_point;
     static constexpr float kZero = 8;
 
+    static LLMCORE_INLINE __m256i of_nibbles(__m256i nibbles) { return nibbles; }
+
     static LLMCORE_INLINE __m256i q(const Block& block) { return split_nibbles(block.qs); }
 };
 

@@ -11,6 +11,8 @@ struct Weights {
     static constexpr bool kSigned = false;
     static constexpr Offset kOffset = Offset::minimum;
 
+    static LLMCORE_INLINE __m256i of_nibbles(__m256i nibbles) { return nibbles; }
+
     static LLMCORE_INLINE __m256i q(const Block& block) { return split_nibbles(block.qs); }
 };
 

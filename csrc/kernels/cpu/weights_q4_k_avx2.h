@@ -7,27 +7,29 @@
 namespace llmcore {
 namespace {
 
-struct Weights {
+struct Weights : SuperBlockHead {
     using Block = BlockQ4_K;
     static constexpr bool kSigned = false;
     static constexpr Bias kBias = Bias::minimum;
+    static constexpr int kParts = 4;
+    static constexpr int kPartVectors = 1;
     const Block* block;
-    __m256i scales;
-    __m256i bias;
-    float d, dmin;
 
-    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
-        const ScalesAndMinimums packed(block->scales);
-        scales = scales_of_32(packed.scales);
-        bias = doubled(packed.minimums);
-        d = half_to_float(block->d);
-        dmin = half_to_float(block->dmin);
+    explicit LLMCORE_INLINE Weights(const Block* from) : SuperBlockHead(&from->d), block(from) {}
+
+    template <int Part, int I>
+    static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
+        return of.qs + 32 * Part;
+    }
+
+    template <int J>
+    static LLMCORE_INLINE __m256i codes(const __m256i* bytes) {
+        return _mm256_and_si256(move_bits<J * 4, 0>(bytes[0]), _mm256_set1_epi8(15));
     }
 
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        const __m256i bytes = load_256(block->qs + J / 2 * 32);
-        return _mm256_and_si256(move_bits<J % 2 * 4, 0>(bytes), _mm256_set1_epi8(15));
+        return codes_of<Weights, J>(*block);
     }
 
     template <int J>

@@ -7,29 +7,32 @@
 namespace llmcore {
 namespace {
 
-struct Weights {
+struct Weights : SuperBlockHead {
     using Block = BlockQ5_K;
     static constexpr bool kSigned = false;
     static constexpr Bias kBias = Bias::minimum;
+    static constexpr int kParts = 1;
+    static constexpr int kPartVectors = 5;  // nibbles, then the fifth bits
     const Block* block;
-    __m256i scales;
-    __m256i bias;
-    float d, dmin;
 
-    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
-        const ScalesAndMinimums packed(block->scales);
-        scales = scales_of_32(packed.scales);
-        bias = doubled(packed.minimums);
-        d = half_to_float(block->d);
-        dmin = half_to_float(block->dmin);
+    explicit LLMCORE_INLINE Weights(const Block* from) : SuperBlockHead(&from->d), block(from) {}
+
+    template <int Part, int I>
+    static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
+        return I < 4 ? of.qs + 32 * I : of.qh;
+    }
+
+    template <int J>
+    static LLMCORE_INLINE __m256i codes(const __m256i* bytes) {
+        const __m256i nibbles = move_bits<J % 2 * 4, 0>(bytes[J / 2]);
+        const __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+        const __m256i high = _mm256_and_si256(move_bits<J, 4>(bytes[4]), _mm256_set1_epi8(16));
+        return _mm256_or_si256(low, high);
     }
 
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        const __m256i bytes = load_256(block->qs + J / 2 * 32);
-        const __m256i low = _mm256_and_si256(move_bits<J % 2 * 4, 0>(bytes), _mm256_set1_epi8(15));
-        const __m256i high = _mm256_and_si256(move_bits<J, 4>(load_256(block->qh)), _mm256_set1_epi8(16));
-        return _mm256_or_si256(low, high);
+        return codes_of<Weights, J>(*block);
     }
 
     template <int J>

@@ -11,6 +11,10 @@ struct Weights {
     static constexpr bool kSigned = false;
     static constexpr Bias kBias = Bias::integer;
     static constexpr int kBiasShift = 5;
+    // 128 weights are 64 bytes of nibbles (both halves' low, then both halves' high) and 32 of four bit
+    // pairs.
+    static constexpr int kParts = 2;
+    static constexpr int kPartVectors = 3;
     const Block* block;
     __m256i scales;
     __m256i bias;
@@ -23,15 +27,21 @@ struct Weights {
         d = half_to_float(block->d);
     }
 
-    // 128 weights are 64 bytes of nibbles (both halves' low, then both halves' high) and 32 of four bit
-    // pairs.
+    template <int Part, int I>
+    static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
+        return I < 2 ? of.ql + 64 * Part + 32 * I : of.qh + 32 * Part;
+    }
+
+    template <int J>
+    static LLMCORE_INLINE __m256i codes(const __m256i* bytes) {
+        const __m256i nibbles = move_bits<J / 2 * 4, 0>(bytes[J % 2]);
+        const __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+        return _mm256_or_si256(low, _mm256_and_si256(move_bits<2 * J, 4>(bytes[2]), _mm256_set1_epi8(48)));
+    }
+
     template <int J>
     LLMCORE_INLINE __m256i q() const {
-        constexpr int kPart = J % 4;
-        const __m256i nibbles = load_256(block->ql + J / 4 * 64 + kPart % 2 * 32);
-        const __m256i low = _mm256_and_si256(move_bits<kPart / 2 * 4, 0>(nibbles), _mm256_set1_epi8(15));
-        const __m256i pairs = load_256(block->qh + J / 4 * 32);
-        return _mm256_or_si256(low, _mm256_and_si256(move_bits<2 * kPart, 4>(pairs), _mm256_set1_epi8(48)));
+        return codes_of<Weights, J>(*block);
     }
 
     template <int J>
