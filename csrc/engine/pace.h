@@ -7,22 +7,28 @@ namespace llmcore {
 
 class Pace {
 public:
-    // step_seconds: what a step that decodes should take at most, as far as decoding alone leaves time in it.
+    // step_seconds: what a step that decodes may take, as far as decoding alone leaves time in it; prompts
+    // get a share of decoding's time in any case, so that nobody starves behind it.
     explicit Pace(double step_seconds) : step_seconds_(step_seconds) {}
 
     // A step took that long for so many rows of prompts and of decoding sequences.
     void learn(double seconds, std::int64_t prompt_rows, std::int64_t decode_rows);
-    // At least 1; huge as long as nothing is known.
+    // For a step that decodes as many rows as the last that did. 0 at first and now and then, so that a step
+    // shows what decoding alone takes.
     std::int64_t prompt_rows() const;
     // Of one prompt row; 0 as long as nothing is known.
     double row_seconds() const { return row_seconds_; }
 
 private:
-    double prompt_seconds() const;  // of a step that decodes, for prompts
+    double decode_seconds(std::int64_t rows) const;  // of a step that only decodes; 0 if that is not known
+    double prompt_seconds() const;                   // of the next step that decodes, for prompts
 
     double step_seconds_;
-    double decode_seconds_ = 0.0;  // of a step that only decodes, lately
-    double row_seconds_ = 0.0;     // of a prompt row, lately
+    double decode_seconds_ = 0.0;  // of a step that only decodes `decode_rows_`, lately
+    std::int64_t decode_rows_ = 0;
+    double row_seconds_ = 0.0;      // that a prompt row adds, lately
+    std::int64_t decoding_ = 0;     // rows of the last step that decoded
+    std::int64_t mixed_steps_ = 0;  // since one that only decoded
 };
 
 }  // namespace llmcore

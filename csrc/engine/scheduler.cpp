@@ -302,7 +302,7 @@ void Scheduler::release_blocks(Sequence& released) {
 }
 
 void Scheduler::limit_mixed_prompt(std::int64_t n_tokens) {
-    mixed_prompt_tokens_ = std::clamp<std::int64_t>(n_tokens, 1, config_.mixed_prompt_tokens);
+    mixed_prompt_tokens_ = std::clamp<std::int64_t>(n_tokens, 0, config_.mixed_prompt_tokens);
 }
 
 void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {

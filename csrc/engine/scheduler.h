@@ -81,7 +81,7 @@ public:
     // Ends a sequence, whatever its state; its blocks are free at once.
     void finish(SequenceId id);
 
-    // Narrows mixed_prompt_tokens to what the machine does in bearable time; clamped to 1 and the configured
+    // Narrows mixed_prompt_tokens to what the machine does in bearable time; clamped to 0 and the configured
     // value.
     void limit_mixed_prompt(std::int64_t n_tokens);
 

@@ -104,7 +104,9 @@ def _parse_adapters(
     help="What --kv-cache-dir may hold.  [default: 8GB]",
 )
 @click.option(
-    "--max-itl-ms", type=click.FloatRange(1), help="Between two tokens: how far long prompts may stretch it."
+    "--max-itl-ms",
+    type=click.FloatRange(1),
+    help="Between two tokens: how far long prompts may stretch it.  [default: to less than twice]",
 )
 @click.option(
     "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."

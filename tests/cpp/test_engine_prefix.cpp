@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "cache/block_key.h"
-#include "engine/pace.h"
 #include "engine_rig.h"
 
 namespace llmcore::test {
@@ -159,32 +158,6 @@ LLMCORE_TEST(engine_counts_what_cancelling_wasted) {
     rig.engine->abort(1);
     CHECK(rig.await(1));
     CHECK(rig.engine->stats().wasted_tokens == 9 + rig.result(1).last.completion_tokens);
-}
-
-LLMCORE_TEST(pace_keeps_steps_within_their_time) {
-    Pace pace(0.05);
-    CHECK(pace.prompt_rows() > 100000);  // nothing is known
-    const auto took = [](std::int64_t prompt, std::int64_t decode) {
-        return 0.004 + 0.0005 * static_cast<double>(decode) + 0.0002 * static_cast<double>(prompt);
-    };
-    pace.learn(took(512, 0), 512, 0);
-    for (int i = 0; i < 20; ++i) {
-        pace.learn(took(0, 16), 0, 16);
-        const std::int64_t rows = std::min<std::int64_t>(512, pace.prompt_rows());
-        const double step = took(rows, 16);
-        pace.learn(step, rows, 16);
-        if (i > 3) CHECK(step <= 0.05 * 1.1 && step > 0.05 * 0.7);
-    }
-    // Where decoding alone exceeds the bound, prompts get on all the same, in less than its time again.
-    Pace tight(0.001);
-    tight.learn(0.01, 0, 4);
-    tight.learn(0.064, 64, 0);
-    CHECK(tight.prompt_rows() == 8);
-    // A row that costs more than all that: one at a time.
-    Pace slow(0.001);
-    slow.learn(0.01, 0, 4);
-    slow.learn(6.4, 64, 0);
-    CHECK(slow.prompt_rows() == 1);
 }
 
 LLMCORE_TEST(block_keys_name_contents) {

@@ -21,9 +21,11 @@ def test_mixed_steps_can_be_narrowed() -> None:
     plan = scheduler()
     decoding(plan)
     plan.add(2, 40, 5)
-    for limit, chunk in [(5, 5), (0, 1), (1000, MIXED)]:
+    for limit, chunk in [(5, 5), (1000, MIXED)]:
         plan.limit_mixed_prompt(limit)
         assert plan.schedule() == [(1, 1), (2, chunk)]
+    plan.limit_mixed_prompt(0)
+    assert plan.schedule() == [(1, 1)]
 
 
 def test_first_come_first_served_with_priorities() -> None:
