@@ -11,7 +11,7 @@ import aiohttp
 
 # Letters that no tokenizer is likely to join over many words; the servers count the tokens themselves.
 _WORDS = ("river", "stone", "paper", "green", "seven", "night", "cloud", "bread", "music", "house", "light")
-_STALE_CONNECTIONS = 3  # in a row that one request may meet
+_STALE_CONNECTIONS = 64  # that one request may meet: as many as there are clients
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ constexpr double kNewest = 0.3;            // weight of the newest measurement
 constexpr double kMostChange = 4.0;  // of a row's cost, in what one step says: others use the machine too
 constexpr double kManyRows = 1e6;
 // Of decoding's time, for prompts: the time between tokens stays below twice what it is without them.
-constexpr double kLeastShare = 0.8;
+constexpr double kLeastShare = 0.7;
 constexpr std::int64_t kMixedSteps = 32;  // until one only decodes
 
 void follow(double& average, double value, double weight) {
