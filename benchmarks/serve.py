@@ -7,7 +7,8 @@ Three questions, each asked of every server in every round, in changing order; m
   quiet    how much longer others wait between two tokens while a long prompt arrives
   shared   how soon a request starts whose beginning a running one shares, against the cold start
 With --small MODEL also, on a model that costs almost nothing: requests and streamed tokens a second by
-number of clients, and what the server adds to the engine's own time to first token.
+number of clients, and the time to first token, beside the engine's own and that of a socket with nothing
+behind it: what is above both is the server's.
 
 Every answer must have the number of tokens asked for, or nothing is printed. Needs `pip install '.[bench]'`.
 """
@@ -25,7 +26,7 @@ import numpy as np
 
 from benchmarks.report import heading
 from benchmarks.serving.clients import Answer, Client, crowd, make_prompt
-from benchmarks.serving.first_token import engine_first_token, server_first_token
+from benchmarks.serving.first_token import bare_first_token, engine_first_token, server_first_token
 from benchmarks.serving.processes import (
     Peer,
     llama_cpp_python_peer,
@@ -183,6 +184,8 @@ def run(peers: list[Peer], options: argparse.Namespace) -> dict[str, dict[str, l
         if options.small:
             alone = {"first token, ms": 1000 * engine_first_token(options.small, options.threads)}
             found["small"].setdefault("llmcore's engine alone", []).append(alone)
+            bare = {"first token, ms": 1000 * bare_first_token()}
+            found["small"].setdefault("a bare socket", []).append(bare)
     return found
 
 
