@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import falcon.asgi
 
@@ -83,6 +84,7 @@ def anonymous(req: falcon.asgi.Request) -> Principal:
     return Principal(address_identity(req.remote_addr))
 
 
+@lru_cache(maxsize=4096)
 def address_identity(address: str) -> str:
     """Return whose quota an address counts on; a network of IPv6 is one, for its hosts choose addresses."""
     try:
