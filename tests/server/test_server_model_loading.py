@@ -125,6 +125,9 @@ def test_two_loads_of_one_model_are_one_and_wait_false_answers_at_once():
             assert [answer.json()["status"] for answer in both] == ["ready", "ready"]
             await http.post(f"{MODELS}/a/load")
             assert len(load.plans) == 1
+            metrics = (await http.get("/metrics")).text
+            assert 'llmcore_model_loads_total{outcome="ok"} 1\n' in metrics
+            assert "llmcore_model_load_seconds_count 1\n" in metrics
 
     run(scenario())
 
