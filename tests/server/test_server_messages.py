@@ -111,7 +111,7 @@ def test_what_was_cached_is_told_apart(client, engine):
     chat = client.post("/v1/chat/completions", {"messages": HELLO["messages"]}).json()["usage"]
     assert chat["prompt_tokens_details"] == {"cached_tokens": 7}
     response = client.post("/v1/responses", {"input": "Hello!"}).json()["usage"]
-    assert response["input_tokens_details"] == {"cached_tokens": 7}
+    assert response["input_tokens_details"] == {"cached_tokens": 7, "cache_write_tokens": 0}
 
 
 def test_tokens_are_counted_as_they_are_charged(client):
