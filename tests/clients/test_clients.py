@@ -57,6 +57,10 @@ def test_current_openai_tools_and_schemas(run_example: Ran) -> None:
     assert "done" in run_example("openai_current", "openai_tools", "roomy_server")
 
 
+def test_answers_are_of_current_openais_types(run_example: Ran) -> None:
+    assert "done" in run_example("openai_current", "openai_types", "roomy_server")
+
+
 def test_langchain_openai_tools_and_schemas(run_example: Ran) -> None:
     assert "done" in run_example("langchain_openai", "langchain_openai_tools", "roomy_server")
 
