@@ -12,7 +12,7 @@ import msgspec
 
 from llmcore_server import sse
 from llmcore_server.assistant.response_input import response_conversation
-from llmcore_server.bodies.responses import UNSUPPORTED, ResponsesRequest
+from llmcore_server.bodies.responses import UNSUPPORTED, Reasoning, ResponsesRequest, TextOptions
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import ApiError
@@ -86,8 +86,13 @@ def _ignored(request: ResponsesRequest, run: ChatRun) -> list[str]:
         for index, tool in enumerate(request.tools or ())
         if tool.strict and not run.turn.holds_calls
     ]
-    asked = request.reasoning is not None and request.reasoning.effort is not None
-    return [*run.ignores(asked, "reasoning.effort"), *strict]
+    reasoning, text = request.reasoning or Reasoning(), request.text or TextOptions()
+    unheard = {"reasoning.summary": reasoning.summary, "text.verbosity": text.verbosity}
+    return [
+        *run.ignores(reasoning.effort is not None, "reasoning.effort"),
+        *(name for name, value in unheard.items() if value is not None),
+        *strict,
+    ]
 
 
 def _params(request: ResponsesRequest) -> SamplingParams:
