@@ -79,7 +79,9 @@ class KnownModel:
         """What is told of a load that failed."""
         if self.error is None or isinstance(self.error, ApiError):
             return self.error
-        said = str(self.error)
+        said, path = str(self.error), self.file.path
+        if path is not None:
+            said = said.replace(f"{path.parent}/", "")  # Where files lie is the operator's affair.
         return ApiError("MODEL_LOAD_FAILED", Text(f"模型加载失败：{said}", said), param="model")
 
 
