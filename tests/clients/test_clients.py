@@ -36,6 +36,10 @@ def test_the_specifications_requests_example(run_example: Ran) -> None:
     assert is_chinese(run_example("requests", "spec_requests"))
 
 
+def test_requests_reads_streams_as_text(run_example: Ran) -> None:
+    assert is_chinese(run_example("requests", "requests_stream"))
+
+
 def test_openai_before_1_0(run_example: Ran) -> None:
     assert is_chinese(run_example("openai_0_28", "openai_0_28_more"))
 
