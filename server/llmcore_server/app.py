@@ -14,6 +14,7 @@ from llmcore_server.config import ServerConfig
 from llmcore_server.disconnect import DisconnectGuard
 from llmcore_server.documented_app import DocumentedApp
 from llmcore_server.errors import ApiError, error_from_engine, is_openai_path, preferred_language
+from llmcore_server.exact_router import ExactRouter
 from llmcore_server.metrics import Metrics
 from llmcore_server.middleware.access_control import AccessControl
 from llmcore_server.middleware.cross_origin import cross_origin
@@ -55,7 +56,7 @@ def create_app(registry: EngineRegistry, config: ServerConfig | None = None) -> 
         AccessControl(config.authenticator, RateLimiter(config.limits)),
         EngineLifespan(registry),
     ]
-    app = DocumentedApp(middleware=middleware)
+    app = DocumentedApp(middleware=middleware, router=ExactRouter())
     app.req_options.strip_url_path_trailing_slash = True
 
     # Strict JSON: what is not a number becomes null.

@@ -11,7 +11,13 @@ import falcon.asgi
 from llmcore_server.api_keys import NO_LIMITS, SCOPES, KeyLimits, KeyRing, Scope
 from llmcore_server.errors import ApiError
 from llmcore_server.json_web_tokens import TokenVerifier, granted_scopes
-from llmcore_server.route_kinds import is_generating, is_health, is_metrics, is_model_management
+from llmcore_server.route_kinds import (
+    is_generating,
+    is_health,
+    is_metrics,
+    is_model_management,
+    is_tokenizing,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Authenticator:
 
 def required_scope(path: str) -> Scope | None:
     """Return the scope a route needs; None where any good key will do."""
-    if is_generating(path):
+    if is_generating(path) or is_tokenizing(path):
         return "generate"
     if is_model_management(path):
         return "models"

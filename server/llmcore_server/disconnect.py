@@ -54,6 +54,9 @@ class DisconnectGuard:
         if scope.get("http_version") not in _HTTP_VERSIONS:
             # Falcon fails on requests such as HTTP/0.9's, which may name no version.
             scope["http_version"] = "1.0"
+        if scope.get("method") == "HEAD":
+            # As GET (RFC 9110, 9.3.2): the server, which keeps its own scope, leaves the body out.
+            scope = {**scope, "method": "GET"}
         counted = scope["path"] not in self._uncounted
         if counted:
             self._active.inc()

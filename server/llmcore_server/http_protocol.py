@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from llmcore_server.errors import ApiError
 
@@ -56,6 +56,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._stop_timer()
         super().on_headers_complete()
+        if self.parser.get_http_version() != "1.1" and self.cycle.scope is self.scope:
+            _send_unchunked(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request this server reads, in the documented shape, and close."""
@@ -82,6 +84,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _send_unchunked(cycle: RequestResponseCycle) -> None:
+    """Let the connection's end be that of a body of unknown length: before HTTP/1.1 there were no chunks."""
+    send, unsized = cycle.send, False
+
+    async def send_plainly(message: Any) -> None:
+        nonlocal unsized
+        if message["type"] == "http.response.start":
+            unsized = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if unsized:
+                cycle.chunked_encoding = False
+        elif unsized:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plainly  # type: ignore[method-assign]
 
 
 def bounded_protocol(max_head_bytes: int, head_timeout: float) -> type[Any]:

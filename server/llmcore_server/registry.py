@@ -79,7 +79,9 @@ class KnownModel:
         """What is told of a load that failed."""
         if self.error is None or isinstance(self.error, ApiError):
             return self.error
-        said = str(self.error)
+        said, path = str(self.error), self.file.path
+        if path is not None:
+            said = said.replace(f"{path.parent}/", "")  # Where files lie is the operator's affair.
         return ApiError("MODEL_LOAD_FAILED", Text(f"模型加载失败：{said}", said), param="model")
 
 
@@ -331,12 +333,12 @@ class EngineRegistry:
 
     async def _load(self, model: KnownModel, options: LoadOptions, before: asyncio.Task[None] | None) -> None:
         began = time.perf_counter()
+        outcome: str | None
         try:
             if before is not None:
                 await asyncio.wait({before})
             async with self._one_load:
-                await self._load_alone(model, options)
-            outcome = "ok"
+                outcome = "ok" if await self._load_alone(model, options) else None
         except Exception as error:
             model.error = error
             outcome = "failed"
@@ -347,14 +349,16 @@ class EngineRegistry:
         finally:
             model.progress = None
             self._loads_pending -= 1
-        for observe in self.load_observers:
-            observe(outcome, time.perf_counter() - began)
+        if outcome is not None:
+            for observe in self.load_observers:
+                observe(outcome, time.perf_counter() - began)
 
-    async def _load_alone(self, model: KnownModel, options: LoadOptions) -> None:
+    async def _load_alone(self, model: KnownModel, options: LoadOptions) -> bool:
+        """Load a model; return False for one that is loaded so already."""
         plan = await self.plan_for(model, options)
         if model.resident is not None:
             if model.resident.plan == plan or options == NO_OPTIONS:
-                return
+                return False
             await self._retire(model.resident)
         plan = replace(plan, adapters=tuple(model.adapters.values()))
         added = sum(adapter.size for adapter in plan.adapters)
@@ -381,6 +385,7 @@ class EngineRegistry:
             if adapter not in model.adapters.values():  # taken away meanwhile
                 engine.unload_adapter(adapter.name)
         self._starting.discard(model.name)
+        return True
 
     def _take_files(self, found: Sequence[Sequence[ModelFile]]) -> None:
         """Note the files that models have now; one that was chosen at start stays the first of its model."""

@@ -19,6 +19,8 @@ _T = TypeVar("_T", bound=Struct)
 # connection closes sees a reset instead of the answer.
 _DISCARDED_MULTIPLE = 8
 
+_MOST_LISTED = 16
+
 
 async def read_request(
     req: falcon.asgi.Request,
@@ -36,6 +38,10 @@ async def read_request(
     if media_type != "application/json" and not media_type.endswith("+json"):
         # Also what keeps web pages of other origins from posting without the browser asking first.
         raise ApiError("UNSUPPORTED_MEDIA_TYPE")
+    coding = req.get_header("Content-Encoding") or "identity"
+    if coding.strip().lower() != "identity":
+        plain = Text("请求体不能压缩（Content-Encoding）", "Send the body without a Content-Encoding")
+        raise ApiError("UNSUPPORTED_MEDIA_TYPE", plain)
     body = await _read_in_time(req, config)
     if not body and default is not None:
         return default
@@ -48,7 +54,9 @@ def warn_ignored(resp: falcon.asgi.Response, names: Sequence[str]) -> None:
     """Tell the client of parameters that change nothing, besides those it has been told of."""
     if names:
         told = resp.get_header("x-llmcore-warnings")
-        listed = ", ".join(names[:16])
+        listed = ", ".join(names[:_MOST_LISTED])
+        if len(names) > _MOST_LISTED:
+            listed += f", and {len(names) - _MOST_LISTED} more"
         resp.set_header("x-llmcore-warnings", f"{told}, {listed}" if told else f"ignored: {listed}")
 
 

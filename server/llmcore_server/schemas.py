@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Struct
@@ -155,7 +156,7 @@ UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 }
 
 _T = TypeVar("_T", bound=Struct)
-_HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LONGEST_NAME = 64
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -171,7 +172,8 @@ class BodyDecoder(Generic[_T]):
         }
 
     def decode(self, body: bytes) -> tuple[_T, list[str]]:
-        """Return the request and the names of ignored fields; raise `ApiError` for a bad body."""
+        """Return the request and the names of ignored fields, as a header can hold them; raise `ApiError` for
+        a bad body."""
         try:
             fields = _RAW_OBJECT.decode(body)
             for name, neutral in self._unsupported.items():
@@ -186,9 +188,9 @@ class BodyDecoder(Generic[_T]):
             nested = Text("JSON 嵌套过深", "The JSON is nested too deeply")
             raise ApiError("INVALID_JSON", nested) from None
         return request, [
-            name
+            quote(name, safe="")[:_LONGEST_NAME]
             for name, value in fields.items()
-            if name not in self._accounted_for and bytes(value) != b"null" and _HEADER_SAFE.fullmatch(name)
+            if name not in self._accounted_for and bytes(value) != b"null"
         ]
 
 

@@ -38,7 +38,8 @@ class EventStream:
 
 def send_events(resp: falcon.asgi.Response, events: AsyncGenerator[bytes, None]) -> None:
     """Answer with a stream of events that no proxy should hold back."""
-    resp.content_type = "text/event-stream"
+    # Named, for clients such as requests take text of an unnamed encoding for Latin-1.
+    resp.content_type = "text/event-stream; charset=utf-8"
     resp.set_header("Cache-Control", "no-cache")
     resp.set_header("X-Accel-Buffering", "no")
     resp.stream = EventStream(events)  # type: ignore[assignment]

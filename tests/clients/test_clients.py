@@ -36,6 +36,10 @@ def test_the_specifications_requests_example(run_example: Ran) -> None:
     assert is_chinese(run_example("requests", "spec_requests"))
 
 
+def test_requests_reads_streams_as_text(run_example: Ran) -> None:
+    assert is_chinese(run_example("requests", "requests_stream"))
+
+
 def test_openai_before_1_0(run_example: Ran) -> None:
     assert is_chinese(run_example("openai_0_28", "openai_0_28_more"))
 
@@ -55,6 +59,10 @@ def test_current_openai(run_example: Ran) -> None:
 
 def test_current_openai_tools_and_schemas(run_example: Ran) -> None:
     assert "done" in run_example("openai_current", "openai_tools", "roomy_server")
+
+
+def test_answers_are_of_current_openais_types(run_example: Ran) -> None:
+    assert "done" in run_example("openai_current", "openai_types", "roomy_server")
 
 
 def test_langchain_openai_tools_and_schemas(run_example: Ran) -> None:

@@ -154,6 +154,10 @@ def test_scopes(tmp_path):
             body = {"json": BODY} if path_ == GENERATE else {}
             answer = client.request(method, path_, headers=bearer(key), **body)
             assert answer.status_code == (200 if path_ in allowed else 403), path_
+    for path_ in ("/tokenize", "/v1/detokenize", "/apply-template", "/v1/messages/count_tokens"):
+        # Each may load a model.
+        statuses = [client.post(path_, {}, headers=bearer(key)).status_code for key in (generator, operator)]
+        assert statuses == [400, 403], path_
     refused = client.post(CHAT, BODY, headers=bearer(operator))
     assert refused.json()["error"]["type"] == "permission_error"
 

@@ -160,12 +160,32 @@ def test_what_asks_for_nothing_is_taken(client, name, value):
 def test_ignored_parameters_are_listed(client):
     answer = chat(client, user="u", metadata={"a": "b"}, store=True, **{"bad\r\nheader": 1})
     assert answer.status_code == 200
-    assert answer.headers["x-llmcore-warnings"] == "ignored: user, metadata, store"
+    assert answer.headers["x-llmcore-warnings"] == "ignored: user, metadata, store, bad%0D%0Aheader"
+    many = chat(client, **{f"名{number}": 1 for number in range(20)}).headers["x-llmcore-warnings"]
+    assert many.startswith("ignored: %E5%90%8D0, %E5%90%8D1, ")
+    assert many.endswith("%E5%90%8D15, and 4 more")
+    assert "%E5%90%8D" in chat(client, **{"名" * 5000: 1}).headers["x-llmcore-warnings"]
+
+
+def test_a_refusal_is_part_of_the_conversation(client, engine):
+    refused = {"role": "assistant", "content": None, "refusal": "I will not."}
+    part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "Nor that."}]}
+    assert chat(client, messages=[*HELLO, refused, *HELLO, part, *HELLO]).status_code == 200
+    said = [message["content"] for message in seen_messages(engine) if message["role"] == "assistant"]
+    assert said == ["I will not.", "Nor that."]
+
+
+def test_what_an_assistant_said_aloud_is_not_left_out(client, engine):
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+    answer = chat(client, messages=[*HELLO, spoken, *HELLO])
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "messages[1]"
+    assert engine.prompts == []
 
 
 def test_stream(client):
     answer = chat(client, stream=True)
-    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     *chunks, done = events(answer.text)
     assert done == "[DONE]"
     assert len({(chunk["id"], chunk["created"], chunk["model"], chunk["object"]) for chunk in chunks}) == 1

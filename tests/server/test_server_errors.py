@@ -124,6 +124,14 @@ def test_other_content_types_are_refused(client, content_type):
     native(answer)
 
 
+def test_compressed_bodies_are_refused_by_that_name(client):
+    for coding, status in (("gzip", 415), ("identity", 200), ("", 200)):
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        answer = client.request("POST", GENERATE, content=b'{"prompt": "x"}', headers=headers)
+        assert answer.status_code == status
+        assert status == 200 or "Content-Encoding" in native(answer)["details"]
+
+
 @pytest.mark.parametrize(
     ("path", "shape"), [("/nowhere", native), ("/api/v1/nowhere", native), ("/v1/nowhere", openai)]
 )

@@ -86,7 +86,7 @@ def test_stream_has_the_documented_events(engine, path):
     client = InProcessClient(engine, ServerConfig(event_interval=0))
     engine.pause = 0.01
     answer = client.post(path, {"prompt": "x", "stream": True})
-    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert events(answer.text) == [
         {"token": "人", "finished": False},
         {"token": "工", "finished": False},

@@ -111,7 +111,7 @@ def test_what_was_cached_is_told_apart(client, engine):
     chat = client.post("/v1/chat/completions", {"messages": HELLO["messages"]}).json()["usage"]
     assert chat["prompt_tokens_details"] == {"cached_tokens": 7}
     response = client.post("/v1/responses", {"input": "Hello!"}).json()["usage"]
-    assert response["input_tokens_details"] == {"cached_tokens": 7}
+    assert response["input_tokens_details"] == {"cached_tokens": 7, "cache_write_tokens": 0}
 
 
 def test_tokens_are_counted_as_they_are_charged(client):
@@ -129,6 +129,19 @@ def test_thinking_can_be_turned_off():
     assert unheard.headers["x-llmcore-warnings"] == "ignored: metadata, thinking"
 
 
+def test_effort_is_told_to_the_template_and_thinking_has_the_last_word():
+    client = InProcessClient(FakeEngine(tokenizer=FakeTokenizer("enable_thinking")))
+    client.post(MESSAGES, {**HELLO, "output_config": {"effort": "max"}, "thinking": {"type": "disabled"}})
+    assert client.engine.tokenizer.variables == [{"reasoning_effort": "high", "enable_thinking": False}]
+    unheard = thinker().post(MESSAGES, {**HELLO, "output_config": {"effort": "low", "format": None}})
+    assert unheard.headers["x-llmcore-warnings"] == "ignored: output_config.effort"
+
+
+def test_strict_tools_that_are_not_held_to_their_schema_are_told(client):
+    strict = client.post(MESSAGES, {**HELLO, "tools": [{**CLOCK, "strict": True}]})
+    assert strict.headers["x-llmcore-warnings"] == "ignored: tools[0].strict"
+
+
 @pytest.mark.parametrize(
     "extra",
     [
@@ -141,6 +154,10 @@ def test_thinking_can_be_turned_off():
         {"tool_choice": {"type": "any"}},
         {"temperature": 1.5},
         {"mcp_servers": [{}]},
+        {"output_format": {"type": "json_schema", "schema": {}}},
+        {"output_config": {"format": {"type": "yaml"}}},
+        {"output_config": {"format": {"type": "json_schema"}}},
+        {"output_config": {"effort": "endless"}},
     ],
 )
 def test_errors_have_anthropics_shape(client, extra):

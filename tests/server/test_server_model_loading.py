@@ -58,7 +58,8 @@ def run(scenario):
 
 def registry_of(load, *names, limit=None, strict=True, **options):
     settings = {"preload": [], "aliases": {}, "residents": ResidentModels(limit, strict, drain_timeout=5.0)}
-    return fake_registry(FakeEngine(), models=files(*names), load=load, **{**settings, **options})
+    settings["models"] = files(*names)
+    return fake_registry(FakeEngine(), load=load, **{**settings, **options})
 
 
 def test_a_model_tells_everything_about_itself(client):
@@ -125,6 +126,9 @@ def test_two_loads_of_one_model_are_one_and_wait_false_answers_at_once():
             assert [answer.json()["status"] for answer in both] == ["ready", "ready"]
             await http.post(f"{MODELS}/a/load")
             assert len(load.plans) == 1
+            metrics = (await http.get("/metrics")).text
+            assert 'llmcore_model_loads_total{outcome="ok"} 1\n' in metrics
+            assert "llmcore_model_load_seconds_count 1\n" in metrics
 
     run(scenario())
 
@@ -314,6 +318,20 @@ def test_a_load_that_fails_is_told_and_may_be_tried_again():
             assert (await http.post(GENERATE, json={"prompt": "x"})).status_code == 503
             fails.clear()
             assert (await http.post(f"{MODELS}/a/load")).status_code == 200
+
+    run(scenario())
+
+
+def test_where_files_lie_is_not_told():
+    def load(plan):
+        raise ValueError(f"[gguf] '{plan.file.path}', byte 4: the version is not supported")
+
+    async def scenario():
+        registry = registry_of(load, models=[ModelFile("a", Path("/srv/private/a.gguf"), GB, 0)])
+        async with serving(registry) as http:
+            for answer in (await http.post(f"{MODELS}/a/load"), await http.get(f"{MODELS}/a")):
+                assert "[gguf] 'a.gguf', byte 4" in answer.text
+                assert "private" not in answer.text
 
     run(scenario())
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from served_process import REAL_SERVER, send_raw
+from served_process import REAL_SERVER, events, send_raw
 
 GENERATE = "/api/v1/generate"
 STREAM = "/api/v1/generate/stream"
@@ -61,6 +61,46 @@ def test_versions_before_http_1_are_answered_without_a_failure(serve_fake, line)
     process.process.terminate()
     _, said = process.process.communicate(timeout=30)
     assert "Traceback" not in said
+
+
+def answer_to(process, request):
+    """Return what the server sends until it closes the connection."""
+    port = int(process.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    return answer
+
+
+@pytest.mark.parametrize("path", [STREAM, CHAT])
+def test_clients_of_http_1_0_get_streams_without_chunks(serve_fake, path):
+    body = json.dumps(
+        {"prompt": "x", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    ).encode()
+    head = f"POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    answered, _, content = answer_to(serve_fake(), head.encode() + body).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in answered.lower()
+    assert b"connection: close" in answered.lower()
+    said = [event for event in events(content.decode()) if event != "[DONE]"]
+    if path == STREAM:
+        assert "".join(event["token"] for event in said) == "人工智能"
+    else:
+        assert "".join(event["choices"][0]["delta"].get("content", "") for event in said) == "人工智能"
+
+
+def test_head_is_get_without_its_body(serve_fake):
+    process = serve_fake()
+    ask = "{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    for path, status in (("/health", 200), ("/v1/models", 200), (GENERATE, 405), ("/no", 404)):
+        head, _, nothing = answer_to(process, ask.format("HEAD", path).encode()).partition(b"\r\n\r\n")
+        whole, _, body = answer_to(process, ask.format("GET", path).encode()).partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode())
+        assert head.splitlines()[0] == whole.splitlines()[0]
+        assert nothing == b""
+        assert body
+    process.wait_for_metric("active_connections", 0)
 
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM, CHAT])

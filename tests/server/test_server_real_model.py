@@ -58,7 +58,7 @@ def test_stream_is_the_same_text_in_paced_events(slow):
     whole = slow.post(GENERATE, body).json()["text"]
     received, times = [], []
     with slow.stream(STREAM, body) as response:
-        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         for chunk in response.iter_raw():
             times.append(time.monotonic())
             received.append(json.loads(chunk.decode().removeprefix("data: ")))

@@ -146,6 +146,14 @@ def test_failure_in_a_stream():
     assert failed["response"]["error"]["code"] == "server_error"
 
 
+def test_what_is_ignored_within_an_object_is_told(client):
+    asked = {"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low"}, "user": "u"}
+    warned = client.post(RESPONSES, {"input": "Hi", **asked}).headers["x-llmcore-warnings"]
+    assert warned == "ignored: user, reasoning.effort, reasoning.summary, text.verbosity"
+    absent = {"reasoning": {"effort": None, "summary": None}, "text": {"verbosity": None}}
+    assert "x-llmcore-warnings" not in client.post(RESPONSES, {"input": "Hi", **absent}).headers
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_too_long_an_input(stream):
     client = thinker(error=ContextLengthError("9 > 8"))

@@ -192,6 +192,17 @@ def test_messages_call(roomy):
     check_colour("".join(pieces))
 
 
+def test_messages_have_a_form_too(roomy):
+    body = {
+        "model": "default",
+        "max_tokens": 200,
+        "messages": ASKED,
+        "output_config": {"format": {"type": "json_schema", "schema": COLOUR}},
+    }
+    (block,) = roomy.post("/v1/messages", body).json()["content"]
+    check_colour(block["text"])
+
+
 def test_a_call_that_is_cut_off_says_so(sdk):
     answer = sdk.chat.completions.create(
         tools=[PAINT], tool_choice="required", seed=1, **{**SAMPLED, "max_tokens": 12}

@@ -145,6 +145,8 @@ def function_tool(name: str, description: str | None, parameters: dict[str, Any]
 def _template_message(where: str, message: ChatMessage) -> dict[str, Any]:
     if message.content is None and message.role != "assistant":
         raise invalid(f"{where}.content", "不能为空", "must not be null")
+    if message.audio is not None:
+        raise unsupported(where, "audio")
     rendered: dict[str, Any] = {"role": message.role, "content": _text_content(where, message)}
     if message.name is not None:
         rendered["name"] = message.name
@@ -167,12 +169,14 @@ def call_message(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 def _text_content(where: str, message: ChatMessage) -> str:
     if message.content is None or isinstance(message.content, str):
-        return message.content or ""
+        return message.content or message.refusal or ""
     texts: list[str] = []
     for number, part in enumerate(message.content):
-        if part.type != "text":
-            raise unsupported(f"{where}.content[{number}].type", part.type[:40])
-        if part.text is None:
-            raise invalid(f"{where}.content[{number}].text", "缺少", "is missing")
-        texts.append(part.text)
+        place = f"{where}.content[{number}]"
+        if part.type not in ("text", "refusal"):
+            raise unsupported(f"{place}.type", part.type[:40])
+        text = part.text if part.type == "text" else part.refusal
+        if text is None:
+            raise invalid(f"{place}.{part.type}", "缺少", "is missing")
+        texts.append(text)
     return "".join(texts)

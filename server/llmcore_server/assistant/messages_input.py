@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from llmcore_server.assistant.answer_form import read_format
 from llmcore_server.assistant.conversation import (
     Conversation,
     ToolChoice,
@@ -14,8 +15,16 @@ from llmcore_server.assistant.conversation import (
     named_choice,
     template_variables,
 )
+from llmcore_server.assistant.effort import effort_variables
 from llmcore_server.bodies.choices import invalid, unsupported
-from llmcore_server.bodies.messages import Block, CountTokensRequest, Message, MessagesChoice, MessagesTool
+from llmcore_server.bodies.messages import (
+    Block,
+    CountTokensRequest,
+    Message,
+    MessagesChoice,
+    MessagesTool,
+    OutputConfig,
+)
 
 
 def messages_conversation(request: CountTokensRequest) -> Conversation:
@@ -28,12 +37,21 @@ def messages_conversation(request: CountTokensRequest) -> Conversation:
         messages += _messages(f"messages[{index}]", message)
     thinking = {} if request.thinking is None else {"enable_thinking": request.thinking.type != "disabled"}
     choice = request.tool_choice
+    output = request.output_config or OutputConfig()
+    # A name is OpenAI's affair.
+    form = None if output.format is None else {"name": "answer", **output.format}
     return Conversation(
         messages=messages,
         tools=tools,
         choice=_choice(choice, tools),
         parallel_calls=not (choice and choice.disable_parallel_tool_use),
-        variables={**thinking, **template_variables(request.chat_template_kwargs)},
+        form=read_format(form, "output_config.format"),
+        strict_names=frozenset(tool.name for tool in request.tools or () if tool.strict),
+        variables={
+            **effort_variables(output.effort),
+            **thinking,
+            **template_variables(request.chat_template_kwargs),
+        },
     )
 
 

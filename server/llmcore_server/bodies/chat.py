@@ -14,10 +14,11 @@ TemplateVariables = Annotated[dict[str, Any], Meta(max_length=32)]
 
 
 class ContentPart(Struct, frozen=True, kw_only=True):
-    """One part of a message's content; only text is understood."""
+    """One part of a message's content; only text is understood, a refusal's too."""
 
     type: str
     text: str | None = None
+    refusal: str | None = None
 
 
 class CalledFunction(Struct, frozen=True, kw_only=True):
@@ -40,6 +41,8 @@ class ChatMessage(Struct, frozen=True, kw_only=True):
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
+    refusal: str | None = None
+    audio: dict[str, Any] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None

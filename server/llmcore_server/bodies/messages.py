@@ -38,6 +38,7 @@ class MessagesTool(Struct, frozen=True, kw_only=True):
     type: str | None = None
     description: str | None = None
     input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class MessagesChoice(Struct, frozen=True, kw_only=True):
@@ -55,6 +56,13 @@ class Thinking(Struct, frozen=True, kw_only=True):
     budget_tokens: int | None = None
 
 
+class OutputConfig(Struct, frozen=True, kw_only=True):
+    """The answer's form, a JSON schema's, and how hard to think."""
+
+    format: dict[str, Any] | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+
+
 class CountTokensRequest(Struct, frozen=True, kw_only=True):
     """Body of ``POST /v1/messages/count_tokens``."""
 
@@ -64,6 +72,7 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True):
     tools: Annotated[list[MessagesTool], Meta(max_length=128)] | None = None
     tool_choice: MessagesChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
     chat_template_kwargs: TemplateVariables | None = None
 
 
@@ -79,4 +88,4 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True):
 
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
-UNSUPPORTED: dict[str, tuple[object, ...]] = {"mcp_servers": ([],), "container": ()}
+UNSUPPORTED: dict[str, tuple[object, ...]] = {"mcp_servers": ([],), "container": (), "output_format": ()}

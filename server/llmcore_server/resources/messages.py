@@ -107,7 +107,7 @@ class MessagesResource:
             lambda: _params(request),
             scheduling=schedule(req, self._config),
         )
-        warn_ignored(resp, run.ignores(request.thinking is not None, "thinking"))
+        warn_ignored(resp, _ignored(request, run))
         answer = _Answer(f"msg_{req.context.request_id}", run, request.stop_sequences or [])
         if request.stream:
             await run.admitted(self._config.admission_wait)
@@ -124,6 +124,17 @@ class MessagesResource:
         engine = await self._registry.engine(await self._registry.choose(request.model))
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
         resp.media = {"input_tokens": len(turn.prompt)}
+
+
+def _ignored(request: MessagesRequest, run: ChatRun) -> list[str]:
+    effort = request.output_config is not None and request.output_config.effort is not None
+    strict = [
+        f"tools[{index}].strict"
+        for index, tool in enumerate(request.tools or ())
+        if tool.strict and not run.turn.holds_calls
+    ]
+    thinking = run.ignores(request.thinking is not None, "thinking")
+    return [*thinking, *run.ignores(effort, "output_config.effort"), *strict]
 
 
 def _params(request: MessagesRequest) -> SamplingParams:

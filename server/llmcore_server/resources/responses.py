@@ -12,7 +12,7 @@ import msgspec
 
 from llmcore_server import sse
 from llmcore_server.assistant.response_input import response_conversation
-from llmcore_server.bodies.responses import UNSUPPORTED, ResponsesRequest
+from llmcore_server.bodies.responses import UNSUPPORTED, Reasoning, ResponsesRequest, TextOptions
 from llmcore_server.chat_run import ChatRun, ChatRunner
 from llmcore_server.config import ServerConfig
 from llmcore_server.errors import ApiError
@@ -43,7 +43,7 @@ class _Answer:
         counts = self.run.usage()
         usage = {
             "input_tokens": counts["prompt_tokens"],
-            "input_tokens_details": counts["prompt_tokens_details"],
+            "input_tokens_details": {**counts["prompt_tokens_details"], "cache_write_tokens": 0},
             "output_tokens": counts["completion_tokens"],
             "output_tokens_details": counts["completion_tokens_details"],
             "total_tokens": counts["total_tokens"],
@@ -86,8 +86,13 @@ def _ignored(request: ResponsesRequest, run: ChatRun) -> list[str]:
         for index, tool in enumerate(request.tools or ())
         if tool.strict and not run.turn.holds_calls
     ]
-    asked = request.reasoning is not None and request.reasoning.effort is not None
-    return [*run.ignores(asked, "reasoning.effort"), *strict]
+    reasoning, text = request.reasoning or Reasoning(), request.text or TextOptions()
+    unheard = {"reasoning.summary": reasoning.summary, "text.verbosity": text.verbosity}
+    return [
+        *run.ignores(reasoning.effort is not None, "reasoning.effort"),
+        *(name for name, value in unheard.items() if value is not None),
+        *strict,
+    ]
 
 
 def _params(request: ResponsesRequest) -> SamplingParams:

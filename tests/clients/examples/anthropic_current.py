@@ -2,7 +2,10 @@
 
 import anthropic
 
-client = anthropic.Anthropic(base_url="http://localhost:8000", api_key="any")
+# Every answer and event is held to the client's own types, which it leaves out by default.
+client = anthropic.Anthropic(
+    base_url="http://localhost:8000", api_key="any", _strict_response_validation=True
+)
 HELLO = [{"role": "user", "content": "你好"}]
 options = {"model": "qwen-7b-chat", "messages": HELLO, "max_tokens": 200, "extra_body": {"temperature": 0}}
 
