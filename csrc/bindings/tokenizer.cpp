@@ -16,6 +16,7 @@
 #include "tokenizer/merges.h"
 #include "tokenizer/piece_encoder.h"
 #include "tokenizer/stop_matcher.h"
+#include "tokenizer/user_defined.h"
 #include "tokenizer/utf8_assembler.h"
 #include "tokenizer/vocabulary.h"
 #include "tokenizer/vocabulary_fields.h"
@@ -61,6 +62,9 @@ py::tuple byte_pair_tables(const llmcore::bindings::PyFile& file, const llmcore:
         llmcore::parse_merges(pieces, llmcore::read_merges(*file.file));
     if (tokens.size() != static_cast<std::size_t>(vocabulary.size())) {
         llmcore::fail(llmcore::ErrorCode::invalid_argument, "tokenizer", "another file's vocabulary");
+    }
+    if (llmcore::tokenizer_kind(*file.file) == "whitespace") {
+        llmcore::require_merges(pieces, llmcore::types_of(vocabulary), merges);
     }
     const std::vector<py::object> strings = reachable_strings(vocabulary, tokens);
     py::dict ids;

@@ -121,6 +121,9 @@ Line best_line(const float* values, float ceiling, const OffsetSearch& search) {
                 try_line({(end - start) / kHighest, start < ceiling ? start : ceiling});
             }
         }
+        // Values that lie on a lattice, as those of ternary models do, may need one step less or two.
+        for (int fewer = 1; fewer <= 2 && fewer < kHighest; ++fewer)
+            try_line({width / (kHighest - fewer), low});
         for (int i = 0; i < search.refinements; ++i)
             if (!try_line(best)) break;
     }

@@ -32,6 +32,7 @@ ByteLevelEncoder::ByteLevelEncoder(const gguf::File& file, const Vocabulary& voc
     pieces_ = std::make_shared<const PieceIndex>(checked_index(tokens));
     user_defined_ = user_defined_trie(tokens, types_);
     std::vector<Merge> merges = parse_merges(*pieces_, read_merges(file));
+    require_merges(*pieces_, types_, merges);
     const auto reachable = [&](std::int32_t id) { return is_usable(types_[static_cast<std::size_t>(id)]); };
     std::erase_if(merges, [&](const Merge& merge) {
         return !reachable(merge.left) || !reachable(merge.right) || !reachable(merge.merged);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "gguf/printable.h"
+#include "tokenizer/piece_output.h"
 
 namespace llmcore {
 namespace {
@@ -62,6 +63,19 @@ std::vector<Merge> parse_merges(const PieceIndex& pieces, std::span<const std::s
         merges.push_back(merge);
     }
     return merges;
+}
+
+void require_merges(const PieceIndex& pieces, std::span<const TokenType> types,
+                    std::span<const Merge> merges) {
+    if (!merges.empty()) return;
+    for (std::size_t id = 0; id < types.size(); ++id) {
+        const std::string_view piece = pieces.piece(static_cast<std::int32_t>(id));
+        const bool is_text = !piece.empty() && gguf::is_utf8(piece);  // nothing makes others, rules or not
+        if (types[id] != TokenType::normal || !is_text || character_length(piece) == piece.size()) continue;
+        fail(ErrorCode::model, "merges", "tokenizer.ggml.merges is missing or empty",
+             "the piece " + gguf::printable(piece) + " as token " + std::to_string(id),
+             "rules that make it, or pieces of one character");
+    }
 }
 
 }  // namespace llmcore

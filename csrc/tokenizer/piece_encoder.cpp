@@ -112,8 +112,9 @@ PieceEncoder::PieceEncoder(const gguf::File& file, const Vocabulary& vocabulary)
     adds_space_ = file.get_bool("tokenizer.ggml.add_space_prefix", model == "llama");
     removes_extra_spaces_ = file.get_bool("tokenizer.ggml.remove_extra_whitespaces", false);
     if (has_merges) {
-        byte_pair_ =
-            BytePairEncoder::by_rank(pieces, std::move(types), parse_merges(*pieces, read_merges(file)));
+        const std::vector<Merge> merges = parse_merges(*pieces, read_merges(file));
+        require_merges(*pieces, types, merges);
+        byte_pair_ = BytePairEncoder::by_rank(pieces, std::move(types), merges);
         return;
     }
     charsmap_ = read_charsmap(file);

@@ -59,6 +59,8 @@ class ChatTemplate:
             raise ModelError(
                 f"[chat_template] length; got {len(source)}; expected at most {MAX_SOURCE} characters"
             )
+        if not _is_unicode(source):
+            raise ModelError("[chat_template] the model's chat template is broken: it is not UTF-8")
         self.source = source
         self._specials = {**(variables or {}), "bos_token": bos_token, "eos_token": eos_token}
         self._knows_developers = "developer" in source
@@ -250,6 +252,15 @@ def _map_texts(
     if isinstance(value, (list, tuple)):
         return [_map_texts(item, change, change_key) for item in value]
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the file's bytes were UTF-8: others arrive as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _deeper_than(limit: int, value: Any) -> bool:

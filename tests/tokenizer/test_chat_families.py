@@ -167,7 +167,7 @@ every_family = pytest.mark.parametrize("one", FAMILIES, ids=lambda one: one.id)
 
 def ordinary_pieces(model: str, byte_alphabet: Sequence[str]) -> tuple[list[str], list[int]]:
     if model == "gpt2":
-        return list(byte_alphabet), [NORMAL] * 256
+        return [*byte_alphabet, "qz"], [NORMAL] * 257
     letters = ["▁", *"abcdefghijklmnopqrstuvwxyz", "▁h", "▁hi"]
     return (
         ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters],
@@ -198,6 +198,7 @@ def load(tmp_path_factory: pytest.TempPathFactory, byte_alphabet: list[str]) -> 
             writer.add_unk_token_id(0)
         else:
             writer.add_tokenizer_pre("glm4" if one.format == "glm4" else "qwen2")
+            writer.add_token_merges(["q z"])
         for key, text in (("bos", one.bos), ("eos", one.eos), ("eot", one.eot)):
             if text:
                 writer.add_uint32(f"tokenizer.ggml.{key}_token_id", tokens.index(text))

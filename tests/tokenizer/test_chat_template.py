@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,6 +173,12 @@ def test_broken_templates_are_known_at_construction(source: str) -> None:
         ChatTemplate(source)
 
 
+def test_a_template_that_is_not_utf8_is_broken() -> None:
+    source = b"{{ messages[0].content }}\xff".decode("utf-8", "surrogateescape")  # as files' texts are read
+    with pytest.raises(ModelError, match="broken: it is not UTF-8"):
+        ChatTemplate(source)
+
+
 def test_templates_have_a_longest_length() -> None:
     with pytest.raises(ModelError, match="length"):
         ChatTemplate(" " * (1 << 18) + " ")
@@ -243,6 +251,15 @@ def test_endless_templates_run_out_of_time(source: str, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match=r"more than 0\.2 seconds"):
         ChatTemplate(source).render(USER)
     assert time.thread_time() - began < 3
+
+
+def test_a_busy_machine_ends_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two steps of the template others run for a minute."""
+    clock = itertools.count(0, 60)
+    busy = SimpleNamespace(monotonic=lambda: next(clock), thread_time=time.thread_time)
+    monkeypatch.setattr("llmcore.template_sandbox.time", busy)
+    assert ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}").render(USER) == "hello"
+    assert next(clock) > 120
 
 
 def test_nested_namespaces_print_nothing_of_what_they_hold() -> None:

@@ -41,7 +41,7 @@ def merged(text: str, ranks: dict[tuple[str, str], int]) -> list[str]:
 
 @settings(max_examples=150)
 @example(rules=[("a", "bb"), ("bb", "a"), ("b", "b"), ("a", "bb")])
-@given(rules=st.lists(st.sampled_from(ALL_RULES), max_size=60))
+@given(rules=st.lists(st.sampled_from(ALL_RULES), min_size=1, max_size=60))
 def test_any_list_of_merges(
     tmp_path_factory: pytest.TempPathFactory, write_vocabulary: Write, rules: list[tuple[str, str]]
 ) -> None:

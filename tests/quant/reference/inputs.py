@@ -71,6 +71,17 @@ def _small() -> npt.NDArray[np.float64]:
     return 2e-5 * _Uniform(7).normal(ROWS, COLS)
 
 
+def _ternary() -> npt.NDArray[np.float64]:
+    """Weights of models that are trained with three values, each row with a scale of its own."""
+    uniform = _Uniform(8)
+    return 0.03 * np.exp(0.3 * uniform.normal(ROWS, 1)) * np.floor(3.0 * uniform(ROWS, COLS) - 1.0)
+
+
+def _integers() -> npt.NDArray[np.float64]:
+    """What has 16 values, as weights that were of 4 bits before."""
+    return np.floor(16.0 * _Uniform(9)(ROWS, COLS)) - 8.0
+
+
 INPUTS = {
     "gauss": _gauss,
     "laplace": _laplace,
@@ -79,6 +90,8 @@ INPUTS = {
     "shifted": _shifted,
     "uniform": _uniform,
     "small": _small,
+    "ternary": _ternary,
+    "integers": _integers,
 }
 
 
