@@ -64,5 +64,9 @@ inline float sum_of_squares(const float* x, int n) {
     return sum_lanes(sum);
 }
 
+// Of sums as they are computed. Where all values are nearly equal, every level fits as well, and rounding
+// must not choose: sub-blocks that choose alike share the scale they are stored with.
+constexpr float kSumRounding = 3e-7F;
+
 }  // namespace
 }  // namespace llmcore

@@ -108,7 +108,7 @@ Line best_line(const float* values, float ceiling, const OffsetSearch& search) {
         const OffsetSums sums = offset_sums<kHighest, kSize>(x, sum_x, tried);
         const Line line = sums.best_line(ceiling);
         const float gain = sums.gain(line);
-        if (gain <= best_gain) return false;
+        if (gain <= best_gain + kSumRounding * kSize * line.offset * line.offset) return false;
         best = line;
         best_gain = gain;
         return true;

@@ -107,7 +107,7 @@ float best_scale(const float* x, float largest, const ScaleSearch& search) {
     float scale = 0.0F;
     const auto try_inverse = [&](float inverse) {
         const LevelSums sums = level_sums<Levels, kSize>(x, inverse);
-        if (sums.worth() <= best_worth) return false;
+        if (sums.worth() <= best_worth * (1.0F + kSumRounding)) return false;
         best_worth = sums.worth();
         scale = sums.scale();
         return true;

@@ -127,7 +127,7 @@ void quantize_q6_k(const float* values, BlockQ6_K* blocks, std::int64_t n_blocks
     std::uint8_t codes[kSuper];
     for (std::int64_t b = 0; b < n_blocks; ++b) {
         const float* x = values + b * kSuper;
-        const ScaledFit<Kind> fit = fit_super_block<Kind>(x, {28.5F, 33.5F, 12, 2});
+        const ScaledFit<Kind> fit = fit_super_block<Kind>(x, {28.3F, 33.5F, 12, 2});
         write_super_codes(x, fit, codes);
         BlockQ6_K& block = blocks[b];
         std::memset(&block, 0, sizeof block);

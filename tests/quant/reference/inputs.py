@@ -82,6 +82,11 @@ def _integers() -> npt.NDArray[np.float64]:
     return np.floor(16.0 * _Uniform(9)(ROWS, COLS)) - 8.0
 
 
+def _constant() -> npt.NDArray[np.float64]:
+    """Values that hardly differ: every level fits them as well."""
+    return 5.0 + 0.01 * (2.0 * _Uniform(10)(ROWS, COLS) - 1.0)
+
+
 INPUTS = {
     "gauss": _gauss,
     "laplace": _laplace,
@@ -92,6 +97,7 @@ INPUTS = {
     "small": _small,
     "ternary": _ternary,
     "integers": _integers,
+    "constant": _constant,
 }
 
 
