@@ -107,7 +107,10 @@ def test_64_requests_at_once_equal_each_alone(crowded: AsyncEngine, quiet: Async
                 assert await answer(quiet, job, False) == found
 
     async def run() -> None:
-        for seed in range(ROUNDS):
+        # Whether the draft model is worth its time is measured: it may take a while until it guesses again.
+        for seed in range(ROUNDS + 30):
+            if seed >= ROUNDS and crowded.stats().accepted_draft_tokens > 0:
+                break
             jobs = make_jobs(seed, 1000)
             answers = await together(jobs)
             assert sum(found is not None for found in answers) > REQUESTS / 2
