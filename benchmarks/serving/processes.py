@@ -44,18 +44,8 @@ def llmcore_peer(extra: tuple[str, ...] = ()) -> Peer:
 
 def llama_server_peer(program: Path) -> Peer:
     """llama.cpp's llama-server, with a slot for each client; its context is shared out among the slots."""
-    command: tuple[str, ...] = (
-        str(program),
-        "-m",
-        "{model}",
-        "--port",
-        "{port}",
-        "-t",
-        "{threads}",
-        "-np",
-        "{slots}",
-    )
-    command += ("-c", "{context}", "--no-webui")
+    command: tuple[str, ...] = (str(program), "-m", "{model}", "--port", "{port}", "-t", "{threads}")
+    command += ("-np", "{slots}", "-c", "{context}", "--no-webui")
     return Peer("llama-server", command, "/health", {"ignore_eos": True})
 
 

@@ -23,7 +23,7 @@ struct EngineConfig {
     std::int64_t max_batch = 32;   // sequences that run at once
     std::int64_t max_queue = 256;  // sequences that wait
     bool prefix_cache = true;      // prompts start behind the cached blocks of equal beginnings
-    // Between two tokens of a sequence, so long at most: prompts beside it are cut accordingly.
+    // Between two tokens of a sequence: prompts beside it are cut accordingly, as Pace says.
     double max_itl_seconds = 0.005;
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
     std::int64_t draft_tokens = 4;   // the same by the draft model, if there is one

@@ -74,6 +74,12 @@ class ChatRun:
         """Return the parameter that asks how hard to think, if it is given and the template knows no such."""
         return [param] if asked and not knows_effort(self.engine.tokenizer.chat_template or "") else []
 
+    def loosens(self, tools: Sequence[Any] | None) -> list[str]:
+        """Return the parameters that make a tool strict, if calls are not held to their schemas."""
+        if self.turn.holds_calls:
+            return []
+        return [f"tools[{index}].strict" for index, tool in enumerate(tools or ()) if tool.strict]
+
     def usage(self) -> dict[str, Any]:
         """Return OpenAI's usage object with its details."""
         counts = self.generation.usage

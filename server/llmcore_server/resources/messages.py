@@ -128,13 +128,8 @@ class MessagesResource:
 
 def _ignored(request: MessagesRequest, run: ChatRun) -> list[str]:
     effort = request.output_config is not None and request.output_config.effort is not None
-    strict = [
-        f"tools[{index}].strict"
-        for index, tool in enumerate(request.tools or ())
-        if tool.strict and not run.turn.holds_calls
-    ]
     thinking = run.ignores(request.thinking is not None, "thinking")
-    return [*thinking, *run.ignores(effort, "output_config.effort"), *strict]
+    return [*thinking, *run.ignores(effort, "output_config.effort"), *run.loosens(request.tools)]
 
 
 def _params(request: MessagesRequest) -> SamplingParams:

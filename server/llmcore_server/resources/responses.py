@@ -81,17 +81,12 @@ class ResponsesResource:
 
 
 def _ignored(request: ResponsesRequest, run: ChatRun) -> list[str]:
-    strict = [
-        f"tools[{index}].strict"
-        for index, tool in enumerate(request.tools or ())
-        if tool.strict and not run.turn.holds_calls
-    ]
     reasoning, text = request.reasoning or Reasoning(), request.text or TextOptions()
     unheard = {"reasoning.summary": reasoning.summary, "text.verbosity": text.verbosity}
     return [
         *run.ignores(reasoning.effort is not None, "reasoning.effort"),
         *(name for name, value in unheard.items() if value is not None),
-        *strict,
+        *run.loosens(request.tools),
     ]
 
 
