@@ -117,6 +117,7 @@ class AsyncEngine:
             kv_cache_dir_limit=kv_cache_dir_limit,
             gpu_layers=gpu_layers,
         )
+        self._info = current_info(self._model)
         self._ids = itertools.count(1)
         self._boxes: dict[int, _Box] = {}
         self._named: dict[str, int] = {}
@@ -129,7 +130,7 @@ class AsyncEngine:
 
     @property
     def model_info(self) -> ModelInfo:
-        return current_info(self._model)
+        return self._info
 
     def stats(self) -> EngineStats:
         """Counters for metrics; from any thread."""
@@ -147,6 +148,7 @@ class AsyncEngine:
         name in use.
         """
         self._model.core.load_adapter(name, Path(path), scale)
+        self._info = current_info(self._model)
 
     def unload_adapter(self, name: str) -> None:
         """Takes an adapter away: no new request may name it, those that run keep it to their end.
@@ -154,6 +156,7 @@ class AsyncEngine:
         Raises InvalidArgumentError if there is none of that name.
         """
         self._model.core.unload_adapter(name)
+        self._info = current_info(self._model)
 
     async def generate(
         self,

@@ -123,16 +123,14 @@ class SamplingParams:
     def filters(self) -> dict[str, Any]:
         """Those of the rarer sampling parameters that are on, by name."""
         on = {
-            "typical_p": self.typical_p < 1,
+            "typical": self.typical_p < 1,
             "top_n_sigma": self.top_n_sigma > 0,
             "xtc": self.xtc_probability > 0,
             "mirostat": self.mirostat > 0,
             "dry": self.dry_multiplier > 0,
         }
         return {
-            name: getattr(self, name)
-            for name in _FILTERS
-            if any(active and name.startswith(group) for group, active in on.items())
+            name: getattr(self, name) for filter_, is_on in on.items() if is_on for name in _FILTERS[filter_]
         }
 
     @property
@@ -141,20 +139,14 @@ class SamplingParams:
         return self.n if self.best_of is None else self.best_of
 
 
-_FILTERS = (
-    "typical_p",
-    "top_n_sigma",
-    "xtc_probability",
-    "xtc_threshold",
-    "mirostat",
-    "mirostat_tau",
-    "mirostat_eta",
-    "dry_multiplier",
-    "dry_base",
-    "dry_allowed_length",
-    "dry_range",
-    "dry_sequence_breakers",
-)
+# What belongs to each.
+_FILTERS = {
+    "typical": ("typical_p",),
+    "top_n_sigma": ("top_n_sigma",),
+    "xtc": ("xtc_probability", "xtc_threshold"),
+    "mirostat": ("mirostat", "mirostat_tau", "mirostat_eta"),
+    "dry": ("dry_multiplier", "dry_base", "dry_allowed_length", "dry_range", "dry_sequence_breakers"),
+}
 
 
 def _check_filters(params: SamplingParams) -> None:

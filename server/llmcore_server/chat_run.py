@@ -123,7 +123,7 @@ class ChatRunner:
             scheduling=scheduling,
             metrics=self._metrics,
         )
-        close_with_request(req.scope, generation.close)
+        close_with_request(generation.close)
         return ChatRun(model_name or model.name, engine, generation, readers, turn)
 
 

@@ -1,14 +1,16 @@
 """Cancels a request's work the moment its client is gone, or will not read.
 
 Falcon itself tells neither a plain responder nor a byte stream that the client left, so this ASGI layer
-owns ``receive``: once the request body is in, it waits for ``http.disconnect`` and cancels the task that
-serves the request, whether it is queued, in prefill, decoding or blocked in ``send``.
+owns ``receive``: once the request body is in, it waits for ``http.disconnect`` and cancels what serves the
+request, whether it is queued, in prefill, decoding or blocked in ``send``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 Message = dict[str, Any]
@@ -18,7 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 Closer = Callable[[], Awaitable[None]]
 
-_CLOSERS = "llmcore.closers"
+_closers: ContextVar[AsyncExitStack] = ContextVar("closers")
 _HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -29,15 +31,15 @@ class ActiveRequests(Protocol):
     def dec(self) -> None: ...
 
 
-def close_with_request(scope: Scope, closer: Closer) -> None:
-    """Have ``closer`` awaited when the request ends, however it ends; it must be safe to call twice.
+def close_with_request(closer: Closer) -> None:
+    """Have ``closer`` awaited when the request that the current task serves ends, however it ends.
 
     What was opened last is closed first."""
-    scope.setdefault(_CLOSERS, []).append(closer)
+    _closers.get().push_async_callback(closer)
 
 
 class DisconnectGuard:
-    """Outermost ASGI layer: serves each request in a task of its own and cancels that task on disconnect."""
+    """Outermost ASGI layer: cancels what serves a request on disconnect, and closes what it opened."""
 
     def __init__(
         self, app: ASGIApp, active: ActiveRequests, stall_timeout: float, uncounted: frozenset[str]
@@ -71,54 +73,74 @@ class _GuardedRequest:
     def __init__(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, stall_timeout: float
     ) -> None:
+        self._app = app
         self._scope = scope
         self._receive = receive
         self._send = send
         self._stall_timeout = stall_timeout
-        self._body_received = asyncio.Event()
+        self._body_received = False
         self._disconnected = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[Any] | None = None
+        """The task that serves, as long as it may be cancelled."""
+        self._cancelled = False
         self._response_complete = False
-        self._work = asyncio.ensure_future(app(scope, self._watched_receive, self._timed_send))
 
     async def serve(self) -> None:
-        watcher = asyncio.ensure_future(self._watch())
+        async with AsyncExitStack() as closers:
+            outer = _closers.set(closers)
+            try:
+                await self._work()
+            finally:
+                _closers.reset(outer)
+
+    async def _work(self) -> None:
+        task = self._working = asyncio.current_task()
+        assert task is not None
         try:
-            await asyncio.wait({self._work, watcher}, return_when=asyncio.FIRST_COMPLETED)
-            if self._response_complete:
-                await asyncio.wait({self._work})
+            await self._app(self._scope, self._watched_receive, self._timed_send)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+            # From Python 3.11 on a task counts what cancelled it.
+            getattr(task, "uncancel", int)()
         finally:
-            watcher.cancel()
-            self._work.cancel()
-            await asyncio.gather(self._work, watcher, return_exceptions=True)
-            for closer in reversed(self._scope.get(_CLOSERS, [])):
-                await closer()
-        if not self._work.cancelled():
-            self._work.result()
+            self._working = None
+            if self._watcher is not None:
+                self._watcher.cancel()
 
     async def _watched_receive(self) -> Mapping[str, Any]:
-        if self._body_received.is_set():
+        if self._body_received:
             await self._disconnected.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._disconnected.set()
-            self._body_received.set()
-        elif not message.get("more_body", False):
-            self._body_received.set()
+            # Nothing is left to be done, and this is the task that would do it.
+            self._cancelled = True
+            raise asyncio.CancelledError
+        if not message.get("more_body", False):
+            self._body_received = True
+            self._watcher = asyncio.ensure_future(self._watch())
         return message
 
     async def _watch(self) -> None:
-        await self._body_received.wait()
         while not self._disconnected.is_set():
             if (await self._receive())["type"] == "http.disconnect":
                 self._disconnected.set()
+        if not self._response_complete:
+            self._cancel()
 
     async def _timed_send(self, message: Message) -> None:
         """Send, but give up on a client that accepts nothing for the stall timeout."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._response_complete = True
-        stalled = asyncio.get_running_loop().call_later(self._stall_timeout, self._work.cancel)
+        stalled = asyncio.get_running_loop().call_later(self._stall_timeout, self._cancel)
         try:
             await self._send(message)
         finally:
             stalled.cancel()
+
+    def _cancel(self) -> None:
+        if self._working is not None:
+            self._cancelled = True
+            self._working.cancel()

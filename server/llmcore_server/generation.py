@@ -71,6 +71,8 @@ class Generation:
         self._unfinished = set(range(choices))
         self._pending: list[Delta] = []
         self._arrived = asyncio.Event()
+        # Done with the first delta, the error in its stead, or the time that an answer waits for either.
+        self._begun = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
         self._started_at = time.perf_counter()
         self._last_delta_at: float | None = None
@@ -88,12 +90,12 @@ class Generation:
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine begins to answer, or after ``wait`` seconds; raise its refusal."""
-        if not self._arrived.is_set():
-            arrival = asyncio.ensure_future(self._arrived.wait())
+        if not self._begun.done():
+            timer = asyncio.get_running_loop().call_later(wait, self._begin)
             try:
-                await asyncio.wait({arrival}, timeout=wait)
+                await self._begun
             finally:
-                arrival.cancel()
+                timer.cancel()
         if self._error is not None and not self._pending:
             raise self._error
 
@@ -157,6 +159,7 @@ class Generation:
                 self._observe(delta)
                 self._pending.append(delta)
                 self._arrived.set()
+                self._begin()
             if self._unfinished:
                 raise RuntimeError(f"the engine ended request {self._request_id} without a finish reason")
             self._metrics.inference_seconds.observe(self.elapsed)
@@ -167,6 +170,11 @@ class Generation:
                 self._error = ApiError("INTERNAL_ERROR")
         finally:
             self._arrived.set()
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._begun.done():
+            self._begun.set_result(None)
 
     def _observe(self, delta: Delta) -> None:
         now = time.perf_counter()

@@ -31,7 +31,10 @@ class GenerationGroup:
 
     async def admitted(self, wait: float) -> None:
         """Return once the engine has begun to answer all, or after ``wait`` seconds; raise a refusal."""
-        await asyncio.gather(*(generation.admitted(wait) for generation in self._generations))
+        if len(self._generations) == 1:
+            await self._generations[0].admitted(wait)
+        else:
+            await asyncio.gather(*(generation.admitted(wait) for generation in self._generations))
 
     async def next_deltas(self) -> list[tuple[int, Delta]]:
         """Return all deltas that have arrived, waiting for one at least; empty at the end.

@@ -57,7 +57,7 @@ class NativeGenerations:
             scheduling=scheduling,
             metrics=self._metrics,
         )
-        close_with_request(req.scope, generation.close)
+        close_with_request(generation.close)
         return generation
 
 

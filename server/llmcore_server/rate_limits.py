@@ -18,6 +18,7 @@ from limits.storage import storage_from_string
 
 from llmcore_server.authentication import Principal
 from llmcore_server.errors import ApiError, Text
+from llmcore_server.local_windows import LocalWindows
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,7 @@ class RateLimiter:
 
     def __init__(self, settings: LimitSettings) -> None:
         self._settings = settings
-        storage, self._closer = _storage(settings.storage)
-        self._windows = SlidingWindowCounterRateLimiter(storage)
+        self._windows, self._closer = _windows(settings.storage)
         self._running: Counter[str] = Counter()
         self._logged_at = -math.inf
 
@@ -166,8 +166,10 @@ def _item(rate: Rate, namespace: str) -> RateLimitItem:
     return RateLimitItemPerSecond(amount, seconds, namespace=f"llmcore-{namespace}")
 
 
-def _storage(uri: str) -> tuple[Storage, Closer | None]:
-    """The counter at a URI, and what closes its connections."""
+def _windows(uri: str) -> tuple[LocalWindows | SlidingWindowCounterRateLimiter, Closer | None]:
+    """What counts at a URI, and what closes its connections."""
+    if uri == "memory://":
+        return LocalWindows(), None
     options: dict[str, Any] = {"wrap_exceptions": True}
     closer: Closer | None = None
     try:
@@ -177,7 +179,8 @@ def _storage(uri: str) -> tuple[Storage, Closer | None]:
             pool = ConnectionPool.from_url(uri)
             options |= {"implementation": "redispy", "connection_pool": pool}
             closer = pool.disconnect
-        return cast("Storage", storage_from_string(f"async+{uri}", **options)), closer
+        storage = cast("Storage", storage_from_string(f"async+{uri}", **options))
+        return SlidingWindowCounterRateLimiter(storage), closer
     except ImportError:
         raise LimitStorageError(f"'{uri}' needs the package redis: pip install 'llmcore[redis]'") from None
     except (ConfigurationError, ValueError) as error:

@@ -250,8 +250,8 @@ class EngineRegistry:
 
     async def engine(self, chosen: KnownModel | ModelChoice, scheduling: Scheduling = NO_DEADLINE) -> Engine:
         """Return the engine for the request that the current task serves, waiting for a load under way, but
-        not beyond the request's deadline; the load outlives its waiters, and the engine stays until the task
-        ends. Where an adapter was chosen, all requests to the engine returned have it."""
+        not beyond the request's deadline; the load outlives its waiters, and the engine stays until that
+        request has ended. Where an adapter was chosen, all requests to the engine returned have it."""
         if isinstance(chosen, ModelChoice):
             engine = await self.engine(chosen.model, scheduling)
             return engine if chosen.adapter is None else AdaptedEngine(engine, chosen.adapter)

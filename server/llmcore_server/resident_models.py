@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Engine
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.load_planning import LoadPlan
@@ -43,20 +44,18 @@ class ResidentModel:
         return self.users > 0
 
     def hold_for_request(self) -> None:
-        """Keep the engine until the current task, which serves one request, has ended."""
-        task = asyncio.current_task()
-        assert task is not None
+        """Keep the engine until the request that the current task serves has ended."""
         self.last_used = next(_clock)
         self.users += 1
         self.unused.clear()
-        task.add_done_callback(self._let_go)
+        close_with_request(self._let_go)
 
     def grow(self, size: int) -> None:
         """So many bytes more, or fewer, are in memory with it."""
         self.need += size
         self.measured = max(0, self.measured + size)
 
-    def _let_go(self, _task: asyncio.Task[object]) -> None:
+    async def _let_go(self) -> None:
         self.users -= 1
         if self.users == 0:
             self.unused.set()

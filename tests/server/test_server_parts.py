@@ -57,11 +57,11 @@ def guarded(app, connection, stall_timeout=60.0):
 def test_guard_cancels_work_and_closes_what_was_opened():
     closed, cancelled = [], []
 
-    async def app(scope, receive, _send):
+    async def app(_scope, receive, _send):
         async def close():
             closed.append(True)
 
-        close_with_request(scope, close)
+        close_with_request(close)
         await receive()
         try:
             await asyncio.sleep(3600)
@@ -97,14 +97,36 @@ def test_guard_lets_a_request_without_disconnect_finish():
     assert app_finished == [True]
 
 
-def test_guard_tells_the_app_of_a_disconnect_within_the_body():
+def test_guard_ends_a_request_whose_client_leaves_within_the_body():
     async def app(_scope, receive, _send):
+        async def close():
+            closed.append(True)
+
+        close_with_request(close)
         received.append(await receive())
         received.append(await receive())
 
-    received = []
+    received, closed = [], []
     asyncio.run(_serve(app, PART, GONE))
-    assert received == [PART, GONE]
+    assert received == [PART]
+    assert closed == [True]
+
+
+def test_guard_closes_everything_though_one_fails():
+    async def app(_scope, _receive, _send):
+        async def close():
+            closed.append(True)
+
+        async def fail():
+            raise OSError("closing failed")
+
+        close_with_request(close)
+        close_with_request(fail)
+
+    closed = []
+    with pytest.raises(OSError, match="closing failed"):
+        asyncio.run(_serve(app, BODY))
+    assert closed == [True]
 
 
 def test_guard_drops_a_client_that_takes_nothing():

@@ -73,7 +73,7 @@ class AccessControl:
                 finished = True
                 await self._limiter.finish(admission, meter.tokens)
 
-        close_with_request(req.scope, finish)
+        close_with_request(finish)
 
 
 async def charge_requests(req: falcon.asgi.Request, requests: int) -> None:

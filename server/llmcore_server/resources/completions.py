@@ -151,7 +151,7 @@ class CompletionsResource:
                 for number, prompt in enumerate(prompts)
             ]
         )
-        close_with_request(req.scope, group.close)
+        close_with_request(group.close)
         choices = [
             _Choice(
                 index=number * per_prompt + place,
