@@ -58,7 +58,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "sliding_window": 8, "rope_theta": 150000.0,
         "rope_scaling": {
             "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0,
-            "original_max_position_embeddings": 64,
+            "original_max_position_embeddings": 64, "truncate": False,
         },
     },
     "qwen": {

@@ -347,6 +347,11 @@ def test_numbers_that_the_config_leaves_out(make_folder: Callable[..., ModelFold
             },
             r"mscale in config.json",
         ),
+        (
+            "gpt_oss",
+            {"rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 64}},
+            r"truncate of YaRN in config.json; got True; expected False",
+        ),
         ("llama", {"hidden_act": "gelu"}, r"hidden_act in config.json; got gelu; expected silu or swish"),
         ("gemma", {"hidden_activation": "relu"}, r"hidden_act in config.json; got relu"),
         ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": "x"}, r"max_window"),

@@ -28,8 +28,9 @@ def _add_sizes(writer: GGUFWriter, config: Config) -> None:
         writer.add_expert_used_count(config.size("num_experts_per_tok"))
 
 
-def _add_rope(writer: GGUFWriter, config: Config, share: float = 1.0) -> None:
-    """RoPE's base and scaling; `share` of a head's dimensions is what the family's readers turn."""
+def _add_rope(writer: GGUFWriter, config: Config, share: float = 1.0, *, rounds_yarn: bool = True) -> None:
+    """RoPE's base and scaling; `share` of a head's dimensions is what the family's readers turn.
+    rounds_yarn: whether they round the borders of YaRN's ramp."""
     rope = config.rope()
     if (found := config.rotary_share(share)) != share:
         raise unusable("partial_rotary_factor in config.json", found, share)
@@ -42,6 +43,8 @@ def _add_rope(writer: GGUFWriter, config: Config, share: float = 1.0) -> None:
             writer.add_rope_scaling_type(RopeScalingType.LINEAR)
             writer.add_rope_scaling_factor(rope.number("factor"))
         case "yarn":
+            if (found := rope.flag("truncate", default=True)) != rounds_yarn:
+                raise unusable("truncate of YaRN in config.json", found, rounds_yarn)
             _add_yarn(writer, rope)
         case other:
             raise unusable("rope_type in config.json", other, "default, linear, llama3 or yarn")
@@ -288,6 +291,6 @@ def add_glm4(writer: GGUFWriter, config: Config) -> None:
 def add_gpt_oss(writer: GGUFWriter, config: Config) -> None:
     """gpt-oss: every other layer has a sliding window."""
     _add_sizes(writer, config)
-    _add_rope(writer, config)
+    _add_rope(writer, config, rounds_yarn=False)
     _add_windows(writer, config, period=2)
     writer.add_expert_feed_forward_length(config.size("intermediate_size"))
