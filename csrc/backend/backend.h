@@ -15,6 +15,8 @@
 
 namespace llmcore {
 
+class FileReader;
+
 // Rows of float32 on the device. `id` is an index the backend gave out.
 struct Buffer {
     std::int32_t id = -1;
@@ -43,8 +45,8 @@ struct WeightView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
-    // Where the same bytes begin in a file that is open for reading; -1: nowhere.
-    int fd = -1;
+    // Where the same bytes begin in a file; null: in none.
+    const FileReader* file = nullptr;
     std::int64_t file_offset = 0;
     LayerSpan readers = {};  // a backend of two devices has it where these are
 };

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/file_bytes.h"
+#include "base/file_reader.h"
 #include "quant/format_table.h"
 #include "quant/quantize.h"
 
@@ -21,6 +21,11 @@ constexpr std::int64_t kConvertRows = 8;
 // Of tokens and KV heads that attention takes at a time: tiles hold more queries than vectors.
 constexpr std::int64_t kAttentionItems = 16;
 constexpr std::int64_t kTileItems = 64;
+
+// Where in a page of the file the matrix begins; its copy begins there too.
+std::size_t place_in_page(const WeightView& view) {
+    return view.file == nullptr ? 0 : static_cast<std::size_t>(view.file_offset) % FileReader::kPage;
+}
 
 }  // namespace
 
@@ -45,13 +50,16 @@ Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
 }
 
 // From the file where there is one: its pages are not mapped then, and huge ones are filled as they are made.
+// Pieces begin where pages of the file do.
 void CpuBackend::copy_rows(const WeightView& view, std::byte* target, std::int64_t bytes) {
+    const auto before = static_cast<std::int64_t>(place_in_page(view));
     const std::int64_t chunk =
         std::clamp(bytes / (4 * pool_.size()), kLeastCopyChunk, kMostCopyChunk) & -kLeastCopyChunk;
-    pool_.parallel_for(bytes, chunk, [&](std::int64_t begin, std::int64_t end, int) {
-        const auto size = static_cast<std::size_t>(end - begin);
-        if (view.fd >= 0)
-            read_file_bytes(view.fd, view.file_offset + begin, {target + begin, size});
+    pool_.parallel_for(before + bytes, chunk, [&](std::int64_t page, std::int64_t end_page, int) {
+        const std::int64_t begin = std::max(page - before, std::int64_t{0});
+        const auto size = static_cast<std::size_t>(end_page - before - begin);
+        if (view.file != nullptr)
+            view.file->read(view.file_offset + begin, {target + begin, size});
         else
             std::memcpy(target + begin, static_cast<const std::byte*>(view.data) + begin, size);
     });
@@ -85,7 +93,7 @@ Weight CpuBackend::upload(const WeightView& view) {
             map_file_pages(state.bytes + begin, static_cast<std::size_t>(end - begin));
         });
     } else {
-        std::byte* rows = weight_memory_.take(static_cast<std::size_t>(bytes));
+        std::byte* rows = weight_memory_.take(static_cast<std::size_t>(bytes), place_in_page(view));
         if (view.stored == view.format)
             copy_rows(view, rows, bytes);
         else

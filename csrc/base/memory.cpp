@@ -73,25 +73,28 @@ PageBuffer::~PageBuffer() {
     munmap(map_, map_bytes_);
 }
 
-std::byte* PageArena::take(std::size_t bytes) {
+std::byte* PageArena::take(std::size_t bytes, std::size_t place_in_page) {
     // What is not touched costs nothing, so that each mapping can be larger than the last.
     constexpr std::size_t kFirst = std::size_t{32} << 20;
     constexpr std::size_t kLargest = std::size_t{1} << 30;
     constexpr std::size_t kAlignment = 64;
-    const bool fits = !mappings_.empty() && bytes <= mappings_.back().size() - used_;
+    constexpr std::size_t kPage = 4096;
+    std::size_t begin = (used_ + kAlignment - 1) & ~(kAlignment - 1);
+    if (place_in_page != 0) begin = used_ + (place_in_page - used_) % kPage;
+    const bool fits =
+        !mappings_.empty() && begin <= mappings_.back().size() && bytes <= mappings_.back().size() - begin;
     if (!fits || kGuard > 0) {  // with a guard, each allocation has its own behind it
+        begin = place_in_page;
         const std::size_t next = mappings_.empty() ? kFirst : std::min(2 * mappings_.back().size(), kLargest);
         try {
-            mappings_.emplace_back(kGuard > 0 ? bytes : std::max(bytes, next));
+            mappings_.emplace_back(kGuard > 0 ? begin + bytes : std::max(begin + bytes, next));
         } catch (const Error&) {
-            if (bytes >= next) throw;
-            mappings_.emplace_back(bytes);  // where address space is scarce
+            if (begin + bytes >= next) throw;
+            mappings_.emplace_back(begin + bytes);  // where address space is scarce
         }
-        used_ = 0;
     }
-    std::byte* data = mappings_.back().data() + used_;
-    used_ = std::min((used_ + bytes + kAlignment - 1) & ~(kAlignment - 1), mappings_.back().size());
-    return data;
+    used_ = begin + bytes;
+    return mappings_.back().data() + begin;
 }
 
 }  // namespace llmcore

@@ -47,8 +47,9 @@ private:
 // 2 MB of small ones.
 class PageArena {
 public:
-    // Zeroed, aligned to 64 bytes, for as long as the arena lives. Throws as PageBuffer.
-    std::byte* take(std::size_t bytes);
+    // Zeroed, aligned to 64 bytes or, other than 0, at that place in a page of 4,096, for as long as the
+    // arena lives. Throws as PageBuffer.
+    std::byte* take(std::size_t bytes, std::size_t place_in_page = 0);
 
 private:
     std::vector<PageBuffer> mappings_;

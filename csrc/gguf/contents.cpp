@@ -44,7 +44,7 @@ Contents Contents::map(const std::filesystem::path& path) {
     if (mapping == MAP_FAILED) refuse_errno(path, errno);
     Contents contents;
     contents.mapping_ = mapping;
-    contents.fd_ = file.release();
+    contents.reader_ = std::make_unique<FileReader>(file.release());
     contents.bytes_ = {static_cast<const std::byte*>(mapping), size};
     return contents;
 }
@@ -61,25 +61,24 @@ Contents::Contents(Contents&& other) noexcept
     : bytes_(std::exchange(other.bytes_, {})),
       owned_(std::move(other.owned_)),
       mapping_(std::exchange(other.mapping_, nullptr)),
-      fd_(std::exchange(other.fd_, -1)) {}
+      reader_(std::move(other.reader_)) {}
 
 Contents& Contents::operator=(Contents&& other) noexcept {
     std::swap(bytes_, other.bytes_);
     owned_.swap(other.owned_);
     std::swap(mapping_, other.mapping_);
-    std::swap(fd_, other.fd_);
+    reader_.swap(other.reader_);
     return *this;
 }
 
 Contents::~Contents() {
     if (mapping_ != nullptr) ::munmap(mapping_, bytes_.size());
-    if (fd_ >= 0) ::close(fd_);
 }
 
 bool Contents::is_whole() const {
     struct stat status{};
-    return fd_ < 0 ||
-           (::fstat(fd_, &status) == 0 && static_cast<std::size_t>(status.st_size) >= bytes_.size());
+    return reader_ == nullptr || (::fstat(reader_->fd(), &status) == 0 &&
+                                  static_cast<std::size_t>(status.st_size) >= bytes_.size());
 }
 
 }  // namespace llmcore::gguf

@@ -3,8 +3,11 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <vector>
+
+#include "base/file_reader.h"
 
 namespace llmcore::gguf {
 
@@ -20,8 +23,8 @@ public:
     ~Contents();
 
     std::span<const std::byte> bytes() const { return bytes_; }
-    // Open for reading as long as this lives; -1 if owned.
-    int fd() const { return fd_; }
+    // Of the file; null if owned.
+    const FileReader* reader() const { return reader_.get(); }
     // Whether the file still has the bytes that were mapped.
     bool is_whole() const;
 
@@ -30,7 +33,7 @@ private:
     std::span<const std::byte> bytes_;
     std::vector<std::byte> owned_;
     void* mapping_ = nullptr;  // null if owned
-    int fd_ = -1;
+    std::unique_ptr<FileReader> reader_;
 };
 
 }  // namespace llmcore::gguf

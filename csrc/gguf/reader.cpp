@@ -218,7 +218,7 @@ std::uint32_t File::version() const { return impl_->version; }
 std::span<const KeyValue> File::metadata() const { return impl_->metadata; }
 std::span<const TensorInfo> File::tensors() const { return impl_->tensors; }
 std::vector<std::filesystem::path> File::paths() const { return impl_->paths; }
-int File::fd(std::uint32_t part) const { return impl_->contents[part].fd(); }
+const FileReader* File::reader(std::uint32_t part) const { return impl_->contents[part].reader(); }
 
 void File::check_whole() const {
     for (std::size_t part = 0; part < impl_->contents.size(); ++part)

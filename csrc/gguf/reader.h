@@ -16,6 +16,10 @@
 
 #include "quant/formats.h"
 
+namespace llmcore {
+class FileReader;
+}
+
 namespace llmcore::gguf {
 
 enum class ValueType : std::uint32_t {
@@ -104,9 +108,9 @@ public:
     std::span<const TensorInfo> tensors() const;    // of all parts, in file order
     const Value* find(std::string_view key) const;  // null if absent
     const TensorInfo* find_tensor(std::string_view name) const;
-    std::uint64_t file_bytes() const;                  // of all parts
-    std::vector<std::filesystem::path> paths() const;  // one a part; empty if from memory
-    int fd(std::uint32_t part) const;                  // open as long as this lives; -1 if from memory
+    std::uint64_t file_bytes() const;                    // of all parts
+    std::vector<std::filesystem::path> paths() const;    // one a part; empty if from memory
+    const FileReader* reader(std::uint32_t part) const;  // null if from memory
 
     // Throws Error(gguf) if a part was shortened since: its mapped bytes must not be read then.
     void check_whole() const;

@@ -71,7 +71,7 @@ public:
                         .rows = count,
                         .cols = tensor.cols(),
                         .data = tensor.data + offset,
-                        .fd = file_.fd(tensor.part),
+                        .file = file_.reader(tensor.part),
                         .file_offset = static_cast<std::int64_t>(tensor.file_offset) + offset,
                         .readers = readers_};
         if (const auto wanted = formats_.find(tensor.name); wanted != formats_.end()) {
