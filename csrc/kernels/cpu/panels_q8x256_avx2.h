@@ -21,7 +21,7 @@ template <class WeightsType, int Group, int Sums>
 struct SuperBlockPanels {
     using Weights = WeightsType;
     using Block = typename Weights::Block;
-    using Dot = Q8x256Dot<Weights>;
+    using Dot = GroupsDot<SuperBlockGroups<Weights, Group>>;
     static constexpr int kGroup = Group;
     static constexpr int kSums = Sums;
     static constexpr bool kSigned = Weights::kSigned;
