@@ -1,6 +1,7 @@
 // 2-bit weights above minimums, sixteen of each a super-block.
 #pragma once
 
+#include "kernels/cpu/bit_pairs_avx2.h"
 #include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
@@ -30,7 +31,8 @@ struct Weights {
         const __m128i nibble = _mm_set1_epi8(15);
         return {scales_of_16(_mm_and_si128(packed, nibble)),
                 _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(packed, 4), nibble)),
-                broadcast_half(block.d), _mm256_xor_ps(broadcast_half(block.dmin), _mm256_set1_ps(-0.0F))};
+                _mm256_mul_ps(broadcast_half(block.d), place_factors()),
+                _mm256_xor_ps(broadcast_half(block.dmin), _mm256_set1_ps(-0.0F))};
     }
 
     template <int Part, int I>
@@ -43,9 +45,12 @@ struct Weights {
         return _mm256_and_si256(move_bits<J * 2, 0>(bytes[0]), _mm256_set1_epi8(3));
     }
 
+    // Codes where they stand: times 4 to the power of their place, as long as sums of two products fit.
     template <int J>
     static LLMCORE_INLINE __m256i q_of(const Block& block) {
-        return codes_of<Weights, J>(block);
+        constexpr int kPlace = place_of(J);
+        const __m256i pairs = move_bits<J % 4 * 2, kPlace * 2>(load_256(block.qs + J / 4 * 32));
+        return _mm256_and_si256(pairs, _mm256_set1_epi8(3 << 2 * kPlace));
     }
 };
 

@@ -1,6 +1,7 @@
 // 3-bit weights minus 4, sixteen scales of 6 bits a super-block.
 #pragma once
 
+#include "kernels/cpu/bit_pairs_avx2.h"
 #include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
@@ -41,7 +42,7 @@ struct Weights {
     static LLMCORE_INLINE PairScales open(const Block& block) {
         const __m128i scales = unpack_scales(block.scales);
         const __m256 d = broadcast_half(block.d);
-        return {scales_of_16(scales), _mm256_cvtepi8_epi16(scales), d,
+        return {scales_of_16(scales), _mm256_cvtepi8_epi16(scales), _mm256_mul_ps(d, place_factors()),
                 _mm256_mul_ps(d, _mm256_set1_ps(-(1 << kBiasShift)))};
     }
 
@@ -57,9 +58,15 @@ struct Weights {
         return _mm256_or_si256(low, _mm256_and_si256(move_bits<J, 2>(bytes[2]), _mm256_set1_epi8(4)));
     }
 
+    // Codes where their pairs of bits stand: times 4 to the power of their place, as long as sums of two
+    // products fit.
     template <int J>
     static LLMCORE_INLINE __m256i q_of(const Block& block) {
-        return codes_of<Weights, J>(block);
+        constexpr int kPlace = place_of(J);
+        const __m256i pairs = move_bits<J % 4 * 2, kPlace * 2>(load_256(block.qs + J / 4 * 32));
+        const __m256i low = _mm256_and_si256(pairs, _mm256_set1_epi8(3 << 2 * kPlace));
+        const __m256i third = move_bits<J, kPlace * 2 + 2>(load_256(block.hmask));
+        return _mm256_or_si256(low, _mm256_and_si256(third, _mm256_set1_epi8(4 << 2 * kPlace)));
     }
 };
 
