@@ -8,7 +8,7 @@ namespace {
 
 // The halves d and dmin, then eight scales and eight minimums of 6 bits in 12 bytes (k_scales.h says where).
 struct SuperBlockHead {
-    __m256i scales;  // as scales_of_32 leaves them
+    __m256i scales;  // eight int16, in both halves
     __m256i bias;    // minimums, each twice: one of 32 weights meets two sums of 16 activations
     float d, dmin;
 
