@@ -1,5 +1,5 @@
 // Dot products of groups of 256 weights, a scale for 32, with activations in Layout::q8_32. What a row's
-// scales and offsets need is done first, eight groups ahead, into memory: what 32 weights then need is their
+// scales and offsets need is done first, some groups ahead, into memory: what 32 weights then need is their
 // products and a load that repeats their scale, and nothing waits.
 //
 // `Groups` describes a format:
@@ -72,7 +72,8 @@ struct GroupsDot {
     }
 
 private:
-    static constexpr int kAhead = 8;  // groups
+    // Groups. Where bytes take the time and not products, what is read early comes before it was prefetched.
+    static constexpr int kAhead = Groups::kBytes > 192 ? 1 : 8;
     using Opened = decltype(Groups::open(nullptr));
     static constexpr bool kOfPairs = std::is_same_v<Opened, PairScales>;
 
