@@ -23,7 +23,7 @@ LLMCORE_INLINE uint64_t join_fours(uint32_t a, uint32_t b) { return a | static_c
 
 // offset + value, negative where a bit of `signs` is set.
 LLMCORE_INLINE __m256i apply_signs(__m256i values, uint32_t signs, char offset) {
-    const __m256i negative = spread_bits(signs, -1);
+    const __m256i negative = spread_bits<-1>(signs);
     const __m256i value = _mm256_sub_epi8(_mm256_xor_si256(values, negative), negative);
     return _mm256_add_epi8(value, _mm256_set1_epi8(offset));
 }

@@ -8,9 +8,7 @@
 //     __m256i bias: 16 int16 that multiply the activations' sums of 16; float d, dmin.
 #pragma once
 
-#include "kernels/activation_layout.h"
-#include "kernels/cpu/linear_tiles.h"
-#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/linear_groups_avx2.h"
 
 namespace llmcore {
 namespace {
@@ -27,6 +25,7 @@ struct Q8x256Dot {
 
     template <int T>
     static LLMCORE_INLINE void run(const DotInput& in, float* sums) {
+        constexpr int kChains = kChainsOf<T>;
         const Q8x32Layout layout = q8x32_layout(in.k);
         const int64_t blocks = in.k / 256;
         __m256 total[T];
@@ -35,18 +34,19 @@ struct Q8x256Dot {
             const char* raw = in.weight + block * static_cast<int64_t>(sizeof(Block));
             prefetch<static_cast<int>(sizeof(Block))>(raw + in.ahead);
             const Weights w(reinterpret_cast<const Block*>(raw));
-            __m256 part[T];
+            __m256 part[T][kChains];
             unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
                 constexpr int kT = decltype(t)::value;
-                open(w, in.act + kT * in.act_row_bytes, layout, block, &part[kT], &total[kT]);
+                for (int c = 1; c < kChains; ++c) part[kT][c] = _mm256_setzero_ps();
+                open(w, in.act + kT * in.act_row_bytes, layout, block, &part[kT][0], &total[kT]);
             });
             unrolled<0, 8>([&](auto j) __attribute__((always_inline)) {
                 constexpr int kJ = decltype(j)::value;
-                multiply<T, kJ>(w, in, layout, block, part);
+                multiply<T, kJ, kJ % kChains>(w, in, layout, block, part);
             });
             unrolled<0, T>([&](auto t) __attribute__((always_inline)) {
                 constexpr int kT = decltype(t)::value;
-                total[kT] = _mm256_fmadd_ps(part[kT], _mm256_set1_ps(w.d), total[kT]);
+                total[kT] = _mm256_fmadd_ps(sum_of_chains(part[kT]), _mm256_set1_ps(w.d), total[kT]);
             });
         }
         for (int t = 0; t < T; ++t) sums[t] = sum_of(total[t]);
@@ -75,9 +75,9 @@ private:
         }
     }
 
-    template <int T, int J>
+    template <int T, int J, int Chain, int Chains>
     static LLMCORE_INLINE void multiply(const Weights& w, const DotInput& in, const Q8x32Layout& layout,
-                                        int64_t block, __m256* part) {
+                                        int64_t block, __m256 (&part)[T][Chains]) {
         const __m256i q = w.template q<J>();
         const __m256i magnitudes = Weights::kSigned ? _mm256_abs_epi8(q) : q;
         const __m256i scale = w.template scale<J>();
@@ -88,26 +88,32 @@ private:
             const __m256i pairs =
                 Weights::kSigned ? pair_products(magnitudes, q, a) : pair_products(magnitudes, a);
             const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, scale));
-            part[kT] = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(scales(row, layout, block) + J), part[kT]);
+            __m256& sum = part[kT][Chain];
+            sum = _mm256_fmadd_ps(dot, _mm256_broadcast_ss(scales(row, layout, block) + J), sum);
         });
     }
 };
 
-// Scales of 32 weights: 8 bytes, as int16 in both halves, so that pick_scale<J> is one shuffle.
-LLMCORE_INLINE __m256i scales_of_32(uint64_t bytes) {
-    return _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))));
-}
+// Super-blocks as GroupsDot takes them. Group: columns that share a scale. `Weights` as of Q8x256Dot, but
+// with
+//     static open(const Block&) and template <int J> static __m256i q_of(const Block&).
+template <class Weights, int Group>
+struct SuperBlockGroups {
+    using Block = typename Weights::Block;
+    static constexpr int kBytes = sizeof(Block);
+    static constexpr bool kSigned = Weights::kSigned;
+    static constexpr bool kOffset = Group == 32 && Weights::kBias != Bias::none;
+    static constexpr bool kPartial = false;
 
-// Scales of 16 weights: the even ones as int16 in the lower half, the odd ones in the upper.
-LLMCORE_INLINE __m256i scales_of_16(__m128i bytes) {
-    const __m128i evens_first = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, evens_first));
-}
+    static LLMCORE_INLINE auto open(const char* group) {
+        return Weights::open(*reinterpret_cast<const Block*>(group));
+    }
 
-template <int J>
-LLMCORE_INLINE __m256i pick_scale(__m256i scales) {
-    return _mm256_shuffle_epi8(scales, _mm256_set1_epi16(static_cast<short>((2 * J + 1) << 8 | 2 * J)));
-}
+    template <int J>
+    static LLMCORE_INLINE __m256i q(const char* group) {
+        return Weights::template q_of<J>(*reinterpret_cast<const Block*>(group));
+    }
+};
 
 bool q8x256_supports(const Shape* shape) { return shape->k > 0 && shape->k % 256 == 0; }
 

@@ -21,7 +21,7 @@ template <class WeightsType, int Group, int Sums>
 struct SuperBlockPanels {
     using Weights = WeightsType;
     using Block = typename Weights::Block;
-    using Dot = Q8x256Dot<Weights>;
+    using Dot = GroupsDot<SuperBlockGroups<Weights, Group>>;
     static constexpr int kGroup = Group;
     static constexpr int kSums = Sums;
     static constexpr bool kSigned = Weights::kSigned;
@@ -55,7 +55,7 @@ private:
             d[r] = w.d;
             if constexpr (Weights::kBias == Bias::minimum) dmin[r] = w.dmin;
             if constexpr (Weights::kBias != Bias::none) bias[r] = w.bias;
-            // As scales_of_32 and scales_of_16 leave them.
+            // Of 32: eight, in both halves. Of 16: as scales_of_16 leaves them.
             const __m128i low = _mm256_castsi256_si128(w.scales);
             if constexpr (Group == 32) {
                 scale[0][r] = _mm256_cvtepi16_epi32(low);

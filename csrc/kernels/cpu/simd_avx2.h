@@ -38,6 +38,19 @@ LLMCORE_INLINE float sum_of(__m256 x) {
     return sum_of(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
 }
 
+// Sums of few tokens are several chains of additions: one would wait for itself.
+template <int Tokens>
+constexpr int kChainsOf = Tokens == 1   ? 4
+                          : Tokens == 2 ? 2
+                                        : 1;
+
+template <int Chains>
+LLMCORE_INLINE __m256 sum_of_chains(const __m256 (&chains)[Chains]) {
+    __m256 sum = chains[0];
+    for (int c = 1; c < Chains; ++c) sum = _mm256_add_ps(sum, chains[c]);
+    return sum;
+}
+
 LLMCORE_INLINE int32_t sum_of(__m256i int32) {
     __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(int32), _mm256_extracti128_si256(int32, 1));
     sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
@@ -51,11 +64,12 @@ LLMCORE_INLINE __m256 broadcast_half(uint16_t half) {
     return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)));
 }
 
-// 16 bytes of nibbles: the low ones, then the high ones.
+// 16 bytes of nibbles: the low ones, then the high ones. A load that repeats and a shift a lane: moving
+// between halves is slow.
 LLMCORE_INLINE __m256i split_nibbles(const void* p) {
-    const __m128i bytes = load_128(p);
-    const __m256i both = _mm256_insertf128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
-    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+    const __m256i both = _mm256_broadcastsi128_si256(load_128(p));
+    const __m256i shifted = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    return _mm256_and_si256(shifted, _mm256_set1_epi8(15));
 }
 
 // The nibbles' values in IQ4_NL and IQ4_XS.
@@ -65,14 +79,18 @@ LLMCORE_INLINE __m256i iq4_values(__m256i nibbles) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
 }
 
-// 32 bits, each as a byte: `set` or 0.
-LLMCORE_INLINE __m256i spread_bits(uint32_t bits, char set) {
+// 32 bits, each as a byte: Set (at most 127 either way) or 0.
+template <int Set>
+LLMCORE_INLINE __m256i spread_bits(uint32_t bits) {
     const __m256i byte_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
                                              2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+    // With the sign that a bit alone has: the highest is negative.
+    constexpr uint64_t kSet = static_cast<uint8_t>(Set), kHighest = static_cast<uint8_t>(-Set);
+    const __m256i signed_set =
+        _mm256_set1_epi64x(static_cast<int64_t>(kSet * 0x0001010101010101u | kHighest << 56));
     const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), byte_of);
-    const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of), bit_of);
-    return _mm256_and_si256(is_set, _mm256_set1_epi8(set));
+    return _mm256_sign_epi8(signed_set, _mm256_and_si256(bytes, bit_of));
 }
 
 // Moves every byte's bit From to bit To; the other bits of the result are not zero. Bytes share 16-bit

@@ -18,11 +18,20 @@ struct Weights {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), split_nibbles(block.qs));
     }
 
-    // 2^(e - 128); 0 and 1 are subnormal: where the shift of the exponent fails, the other one is larger.
     static LLMCORE_INLINE __m256 scales(const Block* blocks, int count) {
         uint64_t bytes = 0;
         for (int j = 0; j < count; ++j) bytes |= static_cast<uint64_t>(blocks[j].e) << 8 * j;
-        const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
+        return powers(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))));
+    }
+
+    static LLMCORE_INLINE __m256 scales(const Block* eight) {
+        const __m128i words = gather_words<sizeof(Block)>(&eight->e);
+        return powers(_mm256_cvtepu16_epi32(_mm_and_si128(words, _mm_set1_epi16(255))));
+    }
+
+private:
+    // 2^(e - 128); 0 and 1 are subnormal: where the shift of the exponent fails, the other one is larger.
+    static LLMCORE_INLINE __m256 powers(__m256i e) {
         const __m256i one = _mm256_set1_epi32(1);
         const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
         const __m256i subnormal = _mm256_srlv_epi32(_mm256_set1_epi32(0x00400000), _mm256_sub_epi32(one, e));

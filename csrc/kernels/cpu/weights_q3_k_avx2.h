@@ -1,6 +1,7 @@
 // 3-bit weights minus 4, sixteen scales of 6 bits a super-block.
 #pragma once
 
+#include "kernels/cpu/bit_pairs_avx2.h"
 #include "kernels/cpu/panels_q8x256_avx2.h"
 
 namespace llmcore {
@@ -13,30 +14,36 @@ struct Weights {
     static constexpr int kBiasShift = 2;
     static constexpr int kParts = 1;
     static constexpr int kPartVectors = 3;  // pairs of bits, then the third bits
-    const Block* block;
     __m256i scales;
     __m256i bias;
     float d;
 
-    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
-        const __m128i signed_scales = unpack_scales(block->scales);
+    explicit LLMCORE_INLINE Weights(const Block* from) {
+        const __m128i signed_scales = unpack_scales(from->scales);
         scales = scales_of_16(signed_scales);
         bias = _mm256_cvtepi8_epi16(signed_scales);
-        d = half_to_float(block->d);
+        d = half_to_float(from->d);
     }
 
-    // Sixteen nibbles in 8 bytes, their upper pairs of bits in 4 more, minus 32.
+    // Sixteen nibbles in 8 bytes, their upper pairs of bits in 4 more, minus 32. The load begins before them:
+    // what follows the last super-block is not ours.
     static LLMCORE_INLINE __m128i unpack_scales(const uint8_t* packed) {
-        const uint32_t a = load_u32(packed);
-        const uint32_t b = load_u32(packed + 4);
-        const uint32_t c = load_u32(packed + 8);
-        const uint32_t s0 = (a & 0x0F0F0F0F) | (c << 4 & 0x30303030);
-        const uint32_t s1 = (b & 0x0F0F0F0F) | (c << 2 & 0x30303030);
-        const uint32_t s2 = (a >> 4 & 0x0F0F0F0F) | (c & 0x30303030);
-        const uint32_t s3 = (b >> 4 & 0x0F0F0F0F) | (c >> 2 & 0x30303030);
-        const __m128i scales = _mm_setr_epi32(static_cast<int>(s0), static_cast<int>(s1),
-                                              static_cast<int>(s2), static_cast<int>(s3));
-        return _mm_sub_epi8(scales, _mm_set1_epi8(32));
+        const __m128i bytes = load_128(packed - 4);
+        const __m128i lows = _mm_shuffle_epi32(bytes, 0x99);
+        const __m128i highs = _mm_shuffle_epi32(bytes, 0xFF);
+        const __m128i low =
+            _mm_and_si128(_mm_srlv_epi32(lows, _mm_setr_epi32(0, 0, 4, 4)), _mm_set1_epi8(15));
+        const __m128i placed =
+            _mm_srlv_epi32(_mm_sllv_epi32(highs, _mm_setr_epi32(4, 2, 0, 0)), _mm_setr_epi32(0, 0, 0, 2));
+        const __m128i high = _mm_and_si128(placed, _mm_set1_epi8(0x30));
+        return _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
+    }
+
+    static LLMCORE_INLINE PairScales open(const Block& block) {
+        const __m128i scales = unpack_scales(block.scales);
+        const __m256 d = broadcast_half(block.d);
+        return {scales_of_16(scales), _mm256_cvtepi8_epi16(scales), _mm256_mul_ps(d, place_factors()),
+                _mm256_mul_ps(d, _mm256_set1_ps(-(1 << kBiasShift)))};
     }
 
     template <int Part, int I>
@@ -51,14 +58,15 @@ struct Weights {
         return _mm256_or_si256(low, _mm256_and_si256(move_bits<J, 2>(bytes[2]), _mm256_set1_epi8(4)));
     }
 
+    // Codes where their pairs of bits stand: times 4 to the power of their place, as long as sums of two
+    // products fit.
     template <int J>
-    LLMCORE_INLINE __m256i q() const {
-        return codes_of<Weights, J>(*block);
-    }
-
-    template <int J>
-    LLMCORE_INLINE __m256i scale() const {
-        return pick_scale<J>(scales);
+    static LLMCORE_INLINE __m256i q_of(const Block& block) {
+        constexpr int kPlace = place_of(J);
+        const __m256i pairs = move_bits<J % 4 * 2, kPlace * 2>(load_256(block.qs + J / 4 * 32));
+        const __m256i low = _mm256_and_si256(pairs, _mm256_set1_epi8(3 << 2 * kPlace));
+        const __m256i third = move_bits<J, kPlace * 2 + 2>(load_256(block.hmask));
+        return _mm256_or_si256(low, _mm256_and_si256(third, _mm256_set1_epi8(4 << 2 * kPlace)));
     }
 };
 

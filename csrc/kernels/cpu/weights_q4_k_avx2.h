@@ -13,9 +13,10 @@ struct Weights : SuperBlockHead {
     static constexpr Bias kBias = Bias::minimum;
     static constexpr int kParts = 4;
     static constexpr int kPartVectors = 1;
-    const Block* block;
 
-    explicit LLMCORE_INLINE Weights(const Block* from) : SuperBlockHead(&from->d), block(from) {}
+    explicit LLMCORE_INLINE Weights(const Block* from) : SuperBlockHead(&from->d) {}
+
+    static LLMCORE_INLINE GroupScales open(const Block& block) { return SuperBlockHead::open(&block.d); }
 
     template <int Part, int I>
     static LLMCORE_INLINE const uint8_t* bytes(const Block& of) {
@@ -28,13 +29,8 @@ struct Weights : SuperBlockHead {
     }
 
     template <int J>
-    LLMCORE_INLINE __m256i q() const {
-        return codes_of<Weights, J>(*block);
-    }
-
-    template <int J>
-    LLMCORE_INLINE __m256i scale() const {
-        return pick_scale<J>(scales);
+    static LLMCORE_INLINE __m256i q_of(const Block& block) {
+        return codes_of<Weights, J>(block);
     }
 };
 

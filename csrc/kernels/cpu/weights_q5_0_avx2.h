@@ -13,7 +13,7 @@ struct Weights {
     static constexpr float kZero = 16;
 
     static LLMCORE_INLINE __m256i q(const Block& block) {
-        return _mm256_or_si256(split_nibbles(block.qs), spread_bits(load_u32(block.qh), 16));
+        return _mm256_or_si256(split_nibbles(block.qs), spread_bits<16>(load_u32(block.qh)));
     }
 };
 

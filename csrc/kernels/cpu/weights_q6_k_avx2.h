@@ -15,16 +15,22 @@ struct Weights {
     // pairs.
     static constexpr int kParts = 2;
     static constexpr int kPartVectors = 3;
-    const Block* block;
     __m256i scales;
     __m256i bias;
     float d;
 
-    explicit LLMCORE_INLINE Weights(const Block* from) : block(from) {
-        const __m128i packed = load_128(block->scales);
+    explicit LLMCORE_INLINE Weights(const Block* from) {
+        const __m128i packed = load_128(from->scales);
         scales = scales_of_16(packed);
         bias = _mm256_cvtepi8_epi16(packed);
-        d = half_to_float(block->d);
+        d = half_to_float(from->d);
+    }
+
+    static LLMCORE_INLINE PairScales open(const Block& block) {
+        const __m128i scales = load_128(block.scales);
+        const __m256 d = broadcast_half(block.d);
+        return {scales_of_16(scales), _mm256_cvtepi8_epi16(scales), d,
+                _mm256_mul_ps(d, _mm256_set1_ps(-(1 << kBiasShift)))};
     }
 
     template <int Part, int I>
@@ -40,13 +46,8 @@ struct Weights {
     }
 
     template <int J>
-    LLMCORE_INLINE __m256i q() const {
-        return codes_of<Weights, J>(*block);
-    }
-
-    template <int J>
-    LLMCORE_INLINE __m256i scale() const {
-        return pick_scale<J>(scales);
+    static LLMCORE_INLINE __m256i q_of(const Block& block) {
+        return codes_of<Weights, J>(block);
     }
 };
 
