@@ -13,6 +13,11 @@ from native_build import build
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is compiled beside the tests (.ci/run) is asked for last."""
+    items.sort(key=lambda item: REPOSITORY / "tests" / "native" in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from native_build import build_for_aarch64, run
+from native_build import build_for_aarch64, can_build_for_aarch64, run
 
 # The processor, and the highest instruction set that must be found and used there.
 PROCESSORS = {"cortex-a72": "neon", "cortex-a76": "dotprod", "max": "i8mm"}
@@ -14,9 +13,8 @@ PROCESSORS = {"cortex-a72": "neon", "cortex-a76": "dotprod", "max": "i8mm"}
 
 @pytest.fixture(scope="module")
 def kernel_tests(repository: Path) -> Path:
-    for program in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program}; apt-get install g++-aarch64-linux-gnu qemu-user")
+    if not can_build_for_aarch64():
+        pytest.skip("no cross compiler or emulator; apt-get install g++-aarch64-linux-gnu qemu-user")
     return build_for_aarch64(repository, "llmcore_kernel_tests") / "llmcore_kernel_tests"
 
 
