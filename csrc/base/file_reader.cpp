@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <string>
 #include <system_error>
 
@@ -21,6 +23,16 @@ constexpr std::int64_t kJudgedBytes = std::int64_t{64} << 20;
 constexpr double kSlowBytesPerSecond = 0.7e9;  // just above what SATA carries
 
 std::int64_t nanoseconds() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+// Before Linux 6.3 a process that forks beside such a read may find its bytes in the child alone (open(2),
+// O_DIRECT).
+bool forks_spare_direct_reads() {
+    utsname system{};
+    int major = 0;
+    int minor = 0;
+    return ::uname(&system) == 0 && std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 3));
+}
 
 // How many of the first bytes are alike, in the system's memory or not, and which. Asking takes no reading,
 // as preadv2's RWF_NOWAIT does, which has the system begin to read. Of a file that the user may not write the
@@ -99,10 +111,11 @@ std::int64_t FileReader::read_direct(std::int64_t offset, std::span<std::byte> p
 bool FileReader::goes_direct() const {
 #ifdef O_DIRECT
     std::call_once(opened_, [this] {
+        if (!forks_spare_direct_reads() || ::sysconf(_SC_PAGESIZE) != long{kPage}) return;
         const std::string same = "/proc/self/fd/" + std::to_string(fd());
         direct_.emplace(::open(same.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT));
     });
-    return *direct_ && direct_pays_;
+    return direct_ && *direct_ && direct_pays_;
 #else
     return false;
 #endif
