@@ -10,8 +10,6 @@
 //     otherwise 0 to 127.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/activation_layout.h"
 #include "kernels/cpu/linear_tiles.h"
 #include "kernels/cpu/simd_avx2.h"
@@ -21,12 +19,14 @@ namespace {
 
 // Of eight blocks of 32; what is missing has the scale 0.
 struct GroupScales {
+    static constexpr bool kOfPairs = false;
     __m256 d;
     __m256 offset;  // multiplies the activations' sums
 };
 
 // Scales of 16: integers that multiply sums of pairs, and what multiplies all of 256.
 struct PairScales {
+    static constexpr bool kOfPairs = true;
     __m256i pairs;  // as scales_of_16 leaves them
     __m256i bias;   // sixteen int16 that multiply the activations' sums of 16
     __m256 d, bias_d;
@@ -75,7 +75,7 @@ private:
     // Groups. Where bytes take the time and not products, what is read early comes before it was prefetched.
     static constexpr int kAhead = Groups::kBytes > 192 ? 1 : 8;
     using Opened = decltype(Groups::open(nullptr));
-    static constexpr bool kOfPairs = std::is_same_v<Opened, PairScales>;
+    static constexpr bool kOfPairs = Opened::kOfPairs;
 
     template <int T>
     struct Sums {
@@ -107,14 +107,11 @@ private:
             const char* act = in.act + kT * in.act_row_bytes + group * 32;
             const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(act + layout.d_offset));
             __m256& offset = total.offset[kT];
-            float* to = scales.value[kT] + 8 * index;
+            _mm256_store_ps(scales.value[kT] + 8 * index, _mm256_mul_ps(opened.d, d));
             if constexpr (kOfPairs) {
-                _mm256_store_ps(to, _mm256_mul_ps(opened.d, d));
                 const __m256i bias = _mm256_madd_epi16(opened.bias, load_256(act + layout.sums_offset));
                 const __m256 bias_d = _mm256_mul_ps(opened.bias_d, d);
                 offset = _mm256_fmadd_ps(_mm256_cvtepi32_ps(bias), bias_d, offset);
-            } else {
-                _mm256_store_ps(to, _mm256_mul_ps(opened.d, d));
             }
             if constexpr (Groups::kOffset) {
                 const __m256 sum = _mm256_loadu_ps(reinterpret_cast<const float*>(act + layout.dsum_offset));
