@@ -93,11 +93,16 @@ Weight CpuBackend::upload(const WeightView& view) {
             map_file_pages(state.bytes + begin, static_cast<std::size_t>(end - begin));
         });
     } else {
-        std::byte* rows = weight_memory_.take(static_cast<std::size_t>(bytes), place_in_page(view));
-        if (view.stored == view.format)
-            copy_rows(view, rows, bytes);
-        else
+        const auto size = static_cast<std::size_t>(bytes);
+        std::byte* rows = nullptr;
+        if (view.stored != view.format) {
+            rows = weight_memory_.take(size);
             convert_rows(view, rows);
+        } else {
+            rows = view.file == nullptr ? weight_memory_.take(size)
+                                        : weight_memory_.take_at(size, place_in_page(view));
+            copy_rows(view, rows, bytes);
+        }
         state.bytes = rows;
     }
     weights_.push_back(std::move(state));

@@ -73,18 +73,16 @@ PageBuffer::~PageBuffer() {
     munmap(map_, map_bytes_);
 }
 
-std::byte* PageArena::take(std::size_t bytes, std::size_t place_in_page) {
+// Periods are powers of two of at most a page.
+std::byte* PageArena::take(std::size_t bytes, std::size_t place, std::size_t period) {
     // What is not touched costs nothing, so that each mapping can be larger than the last.
     constexpr std::size_t kFirst = std::size_t{32} << 20;
     constexpr std::size_t kLargest = std::size_t{1} << 30;
-    constexpr std::size_t kAlignment = 64;
-    constexpr std::size_t kPage = 4096;
-    std::size_t begin = (used_ + kAlignment - 1) & ~(kAlignment - 1);
-    if (place_in_page != 0) begin = used_ + (place_in_page - used_) % kPage;
+    std::size_t begin = used_ + (place - used_) % period;
     const bool fits =
         !mappings_.empty() && begin <= mappings_.back().size() && bytes <= mappings_.back().size() - begin;
     if (!fits || kGuard > 0) {  // with a guard, each allocation has its own behind it
-        begin = place_in_page;
+        begin = place;
         const std::size_t next = mappings_.empty() ? kFirst : std::min(2 * mappings_.back().size(), kLargest);
         try {
             mappings_.emplace_back(kGuard > 0 ? begin + bytes : std::max(begin + bytes, next));

@@ -47,11 +47,14 @@ private:
 // 2 MB of small ones.
 class PageArena {
 public:
-    // Zeroed, aligned to 64 bytes or, other than 0, at that place in a page of 4,096, for as long as the
-    // arena lives. Throws as PageBuffer.
-    std::byte* take(std::size_t bytes, std::size_t place_in_page = 0);
+    // Zeroed, aligned to 64 bytes, for as long as the arena lives. Throws as PageBuffer.
+    std::byte* take(std::size_t bytes) { return take(bytes, 0, 64); }
+    // The same, where the address is `place` more than a multiple of 4,096.
+    std::byte* take_at(std::size_t bytes, std::size_t place) { return take(bytes, place, 4096); }
 
 private:
+    std::byte* take(std::size_t bytes, std::size_t place, std::size_t period);
+
     std::vector<PageBuffer> mappings_;
     std::size_t used_ = 0;  // of the last one
 };

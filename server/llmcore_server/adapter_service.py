@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmcore_server.adapters import AdapterFile, adapter_file, file_within, unknown_adapter
+from llmcore_server.disconnect import closing_scope
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.registry import EngineRegistry, KnownModel
 
@@ -55,7 +56,8 @@ class AdapterService:
         await asyncio.shield(task)
 
     async def _load(self, model: KnownModel, file: AdapterFile) -> None:
-        async with self._one:
+        # The model stays until this has ended, not until the request that began it.
+        async with closing_scope(), self._one:
             self.registry.check_new_adapter(file.name)
             engine = await self.registry.engine(model)
             resident = model.resident

@@ -8,8 +8,8 @@ request, whether it is queued, in prefill, decoding or blocked in ``send``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -29,6 +29,17 @@ class ActiveRequests(Protocol):
 
     def inc(self) -> None: ...
     def dec(self) -> None: ...
+
+
+@asynccontextmanager
+async def closing_scope() -> AsyncIterator[None]:
+    """What is given to `close_with_request` within ends with this block: a request, or what outlives it."""
+    async with AsyncExitStack() as closers:
+        outer = _closers.set(closers)
+        try:
+            yield
+        finally:
+            _closers.reset(outer)
 
 
 def close_with_request(closer: Closer) -> None:
@@ -87,12 +98,8 @@ class _GuardedRequest:
         self._response_complete = False
 
     async def serve(self) -> None:
-        async with AsyncExitStack() as closers:
-            outer = _closers.set(closers)
-            try:
-                await self._work()
-            finally:
-                _closers.reset(outer)
+        async with closing_scope():
+            await self._work()
 
     async def _work(self) -> None:
         task = self._working = asyncio.current_task()
@@ -124,11 +131,13 @@ class _GuardedRequest:
         return message
 
     async def _watch(self) -> None:
-        while not self._disconnected.is_set():
-            if (await self._receive())["type"] == "http.disconnect":
-                self._disconnected.set()
-        if not self._response_complete:
-            self._cancel()
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self._disconnected.set()
+            if not self._response_complete:
+                self._cancel()
 
     async def _timed_send(self, message: Message) -> None:
         """Send, but give up on a client that accepts nothing for the stall timeout."""

@@ -54,7 +54,7 @@ void check_reads(const NumberedFile& file, const FileReader& reader, std::size_t
         for (const std::size_t count :
              {std::size_t{1}, std::size_t{8191}, std::size_t{100'000}, size - offset}) {
             PageArena arena;
-            std::byte* target = arena.take(count + 1, (offset + place_off) % FileReader::kPage);
+            std::byte* target = arena.take_at(count + 1, (offset + place_off) % FileReader::kPage);
             file.forget(count / 2);
             reader.read(static_cast<std::int64_t>(offset), {target, count});
             CHECK(std::equal(target, target + count,

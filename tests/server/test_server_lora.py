@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from fake_engine import FakeEngine, fake_registry
 from in_process_client import InProcessClient
 
 from llmcore import ModelError
+from llmcore_server.adapter_service import AdapterService
 from llmcore_server.adapters import AdapterFile, adapter_file
 from llmcore_server.api_keys import KeyRing, new_key, write_keys
 from llmcore_server.authentication import Authenticator
 from llmcore_server.cli import serve
 from llmcore_server.config import ServerConfig
+from llmcore_server.disconnect import closing_scope
 from llmcore_server.errors import ApiError
 from llmcore_server.model_files import ModelSelectionError, model_file, scan_directory
 
@@ -265,3 +269,37 @@ def test_a_file_is_described() -> None:
     for name in ("", "a/b", "x" * 65):
         with pytest.raises(ValueError, match="no name"):
             adapter_file(name, Path("x"))
+
+
+def test_the_model_stays_while_an_adapter_loads_whose_client_left(models_dir: Path) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    class SlowEngine(FakeEngine):
+        def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
+            begun.set()
+            may_end.wait(10)
+            super().load_adapter(name, path, scale)
+
+    async def scenario() -> None:
+        registry = fake_registry(SlowEngine())
+        registry.start()
+        service = AdapterService(registry, models_dir)
+        model = registry.resolve("tiny-chat")
+
+        async def request() -> None:
+            async with closing_scope():
+                await service.load(model, "bard", "poet.gguf", 1.0)
+
+        client = asyncio.create_task(request())
+        await asyncio.to_thread(begun.wait, 10)
+        client.cancel()
+        await asyncio.wait({client})
+        assert model.resident is not None
+        assert model.resident.users == 1
+        may_end.set()
+        await asyncio.wait_for(model.resident.unused.wait(), 10)
+        assert model.resident.users == 0
+        assert "bard" in model.adapters
+        registry.close()
+
+    asyncio.run(scenario())

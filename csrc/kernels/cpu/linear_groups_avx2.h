@@ -17,7 +17,7 @@
 namespace llmcore {
 namespace {
 
-// Of eight blocks of 32; what is missing has the scale 0.
+// Of eight blocks of 32. What is missing has any finite scale, for its activations are zeros.
 struct GroupScales {
     static constexpr bool kOfPairs = false;
     __m256 d;
