@@ -5,12 +5,11 @@
 Cold: the file's pages are dropped from the system's cache (posix_fadvise) before each sample; warm: they are
 there. Reading means one thread that reads the file from end to end into one buffer. Ready means that
 `LLM(MODEL)` returns, in a fresh process whose imports do not count; the first token follows. Samples take
-turns and medians count. Memory is claimed and freed before each.
+turns and medians count.
 """
 
 import argparse
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -33,21 +32,9 @@ def drop_from_cache(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def claim_memory(path: Path) -> None:
-    """Touches and frees what a load may take, twice the file at most: a virtual machine's host may have taken
-    free memory away, and giving it back takes longer than a disk."""
-    with mmap.mmap(
-        -1, min(2 * path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE // 3)
-    ) as memory:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        for begin in range(0, len(memory), mmap.PAGESIZE):
-            memory[begin] = 1
-
-
 def read_here(path: Path) -> dict[str, float]:
     """Seconds in all and of the processor's: one thread, one buffer, from end to end."""
     buffer = bytearray(_BUFFER)
-    claim_memory(path)
     with path.open("rb", buffering=0) as file:
         start, worked = time.perf_counter(), time.process_time()
         while file.readinto(buffer):
@@ -55,22 +42,21 @@ def read_here(path: Path) -> dict[str, float]:
         return {"ready": time.perf_counter() - start, "cpu": time.process_time() - worked}
 
 
-def load_here(path: Path, threads: int, mapped: bool) -> dict[str, float]:
+def load_here(path: Path, threads: int, mmap: bool) -> dict[str, float]:
     """Seconds until the model is ready, of all threads' work until then, and until its first token."""
     from llmcore import LLM, SamplingParams  # noqa: PLC0415 - before the clock starts
 
-    claim_memory(path)
     start, worked = time.perf_counter(), time.process_time()
-    with LLM(path, device="cpu", threads=threads, max_batch=1, mmap=mapped) as llm:
+    with LLM(path, device="cpu", threads=threads, max_batch=1, mmap=mmap) as llm:
         ready, cpu = time.perf_counter() - start, time.process_time() - worked
         llm.generate([[1]], SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True))
         return {"ready": ready, "cpu": cpu, "first_token": time.perf_counter() - start}
 
 
-def load_elsewhere(path: Path, threads: int, mapped: bool) -> dict[str, float]:
+def load_elsewhere(path: Path, threads: int, mmap: bool) -> dict[str, float]:
     """`load_here` in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.load", str(path), "-t", str(threads), "--here"]
-    command += ["--mmap"] if mapped else []
+    command += ["--mmap"] if mmap else []
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     return {name: float(seconds) for name, seconds in json.loads(output).items()}
 
@@ -79,8 +65,8 @@ def measure(path: Path, threads: int, repetitions: int) -> dict[str, Any]:
     """Medians and samples, in seconds, by state of the cache."""
     ways: dict[str, Callable[[], dict[str, float]]] = {
         "read": lambda: read_here(path),
-        "copied": lambda: load_elsewhere(path, threads, mapped=False),
-        "mapped": lambda: load_elsewhere(path, threads, mapped=True),
+        "copied": lambda: load_elsewhere(path, threads, mmap=False),
+        "mapped": lambda: load_elsewhere(path, threads, mmap=True),
     }
     results: dict[str, Any] = {}
     for state in ("cold", "warm"):
