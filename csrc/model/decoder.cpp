@@ -103,18 +103,22 @@ void Decoder::run_attention(std::size_t index) {
         {.in = in, .weight = weights.v, .out = v_, .bias = weights.v_bias},
     };
     backend.linear(qkv);
+    if (spec_.norms_all_heads) {
+        backend.norm({.in = q_, .weight = weights.q_norm, .out = q_, .eps = spec_.head_norm_eps});
+        backend.norm({.in = k_, .weight = weights.k_norm, .out = k_, .eps = spec_.head_norm_eps});
+    }
     backend.rope_store({.q = q_,
                         .k = k_,
                         .v = v_,
                         .layer = layer_index,
                         .n_heads = layer.n_heads,
-                        .style = spec_.rope_style,
+                        .style = layer.turns ? spec_.rope_style : RopeStyle::none,
                         .rope_dims = spec_.rope_dims,
                         .inv_freq = own_rope ? weights_.window_inv_freq : weights_.inv_freq,
                         .magnitude = own_rope ? spec_.window_rope.magnitude : spec_.rope.magnitude,
-                        .q_norm = weights.q_norm,
-                        .k_norm = weights.k_norm,
-                        .norm_eps = spec_.norm_eps});
+                        .q_norm = spec_.norms_all_heads ? Weight() : weights.q_norm,
+                        .k_norm = spec_.norms_all_heads ? Weight() : weights.k_norm,
+                        .norm_eps = spec_.head_norm_eps});
     backend.attention({.q = q_,
                        .out = attention_,
                        .layer = layer_index,

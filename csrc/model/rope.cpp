@@ -122,7 +122,11 @@ RopeSpec read_rope(const Metadata& metadata, const Architecture& architecture, s
                  std::to_string(base), "above 1 for YaRN");
         const double factor = read_factor(metadata);
         stretch_by_parts(metadata, architecture, base, factor, static_cast<double>(original), frequencies);
-        if (factor > 1.0) magnitude *= 1.0 + 0.1 * std::log(factor);
+        const auto growth = [&](double multiplier) {
+            return factor > 1.0 ? 1.0 + 0.1 * multiplier * std::log(factor) : 1.0;
+        };
+        // Where the file has a multiplier, scores have grown by it already.
+        magnitude *= growth(1.0) / growth(metadata.not_negative("rope.scaling.yarn_log_multiplier", 0.0));
     } else if (scaling != "none" && scaling != "longrope") {
         fail(ErrorCode::model, kComponent, "unsupported " + metadata.full("rope.scaling.type"),
              gguf::printable(scaling), "none, linear, yarn or longrope");

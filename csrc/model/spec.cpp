@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "gguf/printable.h"
@@ -32,9 +33,12 @@ const Architecture& find_architecture(const std::string& name) {
 }
 
 // Numbers that would change what the model computes, and that no part of the decoder reads.
-void refuse_unread(const Metadata& metadata) {
+void refuse_unread(const Metadata& metadata, const Architecture& architecture) {
     for (const std::string_view key : {"logit_scale", "residual_scale", "embedding_scale"})
-        if (metadata.positive(key, 1.0) != 1.0)
+        if (!architecture.has_scales && metadata.positive(key, 1.0) != 1.0)
+            fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full(key));
+    for (const std::string_view key : {"rope.scaling.yarn_log_multiplier", "attention.temperature_scale"})
+        if (!architecture.heats_far_queries && metadata.not_negative(key, 0.0) != 0.0)
             fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full(key));
     if (metadata.flag("use_parallel_residual", false))
         fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("use_parallel_residual"));
@@ -77,18 +81,48 @@ double read_norm_eps(const Metadata& metadata, const Architecture& architecture)
 void read_rotation(const Metadata& metadata, const Architecture& architecture, std::int64_t n_ctx,
                    ModelSpec& spec) {
     spec.rope_style = architecture.rope_style;
+    if (architecture.may_be_unturned && !metadata.flag("rope.scaling.finetuned", true))
+        spec.rope_style = RopeStyle::none;
     if (spec.rope_style == RopeStyle::none) return;
     spec.rope_dims = metadata.size("rope.dimension_count", spec.head_dim, spec.head_dim);
     if (spec.rope_dims % 2 != 0)
         fail(ErrorCode::model, kComponent, "value of " + metadata.full("rope.dimension_count"),
              std::to_string(spec.rope_dims), "an even number");
-    if (metadata.has("rope.dimension_sections"))
+    if (metadata.has("rope.dimension_sections") && !architecture.has_rope_sections)
         fail(ErrorCode::model, kComponent, "unsupported: " + metadata.full("rope.dimension_sections"));
     spec.rope = read_rope(metadata, architecture, spec.rope_dims, spec.n_ctx_train,
                           n_ctx > 0 ? n_ctx : spec.n_ctx_train);
     constexpr std::string_view kWindowBase = "rope.freq_base_swa";
     if (metadata.has(kWindowBase) || architecture.window_rope_base > 0.0)
         spec.window_rope = plain_rope(metadata, kWindowBase, architecture.window_rope_base, spec.rope_dims);
+    else if (architecture.unscales_windows)
+        spec.window_rope = plain_rope(metadata, "rope.freq_base", 10000.0, spec.rope_dims);
+    const bool has_windows =
+        std::any_of(spec.layers.begin(), spec.layers.end(), [](const LayerSpec& l) { return l.window > 0; });
+    const std::int64_t period = architecture.unturned_period;
+    for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+        LayerSpec& layer = spec.layers[i];
+        if (period > 0) layer.turns = (static_cast<std::int64_t>(i) + 1) % period != 0;
+        if (architecture.turns_windows && has_windows) layer.turns = layer.window > 0;
+    }
+}
+
+// Hidden states are kept divided by the factor r of the blocks' outputs, which costs no operation: a norm of
+// them is the same with its epsilon divided by r * r. The divisor of the logits goes into the last norm's
+// weights.
+void read_scales(const Metadata& metadata, ModelSpec& spec) {
+    const double residual = metadata.positive("residual_scale", 1.0);
+    const auto checked = [&](double value, std::string_view key) {
+        const auto single = static_cast<float>(value);
+        if (!(single > 0.0F && single <= std::numeric_limits<float>::max()))
+            fail(ErrorCode::model, kComponent,
+                 metadata.full(key) + " with " + metadata.full("residual_scale"), std::to_string(value),
+                 "a positive float");
+        return single;
+    };
+    spec.embedding_scale = checked(metadata.positive("embedding_scale", 1.0) / residual, "embedding_scale");
+    spec.norm_eps = checked(static_cast<double>(spec.norm_eps) / (residual * residual), "residual_scale");
+    spec.output_norm_scale = checked(1.0 / metadata.positive("logit_scale", 1.0), "logit_scale");
 }
 
 // Which layers see a window only: the file's own list or period, otherwise the architecture's.
@@ -161,13 +195,16 @@ ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
     spec.name = file.get_string("general.name", "");
     const Architecture& architecture = find_architecture(spec.architecture);
     const Metadata metadata(file, spec.architecture);
-    refuse_unread(metadata);
+    refuse_unread(metadata, architecture);
 
     const gguf::TensorInfo* embedding = file.find_tensor("token_embd.weight");
     if (embedding == nullptr) fail(ErrorCode::model, kComponent, "the file has no tensor token_embd.weight");
     spec.n_vocab = embedding->rows();
     spec.d_model = metadata.size("embedding_length", kMaxWidth);
     spec.n_ctx_train = metadata.size("context_length", kMaxContext);
+    // Queries of a longer context would grow with their positions, which the decoder does not compute.
+    if (architecture.heats_far_queries && metadata.not_negative("attention.temperature_scale", 0.0) > 0.0)
+        spec.n_ctx_train = metadata.size("rope.scaling.original_context_length", spec.n_ctx_train);
     spec.experts = read_experts(metadata, architecture);
     // Every layer has tensors, so the file bounds their number as well.
     const std::int64_t n_layers =
@@ -191,10 +228,14 @@ ModelSpec read_model_spec(const gguf::File& file, std::int64_t n_ctx) {
 
     spec.norm_style = architecture.norm_style;
     spec.norms_sums = architecture.norms_sums;
+    spec.norms_outputs = architecture.norms_outputs;
+    spec.norms_all_heads = architecture.norms_all_heads;
     spec.has_positions = architecture.has_positions;
     spec.is_gated = architecture.is_gated;
     spec.has_biases = architecture.has_biases;
     spec.norm_eps = static_cast<float>(read_norm_eps(metadata, architecture));
+    spec.head_norm_eps = spec.norm_eps;
+    if (architecture.has_scales) read_scales(metadata, spec);
     spec.activation = architecture.activation;
     read_rotation(metadata, architecture, n_ctx, spec);
     spec.has_head_norms = architecture.has_head_norms;

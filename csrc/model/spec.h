@@ -18,6 +18,7 @@ struct LayerSpec {
     std::int64_t n_kv_heads = 0;
     std::int64_t d_ff = 0;    // of a dense feed-forward network; 0 where the file has experts only
     std::int64_t window = 0;  // 0: the layer sees everything
+    bool turns = true;        // whether it has RoPE, where the model has
 };
 
 // A mixture of experts; n == 0: there is none.
@@ -46,14 +47,18 @@ struct ModelSpec {
 
     NormStyle norm_style = NormStyle::rms;
     bool norms_sums = false;  // see Architecture
+    bool norms_outputs = false;
+    bool norms_all_heads = false;
     bool has_positions = false;
     bool is_gated = true;
     bool has_biases = false;
-    float norm_eps = 0.0F;
+    float norm_eps = 0.0F;       // of the norms of hidden states
+    float head_norm_eps = 0.0F;  // of those of queries and keys
     float attention_scale = 0.0F;
     float attention_softcap = 0.0F;  // 0: none
     float logit_softcap = 0.0F;      // 0: none
     float embedding_scale = 1.0F;
+    float output_norm_scale = 1.0F;  // the weights of the last norm are multiplied by it
     Activation activation = Activation::none;
 
     // Tensors without which the model would be another: a norm of each head's queries and keys, norms after

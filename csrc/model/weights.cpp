@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <cstring>
 #include <set>
 #include <string>
 #include <utility>
@@ -103,19 +104,20 @@ public:
 
     Weight vector(const std::string& name, std::int64_t size) { return vector_part(name, size, 0, size); }
 
+    // A vector whose elements are multiplied by `scale`.
+    Weight scaled_vector(const std::string& name, std::int64_t size, float scale) {
+        if (scale == 1.0F) return vector(name, size);
+        const gguf::TensorInfo& found = float_vector(name, size);
+        std::vector<float> values(static_cast<std::size_t>(size));
+        std::memcpy(values.data(), found.data, values.size() * sizeof(float));
+        for (float& value : values) value *= scale;
+        return upload_floats(reinterpret_cast<const std::byte*>(values.data()), size);
+    }
+
     // Elements [first, first + count) of a vector of `size`.
     Weight vector_part(const std::string& name, std::int64_t size, std::int64_t first, std::int64_t count) {
-        const gguf::TensorInfo& found = tensor(name, {size});
-        if (found.format != Format::F32)
-            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(found.format).name,
-                 "F32");
-        bytes_ += count * static_cast<std::int64_t>(sizeof(float));
-        return backend_.upload({.format = Format::F32,
-                                .stored = Format::F32,
-                                .rows = 1,
-                                .cols = count,
-                                .data = found.data + first * static_cast<std::int64_t>(sizeof(float)),
-                                .readers = readers_});
+        const gguf::TensorInfo& found = float_vector(name, size);
+        return upload_floats(found.data + first * static_cast<std::int64_t>(sizeof(float)), count);
     }
 
     Weight optional_vector(const std::string& name, std::int64_t size, bool required = false) {
@@ -156,6 +158,25 @@ public:
     }
 
 private:
+    const gguf::TensorInfo& float_vector(const std::string& name, std::int64_t size) {
+        const gguf::TensorInfo& found = tensor(name, {size});
+        if (found.format != Format::F32)
+            fail(ErrorCode::model, kComponent, "format of tensor " + name, format_info(found.format).name,
+                 "F32");
+        return found;
+    }
+
+    // Backends copy vectors.
+    Weight upload_floats(const std::byte* data, std::int64_t count) {
+        bytes_ += count * static_cast<std::int64_t>(sizeof(float));
+        return backend_.upload({.format = Format::F32,
+                                .stored = Format::F32,
+                                .rows = 1,
+                                .cols = count,
+                                .data = data,
+                                .readers = readers_});
+    }
+
     void note_matrix(const gguf::TensorInfo& tensor, const PlacedMatrix::Part& part) {
         if (tensor.shape.size() != 2 || !tensor.name.ends_with(".weight")) return;
         PlacedMatrix& matrix = matrices_[std::string(tensor.name)];
@@ -202,10 +223,12 @@ void bind_qkv(WeightBinder& binder, const std::string& prefix, const ModelSpec& 
 void bind_attention(WeightBinder& binder, const std::string& prefix, const ModelSpec& spec,
                     const LayerSpec& layer, LayerWeights& weights) {
     bind_qkv(binder, prefix, spec, layer, weights);
+    const std::int64_t q_heads = spec.norms_all_heads ? layer.n_heads : 1;
+    const std::int64_t k_heads = spec.norms_all_heads ? layer.n_kv_heads : 1;
     weights.q_norm =
-        binder.optional_vector(prefix + "attn_q_norm.weight", spec.head_dim, spec.has_head_norms);
+        binder.optional_vector(prefix + "attn_q_norm.weight", q_heads * spec.head_dim, spec.has_head_norms);
     weights.k_norm =
-        binder.optional_vector(prefix + "attn_k_norm.weight", spec.head_dim, spec.has_head_norms);
+        binder.optional_vector(prefix + "attn_k_norm.weight", k_heads * spec.head_dim, spec.has_head_norms);
     weights.sinks = binder.optional_vector(prefix + "attn_sinks.weight", layer.n_heads, spec.has_sinks);
     weights.attn_out =
         binder.matrix(prefix + "attn_output.weight", spec.d_model, layer.n_heads * spec.head_dim);
@@ -262,6 +285,11 @@ void bind_norms(WeightBinder& binder, const std::string& prefix, const ModelSpec
         weights.ffn_sum_norm = binder.norm(prefix + "layer_output_norm", spec);
         return;
     }
+    if (spec.norms_outputs) {
+        weights.post_attn_norm = binder.vector(prefix + "post_attention_norm.weight", spec.d_model);
+        weights.post_ffn_norm = binder.vector(prefix + "post_ffw_norm.weight", spec.d_model);
+        return;
+    }
     weights.attn_norm = binder.vector(prefix + "attn_norm.weight", spec.d_model);
     const std::string after_attention = prefix + "post_attention_norm.weight";
     // Where there is no other norm before the feed-forward network, the one after attention is it.
@@ -306,7 +334,7 @@ void bind_embedding(WeightBinder& binder, const ModelSpec& spec, ModelWeights& w
 
 void bind_head(WeightBinder& binder, const ModelSpec& spec, ModelWeights& weights) {
     binder.set_readers({.first = LayerSpan::kHead, .last = LayerSpan::kHead});
-    weights.output_norm = binder.vector("output_norm.weight", spec.d_model);
+    weights.output_norm = binder.scaled_vector("output_norm.weight", spec.d_model, spec.output_norm_scale);
     weights.output = binder.has(kHead) ? binder.matrix(kHead, spec.n_vocab, spec.d_model) : weights.embedding;
     weights.output_bias = binder.optional_vector("output.bias", spec.n_vocab);
 }

@@ -30,10 +30,10 @@ struct ExpertWeights {
 };
 
 struct LayerWeights {
-    Weight attn_norm;  // absent where norms come after sums
+    Weight attn_norm;  // absent where norms come after sums or blocks
     Weight q, k, v;
     Weight q_bias, k_bias, v_bias;  // optional
-    Weight q_norm, k_norm;          // optional
+    Weight q_norm, k_norm;          // optional: of each head, or of all together
     Weight sinks;                   // optional
     Weight attn_out;
     Weight attn_out_bias;                              // optional

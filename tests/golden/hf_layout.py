@@ -7,22 +7,45 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tiny_models import N_VOCAB, Experts, TinyModel, longrope_factors, tensors
+from tiny_models import (
+    N_VOCAB,
+    NORMS_AFTER_ONLY,
+    ROPE_SECTIONS,
+    SCALES,
+    Experts,
+    TinyModel,
+    longrope_factors,
+    tensors,
+)
 from transformers import (
+    Ernie4_5Config,
+    Exaone4Config,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     Glm4Config,
     GlmConfig,
     GptOssConfig,
+    GraniteConfig,
+    GraniteMoeConfig,
+    GraniteMoeSharedConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     MixtralConfig,
+    Olmo2Config,
+    Olmo3Config,
+    OlmoeConfig,
     Phi3Config,
+    Qwen2_5_VLTextConfig,
     Qwen2Config,
     Qwen2MoeConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3VLMoeTextConfig,
+    Qwen3VLTextConfig,
+    SeedOssConfig,
+    SmolLM3Config,
 )
 
 Array = npt.NDArray[np.float64]
@@ -73,6 +96,8 @@ def _rope(model: TinyModel) -> dict[str, Any]:
         rope["beta_fast"], rope["beta_slow"] = scaling.betas
     if model.family == "gpt_oss":
         rope["truncate"] = False
+    if model.family == "ministral3":
+        rope |= {"mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}
     return rope
 
 
@@ -169,6 +194,68 @@ def _gpt_oss(model: TinyModel, common: dict[str, Any]) -> Any:
     )
 
 
+def _vision(config: type[Any]) -> Callable[[TinyModel, dict[str, Any]], Any]:
+    def make(model: TinyModel, common: dict[str, Any]) -> Any:
+        sections = {"mrope_section": list(ROPE_SECTIONS[model.architecture])}
+        if model.architecture.startswith("qwen3"):
+            sections["mrope_interleaved"] = True
+            common = {**common, "head_dim": model.head_dim}
+        if model.experts is not None:
+            common |= {
+                "num_experts": model.experts.n,
+                "num_experts_per_tok": model.experts.n_used,
+                "moe_intermediate_size": model.experts.d_ff,
+            }
+        return config(**{**common, "rope_parameters": common["rope_parameters"] | sections})
+
+    return make
+
+
+def _granite(config: type[Any]) -> Callable[[TinyModel, dict[str, Any]], Any]:
+    def make(model: TinyModel, common: dict[str, Any]) -> Any:
+        scales = SCALES[model.architecture]
+        if (experts := model.experts) is not None:
+            common |= {"num_local_experts": experts.n, "num_experts_per_tok": experts.n_used}
+            common |= {"intermediate_size": experts.d_ff}
+            common |= {"shared_intermediate_size": experts.d_shared} if experts.d_shared else {}
+        return config(
+            **common,
+            embedding_multiplier=scales.embedding,
+            attention_multiplier=scales.attention,
+            residual_multiplier=scales.residual,
+            logits_scaling=scales.logits,
+        )
+
+    return make
+
+
+def _olmo3(model: TinyModel, common: dict[str, Any]) -> Any:
+    local = {"rope_type": "default", "rope_theta": model.rope_base}
+    rope = {"full_attention": common["rope_parameters"], "sliding_attention": local}
+    return Olmo3Config(
+        **{**common, "rope_parameters": rope}, sliding_window=model.window, layer_types=_layer_types(model)
+    )
+
+
+def _olmoe(model: TinyModel, common: dict[str, Any]) -> Any:
+    experts = _experts(model)
+    return OlmoeConfig(
+        **{**common, "intermediate_size": experts.d_ff},
+        num_experts=experts.n,
+        num_experts_per_tok=experts.n_used,
+        norm_topk_prob=experts.normalized,
+    )
+
+
+def _exaone4(model: TinyModel, common: dict[str, Any]) -> Any:
+    return Exaone4Config(
+        **common,
+        head_dim=model.head_dim,
+        sliding_window=model.window or None,
+        layer_types=_layer_types(model),
+    )
+
+
 def _score_width(model: TinyModel) -> int:
     return model.d_model // model.n_heads if model.wide_scale else model.head_dim
 
@@ -199,6 +286,22 @@ _FAMILIES: dict[str, Callable[[TinyModel, dict[str, Any]], Any]] = {
     "glm": _glm(GlmConfig),
     "glm4": _glm(Glm4Config),
     "gpt_oss": _gpt_oss,
+    "qwen2_5_vl": _vision(Qwen2_5_VLTextConfig),
+    "qwen3_vl": _vision(Qwen3VLTextConfig),
+    "qwen3_vl_moe": _vision(Qwen3VLMoeTextConfig),
+    "ministral3": lambda model, common: Ministral3Config(**common, head_dim=model.head_dim),
+    "smollm3": lambda _, common: SmolLM3Config(**common),
+    "seed_oss": lambda model, common: SeedOssConfig(
+        **common, head_dim=model.head_dim, attention_bias=True, attention_out_bias=False
+    ),
+    "ernie4_5": lambda model, common: Ernie4_5Config(**common, head_dim=model.head_dim),
+    "granite": _granite(GraniteConfig),
+    "granitemoe": _granite(GraniteMoeConfig),
+    "granitemoeshared": _granite(GraniteMoeSharedConfig),
+    "olmo2": lambda _, common: Olmo2Config(**common),
+    "olmo3": _olmo3,
+    "olmoe": _olmoe,
+    "exaone4": _exaone4,
 }
 
 
@@ -236,8 +339,13 @@ def _norms(model: TinyModel, own: dict[str, Array]) -> Named:
         }
     if model.family == "glm4":
         names |= {"post_attention_norm": "post_self_attn_layernorm", "post_ffw_norm": "post_mlp_layernorm"}
-    if model.family == "gpt_oss":
+    if model.family in ("gpt_oss", "seed_oss"):
         names = {"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"}
+    if model.architecture in NORMS_AFTER_ONLY:
+        names = {
+            "post_attention_norm": "post_attention_layernorm",
+            "post_ffw_norm": "post_feedforward_layernorm",
+        }
     if model.qk_norm:
         names |= {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
     for name, hf_name in names.items():
@@ -263,7 +371,7 @@ def _split_qkv(model: TinyModel, own: dict[str, Array], end: str) -> list[Array]
         k_end = q_end + model.n_kv_heads * model.head_dim
         return np.split(own[f"attn_qkv.{end}"], [q_end, k_end])
     q, k, v = (own[f"attn_{letter}.{end}"] for letter in "qkv")
-    if model.architecture == "llama":
+    if model.architecture in ("llama", "mistral3", "smollm3", "granite", "granitemoe"):
         q, k = _from_neighbours(q, model.head_dim), _from_neighbours(k, model.head_dim)
     return [q, k, v]
 
@@ -278,11 +386,17 @@ def _feed_forward(model: TinyModel, own: dict[str, Array]) -> Named:
     if model.family == "gpt_oss":
         yield from _gpt_oss_experts(own)
     elif model.experts is not None:
-        yield "mlp.gate.weight", own["ffn_gate_inp.weight"]
+        granite = model.architecture == "granitemoe"
+        block = "block_sparse_moe" if granite else "mlp"
+        yield f"{block}.{'router' if granite else 'gate'}.weight", own["ffn_gate_inp.weight"]
         gate_up = np.concatenate([own["ffn_gate_exps.weight"], own["ffn_up_exps.weight"]], axis=1)
-        yield "mlp.experts.gate_up_proj", gate_up
-        yield "mlp.experts.down_proj", own["ffn_down_exps.weight"]
-        if model.experts.d_shared:
+        yield f"{block}.experts.gate_up_proj", gate_up
+        yield f"{block}.experts.down_proj", own["ffn_down_exps.weight"]
+        if model.experts.d_shared and granite:
+            both = np.concatenate([own["ffn_gate_shexp.weight"], own["ffn_up_shexp.weight"]])
+            yield "shared_mlp.input_linear.weight", both
+            yield "shared_mlp.output_linear.weight", own["ffn_down_shexp.weight"]
+        elif model.experts.d_shared:
             yield "mlp.shared_expert_gate.weight", own["ffn_gate_inp_shexp.weight"][None, :]
             for part in ("gate", "up", "down"):
                 yield f"mlp.shared_expert.{part}_proj.weight", own[f"ffn_{part}_shexp.weight"]

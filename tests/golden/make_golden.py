@@ -23,7 +23,8 @@ from hf_layout import config_of, state_dict_of
 from published_code import chatglm3_logits, qwen_logits
 from tiny_files import fingerprint
 from tiny_models import MODELS, N_PROMPT, N_TOKENS, TinyModel, prompt_ids, tensors
-from transformers import AutoModelForCausalLM, logging
+from transformers import AutoModel, AutoModelForCausalLM, logging
+from transformers.modeling_outputs import CausalLMOutput
 
 HERE = Path(__file__).resolve().parent
 # In logits. Approximate kernels must not change which experts are chosen, nor exact ones which tokens.
@@ -48,12 +49,27 @@ def float64_for_float32() -> Iterator[None]:
         torch.set_default_dtype(single)
 
 
+class _TextWithHead(torch.nn.Module):
+    """The part of a model for images and text that reads text."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.model = AutoModel.from_config(config)
+        self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, ids: Any, use_cache: bool) -> Any:
+        hidden = self.model(input_ids=ids, use_cache=use_cache).last_hidden_state
+        return CausalLMOutput(logits=self.lm_head(hidden))
+
+
 def transformers_model(model: TinyModel) -> Any:
     """The transformers model with the tiny model's weights, every parameter set."""
     config = config_of(model)
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
-    network = AutoModelForCausalLM.from_config(config).eval()
+    network = (
+        _TextWithHead(config) if "_vl" in model.family else AutoModelForCausalLM.from_config(config)
+    ).eval()
     state = {name: torch.from_numpy(values) for name, values in state_dict_of(model).items()}
     expected = dict(network.named_parameters())
     if set(state) != set(expected):

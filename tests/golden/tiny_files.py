@@ -9,9 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gguf import GGUFWriter, TokenType
-from tiny_models import N_VOCAB, TinyModel, tensors
+from tiny_models import N_VOCAB, ROPE_SECTIONS, SCALES, TinyModel, tensors
 
-Value = int | float | str | bool | tuple[bool, ...]
+# Their feed_forward_length is an expert's.
+_COUNTS_EXPERTS_ONLY = ("granitemoe", "olmoe")
+
+Value = int | float | str | bool | tuple[bool, ...] | tuple[int, ...]
 
 
 def metadata(model: TinyModel) -> dict[str, Value]:
@@ -21,11 +24,12 @@ def metadata(model: TinyModel) -> dict[str, Value]:
     """
     architecture = model.architecture
     fused_ff = 2 if architecture == "qwen" else 1  # this one counts gate and up together
+    d_ff = model.experts.d_ff if model.experts and architecture in _COUNTS_EXPERTS_ONLY else model.d_ff
     keys: dict[str, Value] = {
         "context_length": model.n_ctx_train,
         "embedding_length": model.d_model,
         "block_count": model.n_layers,
-        "feed_forward_length": model.d_ff * fused_ff,
+        "feed_forward_length": d_ff * fused_ff,
         "attention.head_count": model.n_heads,
         "attention.layer_norm_rms_epsilon": model.norm_eps,
     }
@@ -33,13 +37,33 @@ def metadata(model: TinyModel) -> dict[str, Value]:
         keys["vocab_size"] = N_VOCAB
     if architecture != "qwen":
         keys["attention.head_count_kv"] = model.n_kv_heads
-    if architecture in ("llama", "qwen", "phi3", "chatglm", "glm4"):
+    if architecture in (
+        "llama",
+        "qwen",
+        "phi3",
+        "chatglm",
+        "glm4",
+        "mistral3",
+        "smollm3",
+        "granite",
+        "granitemoe",
+    ):
         keys["rope.dimension_count"] = model.rope_dims
     if architecture not in ("gemma", "gemma2"):
         keys["rope.freq_base"] = model.rope_base
     if model.n_heads * model.head_dim != model.d_model or architecture.startswith(("gemma", "glm4", "gpt")):
         keys["attention.key_length"] = model.head_dim
         keys["attention.value_length"] = model.head_dim
+    if (sections := ROPE_SECTIONS.get(architecture)) is not None:
+        keys["rope.dimension_sections"] = (*sections, 0)
+    if (scales := SCALES.get(architecture)) is not None:
+        keys["embedding_scale"] = scales.embedding
+        keys["attention.scale"] = scales.attention
+        keys["residual_scale"] = scales.residual
+        keys["logit_scale"] = scales.logits
+    if model.family == "ministral3":
+        keys["attention.temperature_scale"] = 0.1
+        keys["rope.scaling.yarn_log_multiplier"] = 1.0
     return {**keys, **_window_metadata(model), **_scaling_metadata(model), **_expert_metadata(model)}
 
 
@@ -90,7 +114,7 @@ def _expert_metadata(model: TinyModel) -> dict[str, Value]:
         "expert_count": experts.n,
         "expert_used_count": experts.n_used,
     }
-    if model.architecture != "llama":
+    if model.architecture not in ("llama", *_COUNTS_EXPERTS_ONLY):
         keys["expert_feed_forward_length"] = experts.d_ff
     if experts.d_shared:
         keys["expert_shared_feed_forward_length"] = experts.d_shared

@@ -88,6 +88,27 @@ class TinyModel:
         return 0 if is_global else self.window
 
 
+# Where norms are, by architecture.
+NORMS_AFTER_ONLY = ("olmo2", "exaone4")
+NORMS_ON_BOTH_SIDES = ("gemma2", "gemma3", "glm4")
+ONE_NORM_NAMED_POST = ("gpt-oss", "seed_oss")  # the second norm of a layer, before its feed-forward network
+NORMS_ALL_HEADS = ("olmo2", "olmoe")
+# Sections of images in the rotary dimensions, which a text does not show.
+ROPE_SECTIONS = {"qwen2vl": (2, 3, 3), "qwen3vl": (6, 5, 5), "qwen3vlmoe": (3, 3, 2)}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What embeddings, scores and blocks' outputs are multiplied by, and logits divided by."""
+
+    embedding: float
+    attention: float
+    residual: float
+    logits: float
+
+
+SCALES = {"granite": Scales(3.0, 0.15, 0.4, 0.5), "granitemoe": Scales(3.0, 0.3, 0.6, 0.25)}
+
 _LLAMA3 = RopeScaling("llama3", 32, 8.0)
 _YARN = RopeScaling("yarn", 32, 4.0)
 _YARN_LATE = RopeScaling("yarn", 1024, 4.0, (16.0, 2.0))  # its ramp begins after the first frequency
@@ -149,6 +170,27 @@ MODELS = [
     TinyModel("gpt-oss", "gpt-oss", "gpt_oss", n_layers=3, qkv_bias=True, output_bias=True, window=16,
               window_period=2, rope_base=150000.0, rope_scaling=RopeScaling("yarn", 2048, 8.0, (32.0, 1.0)),
               n_ctx_train=16384, experts=Experts(6, 2, 64)),
+    TinyModel("qwen2vl", "qwen2vl", "qwen2_5_vl", qkv_bias=True, rope_base=1e6),
+    TinyModel("qwen3vl", "qwen3vl", "qwen3_vl", qk_norm=True, head_dim=32, rope_dims=32),
+    TinyModel("qwen3vlmoe", "qwen3vlmoe", "qwen3_vl_moe", qk_norm=True, experts=Experts(6, 3, 32), seed=3),
+    TinyModel("ministral3", "mistral3", "ministral3", head_dim=32, rope_dims=32,
+              rope_scaling=RopeScaling("yarn", 128, 16.0, (16.0, 1.0)), n_ctx_train=2048),
+    TinyModel("mistral-small", "mistral3", "mistral", head_dim=32, rope_dims=32, n_kv_heads=1),
+    TinyModel("smollm3", "smollm3", "smollm3", n_layers=5, tied=True),
+    TinyModel("seed-oss", "seed_oss", "seed_oss", qkv_bias=True, head_dim=32, rope_dims=32),
+    TinyModel("ernie4_5", "ernie4_5", "ernie4_5", tied=True, n_kv_heads=1),
+    TinyModel("granite", "granite", "granite", tied=True),
+    TinyModel("granitemoe", "granitemoe", "granitemoe", experts=Experts(6, 2, 48), seed=3),
+    TinyModel("granitemoe-shared", "granitemoe", "granitemoeshared", experts=Experts(6, 2, 48, 80)),
+    TinyModel("olmo2", "olmo2", "olmo2", qk_norm=True),
+    TinyModel("olmo3", "olmo2", "olmo3", n_layers=5, qk_norm=True, n_kv_heads=4, window=20,
+              window_layers=(True, True, True, False, True), rope_scaling=_YARN),
+    TinyModel("olmoe", "olmoe", "olmoe", qk_norm=True, n_kv_heads=4,
+              experts=Experts(6, 3, 32, normalized=False), seed=4),
+    TinyModel("exaone4", "exaone4", "exaone4", qk_norm=True, tied=True, rope_base=500.0,
+              rope_scaling=_LLAMA3),
+    TinyModel("exaone4-window", "exaone4", "exaone4", n_layers=5, qk_norm=True, window=20,
+              window_layers=(True, True, True, False, False)),
 ]  # fmt: skip
 
 
@@ -178,7 +220,8 @@ def tensor_shapes(model: TinyModel) -> Iterator[tuple[str, tuple[int, ...], Kind
 
 def _attention(model: TinyModel) -> Iterator[tuple[str, tuple[int, ...], Kind]]:
     q_dim, kv_dim = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
-    yield "attn_norm.weight", (model.d_model,), "norm"
+    if model.architecture not in NORMS_AFTER_ONLY:
+        yield "attn_norm.weight", (model.d_model,), "norm"
     parts = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
     if model.fused_qkv:
         parts = {"attn_qkv": q_dim + 2 * kv_dim}
@@ -187,20 +230,21 @@ def _attention(model: TinyModel) -> Iterator[tuple[str, tuple[int, ...], Kind]]:
         if model.qkv_bias:
             yield f"{name}.bias", (rows,), "bias"
     if model.qk_norm:
-        yield "attn_q_norm.weight", (model.head_dim,), "norm"
-        yield "attn_k_norm.weight", (model.head_dim,), "norm"
+        together = model.architecture in NORMS_ALL_HEADS
+        yield "attn_q_norm.weight", (q_dim if together else model.head_dim,), "norm"
+        yield "attn_k_norm.weight", (kv_dim if together else model.head_dim,), "norm"
     yield "attn_output.weight", (model.d_model, q_dim), "linear"
     if model.output_bias:
         yield "attn_output.bias", (model.d_model,), "bias"
     if model.architecture == "gpt-oss":
         yield "attn_sinks.weight", (model.n_heads,), "sink"
-    if model.architecture in ("gemma2", "gemma3", "glm4", "gpt-oss"):
+    if model.architecture in (*NORMS_AFTER_ONLY, *NORMS_ON_BOTH_SIDES, *ONE_NORM_NAMED_POST):
         yield "post_attention_norm.weight", (model.d_model,), "norm"
 
 
 def _feed_forward(model: TinyModel) -> Iterator[tuple[str, tuple[int, ...], Kind]]:
     d, d_ff = model.d_model, model.d_ff
-    if model.architecture != "gpt-oss":
+    if model.architecture not in (*NORMS_AFTER_ONLY, *ONE_NORM_NAMED_POST):
         yield "ffn_norm.weight", (d,), "norm"
     if model.experts is not None:
         yield from _expert_tensors(model, model.experts)
@@ -212,7 +256,7 @@ def _feed_forward(model: TinyModel) -> Iterator[tuple[str, tuple[int, ...], Kind
             yield f"ffn_{name}.weight", (rows, cols), "linear"
             if model.ffn_bias:
                 yield f"ffn_{name}.bias", (rows,), "bias"
-    if model.architecture in ("gemma2", "gemma3", "glm4"):
+    if model.architecture in (*NORMS_AFTER_ONLY, *NORMS_ON_BOTH_SIDES):
         yield "post_ffw_norm.weight", (d,), "norm"
 
 
@@ -227,7 +271,8 @@ def _expert_tensors(model: TinyModel, experts: Experts) -> Iterator[tuple[str, t
         if has_bias:
             yield f"ffn_{name}_exps.bias", (n, rows), "bias"
     if experts.d_shared:
-        yield "ffn_gate_inp_shexp.weight", (d,), "router"
+        if model.architecture == "qwen2moe":
+            yield "ffn_gate_inp_shexp.weight", (d,), "router"
         yield "ffn_gate_shexp.weight", (experts.d_shared, d), "linear"
         yield "ffn_up_shexp.weight", (experts.d_shared, d), "linear"
         yield "ffn_down_shexp.weight", (d, experts.d_shared), "linear"

@@ -161,6 +161,12 @@ def _cap_lies() -> Iterator[Case]:
     yield from float_lies("gemma2", "attention.scale", NAN, INF, -1.0)
     for name in ("logit_scale", "residual_scale", "embedding_scale"):
         yield "llama", f"{name}=2", key(f"llama.{name}", F32, 2.0), rf"llama\.{name}"
+        yield from float_lies("granite", name, NAN, INF, -INF, 0.0, -1.0)
+    yield "granite", "a vanishing residual", key("granite.residual_scale", F32, 1e-30), "residual_scale"
+    yield "granite", "overflowing logits", key("granite.logit_scale", F32, 1e-45), "logit_scale"
+    for name in ("attention.temperature_scale", "rope.scaling.yarn_log_multiplier"):
+        yield "llama-rope-yarn", f"{name}=1", key(f"llama.{name}", F32, 1.0), rf"llama\.{name}"
+        yield from float_lies("ministral3", name, NAN, INF, -1.0)
 
 
 def _rope_lies() -> Iterator[Case]:
@@ -171,7 +177,7 @@ def _rope_lies() -> Iterator[Case]:
     for name in ("yarn_beta_fast", "yarn_beta_slow", "attn_factor"):
         zero = key(f"llama.rope.scaling.{name}", F32, 0.0)
         yield "llama-rope-yarn", f"{name}=0", zero, rf"llama\.rope\.scaling\.{name}"
-    for model in ("llama-rope-yarn", "gpt-oss", "phi3-longrope-long"):
+    for model in ("llama-rope-yarn", "gpt-oss", "phi3-longrope-long", "ministral3"):
         name = "rope.scaling.original_context_length"
         yield from number_lies(model, name, least=1)
         base = key(f"{architecture(model)}.rope.freq_base", F32, 1.0)
@@ -221,7 +227,35 @@ def _shape_lies() -> Iterator[Case]:
         name = f"{architecture(model)}.feed_forward_length"
         for kind, value in (*HUGE, (U32, 0), (U32, 95), (U32, 192)):
             yield model, f"{name}={value}", key(name, kind, value), rf"{name}|blk\.0\.ffn"
-    for model in ("qwen3", "gemma3"):
+    for model in [one.name for one in MODELS]:
+        name = architecture(model)
+        for value in (63, 66, 128):
+            width = key(f"{name}.embedding_length", U32, value)
+            yield (
+                model,
+                f"embedding_length={value}",
+                width,
+                r"embedding_length|token_embd|heads|dimension_count|rope_freqs",
+            )
+        heads = key(f"{name}.attention.head_count", U32, 5)
+        yield model, "5 heads", heads, r"heads|head_count|attn_q|dimension_count"
+        groups = key(f"{name}.attention.head_count_kv", U32, 3)
+        yield model, "3 key-value heads", groups, r"heads|head_count_kv"
+        yield model, "an unknown tensor", tensor("blk.0.attn_new.weight", [64]), r"blk\.0\.attn_new\.weight"
+
+
+def _norm_lies() -> Iterator[Case]:
+    for model in ("olmo2", "olmoe"):
+        for part in ("attn_q_norm", "attn_k_norm"):
+            yield from tensor_lies(model, f"blk.1.{part}.weight", [16], [63], [1, 64])
+            yield from without(model, f"blk.1.{part}.weight")
+    for model in ("olmo2", "exaone4"):
+        for part in ("post_attention_norm", "post_ffw_norm"):
+            yield from tensor_lies(model, f"blk.1.{part}.weight", [63], [64, 2])
+            yield from without(model, f"blk.1.{part}.weight")
+        norm = tensor("blk.0.attn_norm.weight", [64])
+        yield model, "a norm before a block", norm, r"blk\.0\.attn_norm"
+    for model in ("qwen3", "gemma3", "exaone4"):
         for part in ("attn_q_norm", "attn_k_norm"):
             yield from tensor_lies(model, f"blk.1.{part}.weight", [64], [15], [1, 32])
             yield from without(model, f"blk.1.{part}.weight")
@@ -233,22 +267,8 @@ def _shape_lies() -> Iterator[Case]:
     yield from without("gpt-oss", "blk.1.attn_sinks.weight")
     yield from tensor_lies("gpt-oss", "blk.1.attn_output.bias", [63])
     norm = "blk.1.post_attention_norm.weight"
-    yield "gpt-oss", f"no {norm}", no_tensor(norm), r"blk\.1\.(ffn_norm|post_attention_norm)"
-    for model in [one.name for one in MODELS]:
-        name = architecture(model)
-        for value in (63, 66, 128):
-            width = key(f"{name}.embedding_length", U32, value)
-            yield (
-                model,
-                f"embedding_length={value}",
-                width,
-                r"embedding_length|token_embd|heads|dimension_count",
-            )
-        heads = key(f"{name}.attention.head_count", U32, 5)
-        yield model, "5 heads", heads, r"heads|head_count|attn_q|dimension_count"
-        groups = key(f"{name}.attention.head_count_kv", U32, 3)
-        yield model, "3 key-value heads", groups, r"heads|head_count_kv"
-        yield model, "an unknown tensor", tensor("blk.0.attn_new.weight", [64]), r"blk\.0\.attn_new\.weight"
+    for model in ("gpt-oss", "seed-oss"):
+        yield model, f"no {norm}", no_tensor(norm), r"blk\.1\.(ffn_norm|post_attention_norm)"
 
 
-LIES = [*_expert_lies(), *_window_lies(), *_cap_lies(), *_rope_lies(), *_shape_lies()]
+LIES = [*_expert_lies(), *_window_lies(), *_cap_lies(), *_rope_lies(), *_shape_lies(), *_norm_lies()]

@@ -43,6 +43,9 @@ class Style:
     wide_scale_layers: int = 0  # the size whose scores are scaled by the model's width over its heads
     local_rope_base: float = 0.0  # of the layers with a window, which then take no scaling either
     rounded_yarn: bool = True
+    scaled_windows: bool = True  # scalings are for the layers with a window, too
+    unturned_every: int = 0  # of so many layers the last has no rotary positions
+    turned_windows: bool = False  # where some layers have a window, only they have rotary positions
 
 
 STYLES = {
@@ -64,6 +67,18 @@ STYLES = {
     "chatglm": Style(adjacent_pairs=True),
     "glm4": Style(adjacent_pairs=True),
     "gpt-oss": Style(global_every=2, rounded_yarn=False),
+    "qwen2vl": Style(),
+    "qwen3vl": Style(),
+    "qwen3vlmoe": Style(),
+    "mistral3": Style(adjacent_pairs=True),
+    "smollm3": Style(adjacent_pairs=True, unturned_every=4),
+    "seed_oss": Style(),
+    "ernie4_5": Style(adjacent_pairs=True),
+    "granite": Style(adjacent_pairs=True),
+    "granitemoe": Style(adjacent_pairs=True),
+    "olmo2": Style(global_every=4, scaled_windows=False),
+    "olmoe": Style(renormalized_experts=False),
+    "exaone4": Style(global_every=4, turned_windows=True),
 }  # fmt: skip
 
 
@@ -192,13 +207,13 @@ class ReferenceDecoder:
 
     def logits(self, ids: list[int]) -> Array:
         """Logits of every position, (n_tokens, n_vocab)."""
-        hidden = self.weights.rows("token_embd.weight", ids)
+        hidden = self.weights.rows("token_embd.weight", ids) * self._number("embedding_scale", 1.0)
         if self.style.scaled_embedding:
             hidden = hidden * math.sqrt(self.d_model)
         for layer in range(self.n_layers):
             hidden = self.layer(layer, hidden)
         head = "output" if "output.weight" in self.weights else "token_embd"
-        logits = self._linear(head, self._norm("output_norm", hidden))
+        logits = self._linear(head, self._norm("output_norm", hidden)) / self._number("logit_scale", 1.0)
         return soft_cap(logits, self._number("final_logit_softcapping", self.style.logit_cap))
 
     def greedy(self, ids: list[int], n: int) -> list[int]:
@@ -212,15 +227,16 @@ class ReferenceDecoder:
         """One block: attention and a feed-forward network, each added to what came in."""
         block = f"blk.{index}."
         after_attention, after_ffn = block + "post_attention_norm", block + "post_ffw_norm"
-        before_ffn = block + "ffn_norm"
-        if before_ffn + ".weight" not in self.weights:  # gpt-oss names it so
-            before_ffn, after_attention = after_attention, ""
-        mixed = self._attention(index, self._norm(block + "attn_norm", hidden))
-        hidden = hidden + self._norm_if_there(after_attention, mixed)
-        x = self._norm(before_ffn, hidden)
+        before_attention, before_ffn = block + "attn_norm", block + "ffn_norm"
+        if before_ffn + ".weight" not in self.weights and before_attention + ".weight" in self.weights:
+            before_ffn, after_attention = after_attention, ""  # gpt-oss names it so
+        scale: float = self._number("residual_scale", 1.0)
+        mixed = self._attention(index, self._norm_if_there(before_attention, hidden))
+        hidden = hidden + scale * self._norm_if_there(after_attention, mixed)
+        x = self._norm_if_there(before_ffn, hidden)
         has_experts = block + "ffn_gate_inp.weight" in self.weights
         fed = self._experts(block, x) if has_experts else self._feed_forward(block, x)
-        return hidden + self._norm_if_there(after_ffn, fed)
+        return hidden + scale * self._norm_if_there(after_ffn, fed)
 
     def _linear(self, name: str, x: Array, expert: int | None = None) -> Array:
         y = self.weights.product(name + ".weight", x, expert)
@@ -267,9 +283,19 @@ class ReferenceDecoder:
             fed = self._feed_forward(block, x[tokens], "_exps", expert)
             out[tokens] += shares[tokens, ranks][:, None] * fed
         if block + "ffn_up_shexp.weight" in self.weights:
-            gate = self.weights.get(block + "ffn_gate_inp_shexp.weight").reshape(-1)
-            out += sigmoid(x @ gate)[:, None] * self._feed_forward(block, x, "_shexp")
+            shared = self._feed_forward(block, x, "_shexp")
+            if block + "ffn_gate_inp_shexp.weight" in self.weights:
+                gate = self.weights.get(block + "ffn_gate_inp_shexp.weight").reshape(-1)
+                shared *= sigmoid(x @ gate)[:, None]
+            out += shared
         return out
+
+    def is_turned(self, layer: int) -> bool:
+        """Whether the layer has rotary positions."""
+        if self.style.turned_windows and self.window:
+            return self.is_local(layer)
+        every = self.style.unturned_every
+        return every == 0 or layer % every < every - 1
 
     def is_local(self, layer: int) -> bool:
         """Whether the layer sees only the last `window` tokens."""
@@ -288,7 +314,7 @@ class ReferenceDecoder:
         if self.is_local(layer) and local_base:
             base = local_base
         frequencies, amplitude = base ** (-np.arange(half) / half), 1.0
-        if not (self.is_local(layer) and self.style.local_rope_base):
+        if not self.is_local(layer) or (self.style.scaled_windows and not self.style.local_rope_base):
             frequencies, amplitude = self._scaled(frequencies, base)
         return Rope(self._divided(frequencies, n_tokens), amplitude, self.style.adjacent_pairs)
 
@@ -326,7 +352,8 @@ class ReferenceDecoder:
         first, last = max(first, 0), min(last, self.rope_dims - 1)
         strength: float = self._number("rope.scaling.yarn_ext_factor", 1.0)
         ramp = np.clip((np.arange(len(frequencies)) - first) / max(last - first, 0.001), 0.0, 1.0)
-        magnitude = 0.1 * math.log(factor) + 1.0 if factor > 1.0 else 1.0
+        growth = 0.1 * math.log(factor) if factor > 1.0 else 0.0
+        magnitude = (1.0 + growth) / (1.0 + growth * self._number("rope.scaling.yarn_log_multiplier", 0.0))
         magnitude = self._number("rope.scaling.yarn_attn_factor", magnitude)
         kept = strength * (1.0 - ramp)
         return frequencies * (kept + (1.0 - kept) / factor), amplitude * magnitude
@@ -338,10 +365,11 @@ class ReferenceDecoder:
             parts = np.split(self._linear(block + "attn_qkv", x), ends, axis=-1)
         else:
             parts = [self._linear(block + "attn_" + part, x) for part in "qkv"]
-        heads = [part.reshape(n, size, self.head_dim) for part, size in zip(parts, sizes, strict=True)]
-        heads[0] = self._norm_if_there(block + "attn_q_norm", heads[0])
-        heads[1] = self._norm_if_there(block + "attn_k_norm", heads[1])
-        return heads
+        for i, name in enumerate((block + "attn_q_norm", block + "attn_k_norm")):
+            if name + ".weight" in self.weights:  # of each head, or of all together
+                width = self.weights.shape(name + ".weight")[-1]
+                parts[i] = self._norm(name, parts[i].reshape(n, -1, width)).reshape(n, -1)
+        return [part.reshape(n, size, self.head_dim) for part, size in zip(parts, sizes, strict=True)]
 
     def _hidden_from(self, layer: int, n: int) -> npt.NDArray[np.bool_]:
         """(query, key): the future, and in a local layer what lies a window or more back."""
@@ -352,8 +380,9 @@ class ReferenceDecoder:
     def _attention(self, layer: int, x: Array) -> Array:
         n, block = len(x), f"blk.{layer}."
         q, k, v = self._queries_keys_values(block, x)
-        rope = self.rope(layer, n)
-        q, k = rope.apply(q), rope.apply(k)
+        if self.is_turned(layer):
+            rope = self.rope(layer, n)
+            q, k = rope.apply(q), rope.apply(k)
         hidden = self._hidden_from(layer, n)
         cap: float = self._number("attn_logit_softcapping", self.style.attention_cap)
         mixed = np.empty_like(q)
