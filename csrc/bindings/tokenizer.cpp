@@ -92,17 +92,20 @@ void bind_piece_encoder(py::module_& m) {
              py::arg("file"), py::arg("vocabulary"))
         .def(
             "encode_batch",
-            [](const PieceEncoder& encoder, const py::list& texts) {
+            [](const PieceEncoder& encoder, const py::list& texts, bool continues) {
                 std::vector<std::string_view> views;
                 for (const py::handle text : texts) views.push_back(utf8(text));
                 std::vector<std::vector<std::int32_t>> ids;
                 {
                     const py::gil_scoped_release release;
-                    for (const std::string_view text : views) ids.push_back(encoder.encode(text));
+                    for (const std::string_view text : views) ids.push_back(encoder.encode(text, continues));
                 }
                 return ids;
             },
-            py::arg("texts"), "Ids of each text, without BOS or EOS; no text becomes a control token.");
+            py::arg("texts"), py::arg("continues") = false,
+            "Ids of each text, without BOS or EOS; no text becomes a control token. `continues`: another "
+            "text "
+            "precedes each, so that no space is put in front.");
 }
 
 py::tuple cut_to_python(const llmcore::ByteLevelEncoder::Cut& cut) {

@@ -126,22 +126,23 @@ PieceEncoder::PieceEncoder(const gguf::File& file, const Vocabulary& vocabulary)
     }
 }
 
-std::vector<std::int32_t> PieceEncoder::encode(std::string_view text) const {
+std::vector<std::int32_t> PieceEncoder::encode(std::string_view text, bool continues) const {
+    const bool adds_space = adds_space_ && !continues;
     std::vector<std::int32_t> ids;
     PieceOutput output(unknown_, ids);
     if (unigram_) {
         // The model itself knows user-defined pieces; they count like others, with a score hard to beat.
-        encode_plain(text, output);
+        encode_plain(text, adds_space, output);
         return ids;
     }
     split_at_pieces(
-        user_defined_, text, [&](std::string_view plain) { encode_plain(plain, output); },
+        user_defined_, text, [&](std::string_view plain) { encode_plain(plain, adds_space, output); },
         [&](std::int32_t token) { output.add(token); });
     return ids;
 }
 
-void PieceEncoder::encode_plain(std::string_view text, PieceOutput& output) const {
-    const std::string marked = normalized(text);
+void PieceEncoder::encode_plain(std::string_view text, bool adds_space, PieceOutput& output) const {
+    const std::string marked = normalized(text, adds_space);
     if (marked.empty()) return;
     if (unigram_) {
         unigram_->encode(marked, output);
@@ -152,7 +153,7 @@ void PieceEncoder::encode_plain(std::string_view text, PieceOutput& output) cons
 
 // SentencePiece's normalizer: the character map, spaces at the ends and in a row removed if the model wants
 // that, a space in front if it wants that, and U+2581 for every space.
-std::string PieceEncoder::normalized(std::string_view text) const {
+std::string PieceEncoder::normalized(std::string_view text, bool adds_space) const {
     std::string result;
     result.reserve(text.size() + text.size() / 2 + kSpaceMark.size());
     bool after_space = removes_extra_spaces_;
@@ -167,7 +168,7 @@ std::string PieceEncoder::normalized(std::string_view text) const {
         }
         text.remove_prefix(length);
         if (is_first && removes_extra_spaces_ && written == " ") continue;
-        if (is_first && adds_space_) result.append(kSpaceMark);
+        if (is_first && adds_space) result.append(kSpaceMark);
         is_first = false;
         while (after_space && written.substr(0, 1) == " ") written.remove_prefix(1);
         if (written.empty()) continue;

@@ -25,12 +25,13 @@ public:
     PieceEncoder(const gguf::File& file, const Vocabulary& vocabulary);
 
     // Ids of `text` (UTF-8), without BOS or EOS. No text becomes a control token. User-defined tokens are
-    // found before anything else; of several at one place the longest.
-    std::vector<std::int32_t> encode(std::string_view text) const;
+    // found before anything else; of several at one place the longest. `continues`: another text precedes, so
+    // that no space is put in front.
+    std::vector<std::int32_t> encode(std::string_view text, bool continues = false) const;
 
 private:
-    std::string normalized(std::string_view text) const;
-    void encode_plain(std::string_view text, PieceOutput& output) const;
+    std::string normalized(std::string_view text, bool adds_space) const;
+    void encode_plain(std::string_view text, bool adds_space, PieceOutput& output) const;
 
     std::optional<BytePairEncoder> byte_pair_;
     std::optional<UnigramEncoder> unigram_;

@@ -603,9 +603,9 @@ class PieceEncoder:
     """
     def __init__(self, file: GGUFFile, vocabulary: Vocabulary) -> None:
         ...
-    def encode_batch(self, texts: list) -> list[list[int]]:
+    def encode_batch(self, texts: list, continues: bool = False) -> list[list[int]]:
         """
-        Ids of each text, without BOS or EOS; no text becomes a control token.
+        Ids of each text, without BOS or EOS; no text becomes a control token. `continues`: another text precedes each, so that no space is put in front.
         """
 class ByteLevelEncoder:
     """

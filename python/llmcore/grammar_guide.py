@@ -139,7 +139,7 @@ class _Vocabulary:
     def __call__(self, text: str) -> list[int]:
         if not isinstance(text, str):
             raise TypeError("text must be str")
-        return self._tokenizer.encode(text, add_special=False)
+        return self._tokenizer.encode_continuation(text)
 
 
 def _token_bytes(tokenizer: Tokenizer, n_vocab: int) -> list[bytes]:

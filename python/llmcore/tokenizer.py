@@ -75,6 +75,11 @@ class Tokenizer:
             prefix = self._prefix
         return [*prefix, *ids, *self._suffix] if add_special else ids
 
+    def encode_continuation(self, text: str) -> list[int]:
+        """Token ids of `text` as it continues another: without special tokens, nor the space that some
+        vocabularies want in front of a text."""
+        return self._encode_texts([text], continues=True)[0]
+
     def encode_batch(
         self, texts: Sequence[str], add_special: bool = True, parse_special: bool = False
     ) -> list[list[int]]:
@@ -117,9 +122,9 @@ class Tokenizer:
         """What one token stands for; a control token's name."""
         return self.vocabulary.token_bytes(token)
 
-    def _encode_texts(self, texts: list[str]) -> list[list[int]]:
+    def _encode_texts(self, texts: list[str], *, continues: bool = False) -> list[list[int]]:
         try:
-            return self._encoder.encode_batch(texts)
+            return self._encoder.encode_batch(texts, continues)
         except (TypeError, UnicodeEncodeError) as error:
             if all(isinstance(text, str) for text in texts):
                 raise InvalidArgumentError("[tokenizer] text with lone surrogates is not Unicode") from error

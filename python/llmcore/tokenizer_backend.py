@@ -27,11 +27,13 @@ _NO_TEXT = " unknown "  # texts are cut at spaces before words are looked up
 class Encoder(Protocol):
     """Ids of plain text: no text can produce a control token, and user-defined tokens are split off first.
 
+    `continues`: another text precedes each, so that nothing is put in front of it.
+
     Encoding does not hold the interpreter's lock. A text with lone surrogates raises TypeError or
     UnicodeEncodeError.
     """
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]: ...
+    def encode_batch(self, texts: list[str], continues: bool = False) -> list[list[int]]: ...
 
 
 class LibraryEncoder:
@@ -43,7 +45,8 @@ class LibraryEncoder:
             library.add_tokens(added)
         self._library = library
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+    def encode_batch(self, texts: list[str], continues: bool = False) -> list[list[int]]:
+        del continues  # nothing is ever put in front
         # The batch call releases the interpreter's lock; `encode` holds it.
         return [found.ids for found in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
@@ -66,7 +69,8 @@ class ByteLevelEncoder:
         self._library = library
         self._core = core
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+    def encode_batch(self, texts: list[str], continues: bool = False) -> list[list[int]]:
+        del continues  # nothing is ever put in front
         if not self._core.has_user_defined:
             return self._encode_plain(texts)
         cuts = [self._core.cut(text) for text in texts]

@@ -16,6 +16,8 @@ import pytest
 from llmcore import LLM, AsyncEngine, GrammarError, InvalidArgumentError, SamplingParams, StructuredOutput
 from llmcore.engine import submit
 from llmcore.grammar_guide import GrammarGuide
+from llmcore.tools.shapes import Shape
+from llmcore.tools.synthesize import synthesize
 
 SCHEMA = {
     "type": "object",
@@ -72,6 +74,35 @@ def test_other_forms(llm: LLM, structured: StructuredOutput, pattern: str) -> No
     for completion in llm.generate("Hello", params):
         assert completion.finish_reason == "stop"
         assert re.fullmatch(pattern, completion.text)
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
+    """A model whose encoder puts a space in front of every text, as Llama 2's does."""
+    path = tmp_path_factory.mktemp("spaced") / "model.gguf"
+    synthesize(path, Shape("llama", 64, 1, 2, 1, 32, 64, 512, 256), "F32")
+    with LLM(path, threads=1, max_batch=4) as loaded:
+        assert loaded.tokenizer.token_bytes(loaded.tokenizer.encode("a", add_special=False)[0])[:1] == b" "
+        yield loaded
+
+
+@pytest.mark.parametrize(
+    ("structured", "pattern"),
+    [
+        (StructuredOutput("regex", "abc"), "abc"),
+        (StructuredOutput("regex", " ab|c d"), " ab|c d"),
+        (StructuredOutput("gbnf", 'root ::= "yes" | "no"'), "yes|no"),
+        (StructuredOutput("json_schema", {"const": {"a b": 1}}), r'\{\s*"a b"\s*:\s*1\s*\}'),
+    ],
+)
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_forms_of_a_vocabulary_that_puts_a_space_in_front(
+    spaced: LLM, structured: StructuredOutput, pattern: str, temperature: float
+) -> None:
+    params = SamplingParams(max_tokens=100, temperature=temperature, seed=3, structured=structured)
+    (completion,) = spaced.generate("a", params)
+    assert completion.finish_reason == "stop"
+    assert re.fullmatch(pattern, completion.text)
 
 
 def test_any_object(llm: LLM) -> None:

@@ -94,6 +94,14 @@ def test_sentencepiece_merges_follow_the_scores(spm_tokenizer: Tokenizer) -> Non
     ]  # fmt: skip
 
 
+def test_what_continues_a_text_has_no_space_in_front(spm_tokenizer: Tokenizer) -> None:
+    def pieces(text: str) -> bytes:
+        return b"".join(spm_tokenizer.token_bytes(i) for i in spm_tokenizer.encode_continuation(text))
+
+    for text in ("hello", " hello", "  world", "", "\u00e9"):
+        assert pieces(text) == text.encode()
+
+
 def test_space_prefix_can_be_off(tmp_path: Path, write_spm_vocabulary: Write) -> None:
     path = write_spm_vocabulary(
         tmp_path / "v.gguf", extra=lambda writer: writer.add_bool("tokenizer.ggml.add_space_prefix", False)
