@@ -14,6 +14,7 @@ from llmcore_server.assistant.harmony import Harmony
 from llmcore_server.assistant.json_calls import JsonCalls
 from llmcore_server.assistant.mistral_calls import MistralCalls
 from llmcore_server.assistant.named_calls import NamedCalls
+from llmcore_server.assistant.parameter_calls import ParameterCalls
 from llmcore_server.assistant.tagged_calls import TaggedCalls
 from llmcore_server.assistant.think import ThinkParser
 
@@ -26,6 +27,17 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "mistral": MistralCalls,
     "named": lambda: NamedCalls({"f", "fg"}),
     "harmony": Harmony,
+    "parameters": lambda: ParameterCalls(FUNCTIONS, ("<tool_call>", "</tool_call>")),
+}
+FUNCTIONS = {
+    "f": {
+        "properties": {
+            "s": {"type": "string"},
+            "n": {"type": "integer"},
+            "e": {"anyOf": [{"type": "string"}]},
+        }
+    },
+    "fg": {},
 }
 F = '{"name": "f", "arguments": {"a": "x}\\"y"}}'
 G = '{"arguments": [1, {}], "id": "1", "name": "g"}'
@@ -133,6 +145,23 @@ F0, G1 = call(0, "f", '{"a": "x}\\"y"}'), call(1, "g", "[1, {}]")
         ("harmony", "<|channel|>commentary<|message|>Let me see<|end|>", [words("Let me see")]),
         ("harmony", "Hello <|there", [words("Hello <|there")]),
         ("harmony", "<|chan", [words("<|chan")]),
+        (
+            "parameters",
+            'So:\n\n<tool_call>\n<function=f>\n<parameter=s>\na <b>\n"c"\n\n</parameter>\n<parameter=n>\n7\n'
+            "</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
+            [words("So:"), *call(0, "f", '{"s": "a <b>\\n\\"c\\"\\n", "n": 7}'), *call(1, "g", "{}")],
+        ),
+        ("parameters", "<function=f><parameter=e>x</parameter></function>", call(0, "f", '{"e": "x"}')),
+        (
+            "parameters",
+            "<function=fg><parameter=a>[1, {}]</parameter> ? <parameter=b>True</parameter></tool_call> so",
+            [*call(0, "fg", '{"a": [1, {}], "b": true}'), words(" so")],
+        ),
+        ("parameters", "<function=f><parameter=n>NaN</parameter></function>", call(0, "f", '{"n": "NaN"}')),
+        ("parameters", "<tool_call><function=f><parameter=s>\ncut </par", call(0, "f", '{"s": "cut ')),
+        ("parameters", "an <function=other> <tool_call>what", [words("an <function=other> <tool_call>what")]),
+        ("parameters", "a <fun", [words("a <fun")]),
+        ("parameters", "<tool_call>\n<func", [words("<tool_call>\n<func")]),
     ],
 )
 def test_what_is_found(kind, text, expected):
@@ -142,6 +171,7 @@ def test_what_is_found(kind, text, expected):
 
 FRAGMENTS = [
     *("<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
+    *("<function=f>", "<function=", "<parameter=s>", "<parameter=n>", "</parameter>", "</function>"),
     *("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "analysis", "final", "commentary"),
     *(
         " to=functions.f",
@@ -206,6 +236,19 @@ def test_arguments_survive_every_format(arguments, ascii_only):
         if "<|" in said or "</" in said:
             continue
         assert read(PARSERS[kind](), [text]) == call(0, "f", said), kind
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(max_size=12), value=JSON)
+def test_arguments_survive_as_parameters(text, value):
+    if "</parameter>" in text or "</parameter>" in json.dumps(value, ensure_ascii=False):
+        return
+    parameters = f"<parameter=s>\n{text}\n</parameter>\n<parameter=v>\n{json.dumps(value)}\n</parameter>"
+    found = read(
+        PARSERS["parameters"](), list(f"<tool_call>\n<function=f>\n{parameters}\n</function>\n</tool_call>")
+    )
+    assert found[0] == ("CallBegun", 0, "f")
+    assert json.loads(str(found[1][2])) == {"s": text, "v": value}
 
 
 def test_thinking_is_told():

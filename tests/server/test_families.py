@@ -8,14 +8,15 @@ from fake_engine import FakeTokenizer
 from llmcore.chat_formats import FORMATS
 from llmcore_server.assistant.family import Family, family_of
 
+CALL = ("<tool_call>", "</tool_call>")
 TAKING = {
-    "gpt_oss": Family("harmony", thinks=False),
-    "glm4": Family("named", thinks=False),
-    "phi4_mini": Family("json", thinks=False),
-    "llama3_1": Family("json", thinks=False),
-    "mistral_v3": Family("mistral", thinks=False),
-    "qwen2_5": Family("tagged", thinks=False),
-    "qwen3": Family("tagged", thinks=True),
+    "gpt_oss": Family("harmony"),
+    "glm4": Family("named"),
+    "phi4_mini": Family("json"),
+    "llama3_1": Family("json"),
+    "mistral_v3": Family("mistral"),
+    "qwen2_5": Family("tagged", tags=CALL),
+    "qwen3": Family("tagged", ("<think>", "</think>"), CALL),
 }
 
 
@@ -23,10 +24,27 @@ TAKING = {
 def test_family(name):
     source = next(one.source for one in FORMATS if one.name == name)
     family = family_of(FakeTokenizer(source, takes_tools=name in TAKING))
-    assert family == TAKING.get(name, Family("tagged", thinks=False))
+    assert family == TAKING.get(name, Family("tagged", tags=CALL))
 
 
 def test_tags_that_a_vocabulary_alone_knows():
     tokenizer = FakeTokenizer("a template")
     tokenizer.special_token = lambda name: 7 if name == "</think>" else None
-    assert family_of(tokenizer).thinks
+    assert family_of(tokenizer).thoughts == ("<think>", "</think>")
+
+
+@pytest.mark.parametrize(
+    ("source", "family"),
+    [
+        ("<tool_call>\n<function=f>\n<parameter=a>", Family("parameters", tags=CALL)),
+        (
+            "</seed:think><seed:tool_call><function=f><parameter=a>",
+            Family(
+                "parameters", ("<seed:think>", "</seed:think>"), ("<seed:tool_call>", "</seed:tool_call>")
+            ),
+        ),
+        ("[TOOL_CALLS] [/THINK]", Family("mistral", ("[THINK]", "[/THINK]"))),
+    ],
+)
+def test_formats_of_newer_templates(source, family):
+    assert family_of(FakeTokenizer(source, takes_tools=True)) == family

@@ -1,4 +1,4 @@
-"""Reasoning between ``<think>`` and ``</think>`` before an answer (DeepSeek-R1, Qwen 3 and others)."""
+"""Reasoning between tags before an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from enum import Enum, auto
 
 from llmcore_server.assistant.events import Event, Parser, Thought, overlap
 
-OPEN, CLOSE = "<think>", "</think>"
+Tags = tuple[str, str]
+# DeepSeek-R1's, Qwen 3's and others'; Seed-OSS's; Mistral's.
+TAGS: tuple[Tags, ...] = (
+    ("<think>", "</think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+)
 
 
 class _Place(Enum):
@@ -20,9 +26,10 @@ class ThinkParser:
     """Splits reasoning off; what follows goes to the parser of the answer. White space around the tags is
     nobody's."""
 
-    def __init__(self, answer: Parser, begins_inside: bool) -> None:
+    def __init__(self, answer: Parser, begins_inside: bool, tags: Tags = TAGS[0]) -> None:
         """``begins_inside``: the prompt ends with the opening tag."""
         self._answer = answer
+        self._opened, self._closed = tags
         self._place = _Place.INSIDE if begins_inside else _Place.BEFORE
         self._held = ""
         self._said = False
@@ -58,18 +65,18 @@ class ThinkParser:
 
     def _begin(self) -> None:
         text = self._held.lstrip()
-        if text.startswith(OPEN):
-            self._place, self._held = _Place.INSIDE, text[len(OPEN) :]
-        elif not OPEN.startswith(text):
+        if text.startswith(self._opened):
+            self._place, self._held = _Place.INSIDE, text[len(self._opened) :]
+        elif not self._opened.startswith(text):
             self._place = _Place.ANSWER
 
     def _think(self) -> list[Event]:
-        inside, closed, behind = self._held.partition(CLOSE)
+        inside, closed, behind = self._held.partition(self._closed)
         if closed:
             self._place, self._held = _Place.BEHIND, behind
             thought = self._thought(inside.rstrip())
         else:
-            ready = inside[: len(inside) - overlap(inside, CLOSE)].rstrip()
+            ready = inside[: len(inside) - overlap(inside, self._closed)].rstrip()
             thought, self._held = self._thought(ready), inside[len(ready) :]
         return [Thought(thought)] if thought else []
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import InvalidArgumentError
-from llmcore_server.assistant import think
 from llmcore_server.assistant.answer_form import (
     AnswerForm,
     forced_call_form,
@@ -65,7 +64,7 @@ class Turn:
 
     prompt: list[int]
     family: Family
-    names: Sequence[str]
+    functions: Mapping[str, Mapping[str, Any]]
     begins_inside: bool
     parallel_calls: bool
     form: AnswerForm | None
@@ -80,15 +79,17 @@ class Turn:
         """A reader for one choice."""
         if self.form is not None:
             return Reader(self._parser_of_form(), None, self.parallel_calls)
-        marks = self.family.marks(bool(self.names))
+        marks = self.family.marks(bool(self.functions))
         marked = tokenizer.marked_text(marks, self.prompt, params.stop, params.min_tokens) if marks else None
-        parser = self.family.parser(self.names, self.begins_inside)
+        parser = self.family.parser(self.functions, self.begins_inside)
         return Reader(parser, marked, self.parallel_calls)
 
     def _parser_of_form(self) -> Parser:
-        if not self.names:
+        if not self.functions:
             return Plain()
-        return TaggedCalls() if self.form is not None and self.form.kind == "lark" else JsonCalls(self.names)
+        return (
+            TaggedCalls() if self.form is not None and self.form.kind == "lark" else JsonCalls(self.functions)
+        )
 
 
 def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
@@ -109,15 +110,15 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     if family.calls == "mistral":
         messages = with_short_ids(messages)
     prompt = _prompt(tokenizer, messages, tools, {**thinks, **conversation.variables})
-    tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thinks else ""
-    begins_inside = tail.endswith(think.OPEN)
+    tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thoughts else ""
+    begins_inside = family.thoughts is not None and tail.endswith(family.thoughts[0])
     if form is not None:
         opening = family.opening(begins_inside, call=choice.forced)
         prompt += tokenizer.encode(opening, add_special=False, parse_special=True)
     return Turn(
         prompt=prompt,
         family=family,
-        names=[tool["function"]["name"] for tool in tools],
+        functions={tool["function"]["name"]: tool["function"]["parameters"] for tool in tools},
         begins_inside=begins_inside,
         parallel_calls=conversation.parallel_calls,
         form=form,
