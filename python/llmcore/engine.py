@@ -443,7 +443,12 @@ class Collector:
         order = list(range(len(self._deltas)))
         if len(order) > self._params.n:
             order.sort(key=lambda index: -self._scores[index])
-        return [_join(self._deltas[place], index) for index, place in enumerate(order[: self._params.n])]
+        chosen = [_join(self._deltas[place], index) for index, place in enumerate(order[: self._params.n])]
+        others = [self._deltas[place][-1].usage for place in order[self._params.n :]]
+        if discarded := sum(usage.completion_tokens for usage in others if usage is not None):
+            usage = msgspec.structs.replace(chosen[0].usage, discarded_tokens=discarded)
+            chosen[0] = msgspec.structs.replace(chosen[0], usage=usage)
+        return chosen
 
 
 def _join(deltas: list[Delta], index: int) -> Completion:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmcore.errors import GrammarError
 from llmcore.structured_output import StructuredOutput
@@ -22,6 +24,9 @@ _JSON_SPACE = r"[\x20\x0A\x0D\x09]{1,20}"
 
 # A grammar whose masks take longer, in seconds, would hold up the requests beside it.
 _SLOWEST_MASK = 2.0
+
+# llguidance 1.9 ends the process for a text that must be a number so near to the least of 64 bits.
+_LEAST_NUMBER = -(2**63) + 2048
 
 Query = tuple[int, int, int]  # request, index of the sequence, the token it sampled last or -1
 
@@ -161,15 +166,36 @@ def _token_bytes(tokenizer: Tokenizer, n_vocab: int) -> list[bytes]:
     return tokens
 
 
+def _check_numbers(schema: str) -> None:
+    """Raises GrammarError for a number that llguidance cannot take, in the JSON that a text begins with."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        for key, value in pairs:
+            if key not in ("minimum", "exclusiveMinimum") and _holds_less(value):
+                raise GrammarError(f"[grammar] {key!r} cannot be used: a number below -2^63 + 2048")
+
+    with contextlib.suppress(json.JSONDecodeError):  # which llguidance will say
+        json.JSONDecoder(object_pairs_hook=check).raw_decode(schema.lstrip())
+
+
+def _holds_less(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_less, value))
+    return isinstance(value, int | float) and value < _LEAST_NUMBER
+
+
 def _grammar(structured: StructuredOutput) -> str:
     from llguidance import LLMatcher, grammar_from  # noqa: PLC0415
 
     try:
         if structured.kind in ("json_schema", "json_object"):
             schema = structured.text or '{"type": "object"}'
+            _check_numbers(schema)
             return LLMatcher.grammar_from_json_schema(
                 schema, defaults={"whitespace_pattern": _JSON_SPACE}, overrides={"lenient": False}
             )
+        for schema in structured.text.split("%json")[1:]:
+            _check_numbers(schema)
         return grammar_from(structured.kind, structured.text)  # type: ignore[arg-type]
     except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError) as error:
         raise GrammarError(f"[grammar] {structured.kind} cannot be read: {error}") from error

@@ -15,6 +15,8 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     cached_tokens: int = 0
     """Prompt tokens whose keys and values were in the cache already; among `prompt_tokens`."""
+    discarded_tokens: int = 0
+    """Of the first of a request's completions: sampled for candidates that `best_of` did not choose."""
 
     @property
     def total_tokens(self) -> int:

@@ -190,7 +190,8 @@ class Generation:
             # Told by engines that keep the prompts of earlier requests.
             self._cached_tokens = getattr(delta.usage, "cached_tokens", 0)
             self._metrics.cached_tokens.inc(self._cached_tokens)
-            self._completion_tokens[delta.index] = delta.usage.completion_tokens
+            others = getattr(delta.usage, "discarded_tokens", 0)
+            self._completion_tokens[delta.index] = delta.usage.completion_tokens + others
         if delta.timings is not None:
             self._metrics.queue_seconds.observe(delta.timings.queue)
         if delta.finish_reason is not None:

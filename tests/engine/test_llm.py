@@ -107,6 +107,9 @@ def test_n_is_prompt_major_and_best_of_takes_the_likeliest(llm: LLM) -> None:
     expected = sorted(five, key=lambda c: -score(c.logprobs))[:2]
     assert [c.token_ids for c in best] == [c.token_ids for c in expected]
     assert [c.index for c in best] == [0, 1]
+    sampled = sum(c.usage.completion_tokens for c in five)
+    assert sum(c.usage.completion_tokens + c.usage.discarded_tokens for c in best) == sampled
+    assert best[1].usage.discarded_tokens == 0
 
 
 def test_stream_gives_the_same_text(llm: LLM) -> None:

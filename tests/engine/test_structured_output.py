@@ -157,6 +157,29 @@ def test_an_unsupported_keyword_is_named(llm: LLM, keyword: str, schema: dict[st
 
 
 @pytest.mark.parametrize(
+    "schema",
+    [
+        {"const": -(2**63)},
+        {"anyOf": [{"enum": ["a", [{"b": -(2**63) + 512}]]}]},
+        {"type": "integer", "minimum": -(2**63) + 1, "maximum": -(2**63) + 5},
+        {"type": "integer", "minimum": -1e19, "exclusiveMaximum": -9.3e18},
+    ],
+)
+def test_numbers_that_would_end_the_process_are_refused(llm: LLM, schema: dict[str, object]) -> None:
+    lark = f"start: %json {json.dumps(schema)}"
+    for structured in (StructuredOutput("json_schema", schema), StructuredOutput("lark", lark)):
+        with pytest.raises(GrammarError, match="number below"):
+            llm.generate("Hello", SamplingParams(structured=structured))
+
+
+def test_the_least_of_small_numbers(llm: LLM) -> None:
+    schema = {"type": "integer", "minimum": -(2**53), "maximum": -7}
+    params = SamplingParams(max_tokens=40, structured=StructuredOutput("json_schema", schema))
+    (completion,) = llm.generate("Hello", params)
+    assert int(completion.text) <= -7
+
+
+@pytest.mark.parametrize(
     ("kind", "value"),
     [("regex", "a("), ("lark", "start: nothing"), ("gbnf", "root := x"), ("lark", '%llguidance {"a": 1}')],
 )

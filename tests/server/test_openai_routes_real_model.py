@@ -165,3 +165,20 @@ def test_every_answer_names_what_its_bits_depend_on(sdk, model):
     ]
     assert len(answers) > 6
     assert {answer.system_fingerprint for answer in answers} == {fingerprint}
+
+
+def test_candidates_that_best_of_leaves_are_counted(embedded):
+    body = {"prompt": "The", "max_tokens": 5, "best_of": 3, "ignore_eos": True, "temperature": 1, "seed": 1}
+    answer = embedded.post("/v1/completions", body).json()
+    assert answer["usage"]["completion_tokens"] == 15
+
+
+def test_a_message_that_has_begun_is_continued(embedded):
+    whole = embedded.post("/v1/messages", {"messages": ASKED, "max_tokens": 60, "temperature": 0}).json()[
+        "content"
+    ][0]["text"]
+    words = whole.split(" ")
+    begun = " ".join(words[: len(words) // 2])
+    messages = [*ASKED, {"role": "assistant", "content": begun}]
+    rest = embedded.post("/v1/messages", {"messages": messages, "max_tokens": 60, "temperature": 0}).json()
+    assert begun + rest["content"][0]["text"] == whole

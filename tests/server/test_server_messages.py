@@ -34,6 +34,39 @@ def test_whole_answer(client, engine):
     ]
 
 
+BEGUN = {**HELLO, "messages": [*HELLO["messages"], {"role": "assistant", "content": "Hi, <b>"}]}  # type: ignore[misc]
+
+
+def test_an_answer_that_has_begun_is_continued(client, engine):
+    assert client.post(MESSAGES, BEGUN).json()["content"] == [{"type": "text", "text": "人工智能"}]
+    prompt = "".join(map(chr, engine.prompts[0]))
+    assert prompt == json.dumps(HELLO["messages"], ensure_ascii=False) + "Hi, <b>"
+    counted = client.post(f"{MESSAGES}/count_tokens", {"messages": BEGUN["messages"]}).json()
+    assert counted == {"input_tokens": len(prompt)}
+
+
+def test_reasoning_is_closed_before_an_answer_that_has_begun():
+    tokenizer = FakeTokenizer("{{ enable_thinking }}</think>")
+    tokenizer.thinks_at_once = True
+    engine = FakeEngine(tokenizer=tokenizer)
+    body = InProcessClient(engine).post(MESSAGES, BEGUN).json()
+    assert body["content"] == [{"type": "text", "text": "人工智能"}]
+    assert "".join(map(chr, engine.prompts[0])).endswith("<think>\n\n</think>\n\nHi, <b>")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"tools": [CLOCK], "tool_choice": {"type": "any"}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+    ],
+)
+def test_no_form_for_an_answer_that_has_begun(client, form):
+    answer = client.post(MESSAGES, {**BEGUN, **form})
+    assert answer.status_code == 400
+    assert "form" in answer.json()["error"]["message"]
+
+
 def test_what_is_cut_off_says_so(client):
     assert client.post(MESSAGES, {**HELLO, "max_tokens": 2}).json()["stop_reason"] == "max_tokens"
 

@@ -30,7 +30,8 @@ class ToolChoice:
 @dataclass(frozen=True)
 class Conversation:
     """Messages and tools in the form that chat templates take; ``variables`` are for the template too.
-    ``strict_names``: functions whose arguments must have their schema."""
+    ``strict_names``: functions whose arguments must have their schema. ``begun``: what the answer begins
+    with, which is not said again."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Conversation:
     form: AnswerForm | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     strict_names: frozenset[str] = frozenset()
+    begun: str = ""
 
     @property
     def callable_names(self) -> list[str]:

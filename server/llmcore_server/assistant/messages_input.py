@@ -35,11 +35,20 @@ def messages_conversation(request: CountTokensRequest) -> Conversation:
         messages.append({"role": "system", "content": _plain_text("system", request.system)})
     for index, message in enumerate(request.messages):
         messages += _messages(f"messages[{index}]", message)
+    begun = _begun(messages)
+    if begun:
+        messages.pop()
     thinking = {} if request.thinking is None else {"enable_thinking": request.thinking.type != "disabled"}
     choice = request.tool_choice
     output = request.output_config or OutputConfig()
     # A name is OpenAI's affair.
     form = None if output.format is None else {"name": "answer", **output.format}
+    if begun and (form is not None or (choice is not None and choice.type in ("any", "tool"))):
+        raise invalid(
+            "messages",
+            "规定答案形式时，最后一条不能是 assistant 的文本",
+            "must not end with the assistant's text where the answer must have a form",
+        )
     return Conversation(
         messages=messages,
         tools=tools,
@@ -52,7 +61,14 @@ def messages_conversation(request: CountTokensRequest) -> Conversation:
             **thinking,
             **template_variables(request.chat_template_kwargs),
         },
+        begun=begun,
     )
+
+
+def _begun(messages: Sequence[dict[str, Any]]) -> str:
+    """What the answer begins with: a last message of the assistant's that is text alone."""
+    last = messages[-1] if messages else {}
+    return str(last["content"]) if last.keys() == {"role", "content"} and last["role"] == "assistant" else ""
 
 
 def _tool(where: str, tool: MessagesTool) -> dict[str, Any]:

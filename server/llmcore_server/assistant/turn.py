@@ -96,6 +96,7 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
     """Render a conversation and encode it; takes as long as that takes.
 
     An answer that must have a form begins with it: reasoning is closed and a call opened within the prompt.
+    So is reasoning before an answer that has begun.
     """
     choice = conversation.choice
     tools = [] if choice.mode == "none" else conversation.tools
@@ -105,21 +106,23 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
         form = forced_call_form(tools, choice.name)
     elif form is not None and tools:
         form = form_or_call(form, tools, tagged=family.calls == "tagged")
-    thinks = {} if form is None else {"enable_thinking": False}
+    opens = form is not None or bool(conversation.begun)
+    thinks = {"enable_thinking": False} if opens else {}
     messages = conversation.messages
     if family.calls == "mistral":
         messages = with_short_ids(messages)
     prompt = _prompt(tokenizer, messages, tools, {**thinks, **conversation.variables})
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special=False).rstrip() if family.thoughts else ""
     begins_inside = family.thoughts is not None and tail.endswith(family.thoughts[0])
-    if form is not None:
+    if opens:
         opening = family.opening(begins_inside, call=choice.forced)
         prompt += tokenizer.encode(opening, add_special=False, parse_special=True)
+        prompt += tokenizer.encode(conversation.begun, add_special=False)
     return Turn(
         prompt=prompt,
         family=family,
         functions={tool["function"]["name"]: tool["function"]["parameters"] for tool in tools},
-        begins_inside=begins_inside,
+        begins_inside=begins_inside and not opens,
         parallel_calls=conversation.parallel_calls,
         form=form,
         guard=None if form is not None else _guard(tokenizer, family, tools, conversation),
