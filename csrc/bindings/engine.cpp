@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -98,6 +99,18 @@ private:
 
 using LoraTuple = std::tuple<std::string, std::filesystem::path, float>;  // name, file, scale
 
+// Ends a load on the main thread by what a signal raises there, Ctrl-C's KeyboardInterrupt for instance.
+llmcore::UploadWatch signal_watch() {
+    constexpr std::chrono::milliseconds kPause(50);  // taking the lock may have to wait for other threads
+    return [last = std::chrono::steady_clock::now(), kPause]() mutable {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last < kPause) return;
+        last = now;
+        const py::gil_scoped_acquire acquire;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    };
+}
+
 std::unique_ptr<PyEngine> load(
     const std::filesystem::path& path, const std::string& device, const std::string& gpu_layers, int threads,
     std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue,
@@ -132,7 +145,8 @@ std::unique_ptr<PyEngine> load(
                                                                 .tensor_formats = std::move(formats),
                                                                 .mmap = mmap,
                                                                 .tuned = llmcore::bindings::read_tuned(tuned),
-                                                                .lora = std::move(adapters)},
+                                                                .lora = std::move(adapters),
+                                                                .watch = signal_watch()},
                                                                draft_model.value_or(std::filesystem::path()));
     llmcore::LoadedModel& model = loaded.model;
     const EngineConfig config{.max_batch = max_batch,

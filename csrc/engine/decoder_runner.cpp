@@ -214,7 +214,8 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
     const Format format = kv_format(options.kv_cache_type);
     check_suitable(*backend, spec, format);
     const DecoderLimits limits = step_limits(options, spec, file, backend->info().step_tokens);
-    auto decoder = std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits);
+    auto decoder =
+        std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits, options.watch);
     std::vector<std::shared_ptr<ServedAdapter>> adapters;
     for (const LoraSource& source : options.lora)
         adapters.push_back(open_adapter(source, [&](const gguf::File& adapter, float scale) {

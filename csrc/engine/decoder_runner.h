@@ -35,6 +35,7 @@ struct LoadOptions {
     TunedKernels tuned = {};
     std::vector<LoraSource> lora = {};           // adapters that are to be there from the start
     std::shared_ptr<ThreadPool> pool = nullptr;  // of another model that runs in turn; null: its own
+    UploadWatch watch = {};
 };
 
 struct ModelInfo {

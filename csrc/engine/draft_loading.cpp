@@ -86,7 +86,8 @@ DraftedModel load_drafted_model(LoadOptions options, const std::filesystem::path
                               .tensor_formats = {},
                               .mmap = options.mmap,
                               .tuned = options.tuned,
-                              .pool = options.pool};
+                              .pool = options.pool,
+                              .watch = options.watch};
     LoadedModel guessing = load_draft(draft_options);
     model.info.draft_model = guessing.info.name;
     model.info.weight_bytes += guessing.info.weight_bytes;

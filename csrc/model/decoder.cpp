@@ -8,11 +8,11 @@
 namespace llmcore {
 
 Decoder::Decoder(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
-                 std::shared_ptr<Backend> backend, const DecoderLimits& limits)
+                 std::shared_ptr<Backend> backend, const DecoderLimits& limits, const UploadWatch& watch)
     : spec_(spec),
       limits_(limits),
       backend_(std::move(backend)),
-      weights_(upload_weights(file, spec_, formats, *backend_)) {
+      weights_(upload_weights(file, spec_, formats, *backend_, watch)) {
     const LayerSpec& layer = spec_.layers.front();
     const std::int64_t q_size = layer.n_heads * spec_.head_dim;
     const std::int64_t kv_size = layer.n_kv_heads * spec_.head_dim;

@@ -23,9 +23,9 @@ struct DecoderLimits {
 class Decoder {
 public:
     // Uploads every weight of `file`, which is not needed afterwards; those that `formats` names are
-    // converted. Throws Error(model) for a missing tensor or a wrong shape.
+    // converted. Throws Error(model) for a missing tensor or a wrong shape, and what `watch` throws.
     Decoder(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
-            std::shared_ptr<Backend> backend, const DecoderLimits& limits);
+            std::shared_ptr<Backend> backend, const DecoderLimits& limits, const UploadWatch& watch = {});
 
     // Lays out the cache: call once before forward.
     void alloc_kv(Format format, std::int64_t n_blocks);

@@ -27,8 +27,9 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 class WeightBinder {
 public:
-    WeightBinder(const gguf::File& file, const TensorFormats& formats, Backend& backend)
-        : file_(file), formats_(formats), backend_(backend) {
+    WeightBinder(const gguf::File& file, const TensorFormats& formats, Backend& backend,
+                 const UploadWatch& watch)
+        : file_(file), formats_(formats), backend_(backend), watch_(watch) {
         for (const auto& [name, format] : formats) {
             const gguf::TensorInfo* tensor = file.find_tensor(name);
             if (tensor == nullptr)
@@ -66,6 +67,7 @@ public:
 
     // `count` rows of a tensor, from row `first` on.
     Weight slice(const gguf::TensorInfo& tensor, std::int64_t first, std::int64_t count) {
+        if (watch_) watch_();
         const std::int64_t offset = first * row_bytes(tensor.format, tensor.cols());
         WeightView view{.format = tensor.format,
                         .stored = tensor.format,
@@ -188,6 +190,7 @@ private:
     const gguf::File& file_;
     const TensorFormats& formats_;
     Backend& backend_;
+    const UploadWatch& watch_;
     std::set<std::string> bound_;
     std::map<std::string, PlacedMatrix, std::less<>> matrices_;
     std::int64_t bytes_ = 0;
@@ -351,8 +354,8 @@ Weight upload_frequencies(const RopeSpec& rope, Backend& backend) {
 }  // namespace
 
 ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
-                            Backend& backend) {
-    WeightBinder binder(file, formats, backend);
+                            Backend& backend, const UploadWatch& watch) {
+    WeightBinder binder(file, formats, backend, watch);
     ModelWeights weights;
     bind_embedding(binder, spec, weights);
     if (spec.has_head) bind_head(binder, spec, weights);

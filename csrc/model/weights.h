@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -76,9 +77,12 @@ struct ModelWeights {
 // Formats that tensors are converted to as they are uploaded, by their names.
 using TensorFormats = std::map<std::string, Format, std::less<>>;
 
+// Called before each matrix is uploaded; what it throws ends the upload.
+using UploadWatch = std::function<void()>;
+
 // Uploads every tensor of the file. Throws Error(model) that names the tensor if one is missing, has another
 // shape than the spec says, or is not part of a supported model.
 ModelWeights upload_weights(const gguf::File& file, const ModelSpec& spec, const TensorFormats& formats,
-                            Backend& backend);
+                            Backend& backend, const UploadWatch& watch);
 
 }  // namespace llmcore

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,24 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None
     path.write_bytes(data)
     with pytest.raises((ModelError, InvalidArgumentError), match=r"tensor \S+\.weight.*nan"):
         LLM(path, quantization="q4_0")
+
+
+def test_a_signal_ends_the_load(tmp_path: Path) -> None:
+    synthesize(tmp_path / "m.gguf", Shape("llama", 512, 12, 8, 8, 64, 2048, 512, 256), "F16")
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            LLM(tmp_path / "m.gguf", threads=1, quantization="Q4_K")
+        interrupted = time.monotonic() - began
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    began = time.monotonic()
+    LLM(tmp_path / "m.gguf", threads=1, quantization="Q4_K").close()
+    assert interrupted < (time.monotonic() - began) / 2
