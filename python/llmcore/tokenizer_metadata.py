@@ -121,10 +121,6 @@ def _bos_id(file: _core.GGUFFile, kind: str, pre: str, size: int) -> int | None:
 def read_metadata(file: _core.GGUFFile, vocabulary: _core.Vocabulary) -> TokenizerMetadata:
     """Reads `tokenizer.*`; ModelError where it is missing, contradictory or of an unsupported kind."""
     kind = _core.tokenizer_kind(file)
-    if file.get("general.type") == "adapter":
-        raise ModelError(
-            "[tokenizer] general.type; got an adapter; expected a model, with the adapter as its lora"
-        )
     if kind not in KINDS:
         raise ModelError(
             f"[tokenizer] tokenizer.ggml.model; got {kind!r}; expected one of {', '.join(KINDS)}"

@@ -70,7 +70,7 @@ def command(
     as_json: bool,
     **what: int,
 ) -> None:
-    """Measure how fast MODEL, a GGUF file or "default", reads prompts and generates, through the engine that serves.
+    """Measure how fast MODEL, a GGUF file or "default", reads prompts and generates.
 
     Prefill counts from submission to the first token. Decode counts the steps after the last sequence's
     first token, with all sequences running.
