@@ -37,7 +37,7 @@ def test_a_name_from_the_list_can_be_forced_and_no_other(repository: Path) -> No
     assert "linear_q8_0_abacus" in unknown.stderr
 
 
-def test_no_name_is_cut(repository: Path) -> None:
+def test_no_name_is_cut() -> None:
     shown = run_llmcore("kernels", COLUMNS="60").stdout
     assert all(kernel["name"] in shown for kernel in json.loads(run_llmcore("kernels", "--json").stdout))
     assert "…" not in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 import sys
 
@@ -60,7 +61,7 @@ def test_lines_can_be_edited_at_a_terminal() -> None:
     ) as process:
         os.close(theirs)
         shown = b""
-        while b"> " not in shown:
+        while b"> " not in shown and select.select([ours], [], [], 20)[0]:
             shown += os.read(ours, 1024)
         os.write(ours, b"quit\x01/\r")
         _, errors = process.communicate(timeout=30)

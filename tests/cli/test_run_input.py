@@ -43,9 +43,8 @@ def test_default_is_the_embedded_model_unless_a_file_has_that_name(
 
 @pytest.mark.parametrize(("command", "arguments"), [("run", ()), ("embed", ("default",))])
 def test_standard_input_that_is_closed(command: str, arguments: tuple[str, ...]) -> None:
-    start = "import os, sys; os.close(0); os.execv(sys.executable, [sys.executable, '-m', 'llmcore', *sys.argv[1:]])"
     result = subprocess.run(
-        [sys.executable, "-c", start, command, *arguments],
+        ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "llmcore", command, *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from llmcore.model_options import ModelFile
 
 
 @click.command(short_help="Make vectors of texts.")
-@click.argument("model", metavar="MODEL", type=ModelFile())
+@click.argument("model", metavar="MODEL", type=ModelFile(exists=True))
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option(
     "--pooling",

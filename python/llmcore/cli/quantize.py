@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Write a model with narrower weights.")
-@click.argument("source", metavar="IN", type=ModelFile())
+@click.argument("source", metavar="IN", type=ModelFile(exists=True))
 @click.argument("out", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("quant", metavar="TYPE")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use; one a processor by default.")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,12 @@ def _read_arguments(arguments: tuple[str, ...], interactive: bool) -> tuple[Path
 
 
 def _is_model(argument: str) -> bool:
-    """Whether a word by itself is the model: by its name, or by what is in the file of that name."""
-    if argument.endswith(".gguf") or argument == EMBEDDED:
+    """Whether an argument by itself is the model: by its name, or by what is in the file of that name.
+
+    A sentence may end in such a name; a missing file whose name has a space needs its folder before it.
+    """
+    a_name = os.sep in argument or len(argument.split()) == 1
+    if argument == EMBEDDED or (argument.endswith(".gguf") and (a_name or Path(argument).is_file())):
         return True
     try:
         with Path(argument).open("rb") as file:

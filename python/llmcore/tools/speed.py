@@ -60,8 +60,8 @@ def fitting_options(model: Path, n_prompt: int | None, **others: int) -> BenchOp
     options = BenchOptions(n_prompt=usual if n_prompt is None else n_prompt, **others)
     if context is not None and options.n_ctx > context:
         raise InvalidArgumentError(
-            f"[bench] -p {options.n_prompt}, -n {options.n_gen}, -d {options.depth} and -b {options.batch}; got a "
-            f"need of {options.n_ctx} tokens; expected at most the model's context, {context}"
+            f"[bench] -p {options.n_prompt}, -n {options.n_gen}, -d {options.depth} and -b {options.batch}; "
+            f"got a need of {options.n_ctx} tokens; expected at most the model's context, {context}"
         )
     return options
 

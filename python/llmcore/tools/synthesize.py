@@ -37,7 +37,7 @@ def find_shape(name: str, n_layers: int | None = None) -> Shape:
         return shape
     if not 1 <= n_layers <= shape.n_layers:
         raise InvalidArgumentError(
-            f"[synthesize] number of layers; got {n_layers}; expected 1 to {shape.n_layers}, as many as {name} has"
+            f"[synthesize] number of layers; got {n_layers}; expected 1 to {shape.n_layers}"
         )
     return replace(shape, n_layers=n_layers)
 
