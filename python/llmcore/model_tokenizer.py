@@ -40,6 +40,10 @@ class ModelTokenizer:
         """Raises GGUFError for a damaged file, ModelError for a vocabulary that is missing or not
         supported, and for a chat template that cannot be used."""
         file = _core.GGUFFile(path)
+        if file.get("general.type") == "adapter":
+            raise ModelError(
+                "[model] general.type; got an adapter; expected a model, the adapter as its lora"
+            )
         tokenizer = Tokenizer.from_file(file)
         return cls(tokenizer, ModelTemplates.from_file(file, tokenizer, path))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmcore.device_options import gpu_layers_option
+from llmcore.model_options import draft_model_option, kv_cache_type_option, prompt_lookup_option
 from llmcore_server.access_options import (
     access_options,
     allowed_origins,
@@ -79,13 +80,7 @@ def _parse_adapters(
 @click.option("--n-ctx", type=click.IntRange(1), help="Context length in tokens.  [default: the model's]")
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--max-batch", type=click.IntRange(1), help="Most sequences to decode at once.")
-@click.option(
-    "--kv-cache-type",
-    default="f16",
-    show_default=True,
-    type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
-    help="Format of cached keys and values; smaller ones hold more context and round more.",
-)
+@kv_cache_type_option
 @click.option(
     "--kv-spill-ram",
     type=byte_size,
@@ -108,14 +103,8 @@ def _parse_adapters(
     type=click.FloatRange(1),
     help="Between two tokens: how far long prompts may stretch it.  [default: to less than twice]",
 )
-@click.option(
-    "--prompt-lookup", type=click.IntRange(0, 32), default=0, help="Tokens to guess from what came before."
-)
-@click.option(
-    "--draft-model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="GGUF file of a small model with the same vocabulary, which guesses tokens for the one served.",
-)
+@prompt_lookup_option
+@draft_model_option
 @click.option(
     "--draft-tokens",
     type=click.IntRange(1, 32),

@@ -27,8 +27,7 @@ _file_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     default=_default_file,
     metavar="FILE",
-    show_default=True,
-    help="The file that llmcore serve --api-keys reads.",
+    help=f"The file that llmcore serve --api-keys reads.  [default: {_default_file()}]",
 )
 
 
@@ -65,6 +64,8 @@ def add(  # noqa: PLR0917 - click passes them by name
     """Make a key for NAME and show it, this once; the file keeps its digest alone."""
     from llmcore_server.api_keys import SCOPES, KeyLimits, new_key, write_keys  # noqa: PLC0415
 
+    if not name.strip():
+        raise click.BadParameter("a key needs a name", param_hint="'NAME'")
     existing = _read(file) if file.exists() else []
     if any(key.name == name and not key.revoked for key in existing):
         raise click.ClickException(f"there is a key named '{name}'; revoke it first, or choose another name")

@@ -39,7 +39,9 @@ def gigabytes(size: int) -> str:
 
 
 def readable_size(size: int) -> str:
-    """Format bytes in GB, or in MB where GB would say nothing: ``"4.2GB"``, ``"1.1MB"``, ``"0GB"``."""
+    """Format bytes in GB, or in MB or KB where that says nothing: ``"4.2GB"``, ``"1.1MB"``, ``"0GB"``."""
+    if 0 < size < 0.1 * 1024**2:
+        return f"{size / 1024:.1f}".removesuffix(".0") + "KB"
     if 0 < size < 0.1 * _GB:
         return f"{size / 1024**2:.1f}".removesuffix(".0") + "MB"
     return gigabytes(size)

@@ -13,7 +13,7 @@ from llmcore_server.disconnect import close_with_request
 from llmcore_server.engine_protocol import Engine
 from llmcore_server.errors import ApiError, Text
 from llmcore_server.load_planning import LoadPlan
-from llmcore_server.process_memory import gigabytes
+from llmcore_server.process_memory import readable_size
 
 _clock = itertools.count(1)
 
@@ -136,8 +136,8 @@ class ResidentModels:
 
     def _refusal(self, need: int) -> ApiError:
         assert self.limit is not None
-        wanted, limit = gigabytes(need), gigabytes(self.limit)
-        busy = gigabytes(sum(resident.need for resident in self._present if resident.busy))
+        wanted, limit = readable_size(need), readable_size(self.limit)
+        busy = readable_size(sum(resident.need for resident in self._present if resident.busy))
         details = Text(
             f"需要 {wanted}，上限 {limit}，其中 {busy} 正在使用",
             f"{wanted} are needed; the limit is {limit}, of which {busy} are in use",

@@ -17,7 +17,7 @@ from llmcore.tools.synthesize import synthesize
 def llmcore() -> Callable[..., Result]:
     """`llmcore("synth", "--shape", ...)` runs a command and returns its exit code and output."""
 
-    def run(*arguments: object, stdin: str | None = None) -> Result:
+    def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
         return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
 
     return run

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import gguf
 import pytest
 
+from llmcore.tools.shapes import Shape
+from llmcore.tools.synthesize import synthesize
 from llmcore.tools.weight_bytes import decode_weight_bytes
+
+
+@pytest.fixture
+def short_model(tmp_path: Path) -> Path:
+    synthesize(tmp_path / "short.gguf", Shape("llama", 256, 1, 8, 4, 32, 512, 512, 64), "Q8_0")
+    return tmp_path / "short.gguf"
 
 
 def test_json(llmcore, tiny_model) -> None:
@@ -55,3 +64,23 @@ def test_weights_read_by_a_step(tiny_model) -> None:
     tensors = gguf.GGUFReader(tiny_model).tensors
     read = sum(int(tensor.n_bytes) for tensor in tensors if tensor.name != "token_embd.weight")
     assert decode_weight_bytes(tiny_model) == read
+
+
+def test_a_prompt_is_cut_to_a_short_context(llmcore, short_model) -> None:
+    result = llmcore("bench", short_model, "-n", 1, "-r", 1, "-t", 1, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["results"][0]["n_prompt"] == 63
+
+
+@pytest.mark.parametrize("arguments", [("-p", 64), ("-d", 64), ("-n", 64)])
+def test_more_than_the_context(llmcore, short_model, arguments: tuple[str, int]) -> None:
+    result = llmcore("bench", short_model, *arguments, "-r", 1, "-t", 1)
+    assert result.exit_code == 1
+    assert f"{arguments[0]} {arguments[1]}" in result.stderr
+    assert "context, 64" in result.stderr
+
+
+def test_the_embedded_model(llmcore) -> None:
+    result = llmcore("bench", "default", "-p", 4, "-n", 0, "-r", 1, "-t", 1, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["model"].endswith("default.gguf")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from llmcore.cli import inspect
+
 
 @pytest.fixture
 def summary(llmcore, tiny_model) -> dict:
@@ -53,3 +55,24 @@ def test_tables(llmcore, tiny_model) -> None:
     assert "Q6_K" in brief
     assert "blk.0.ffn_down" not in brief
     assert "blk.0.ffn_down" in llmcore("inspect", tiny_model, "--tensors").stdout
+
+
+def test_no_key_is_cut(llmcore, tiny_model, summary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = llmcore("inspect", tiny_model, "--tensors").stdout
+    assert all(key in shown for key in summary["metadata"])
+    assert all(tensor["name"] in shown for tensor in summary["tensors"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [(7, "7"), (292_800, "292.8 K"), (999_999, "1 M"), (5_500_000, "5.5 M"), (7_241_732_096, "7.242 B")],
+)
+def test_numbers_of_parameters(parameters: int, told: str) -> None:
+    assert inspect._count(parameters) == told
+
+
+def test_the_embedded_model(llmcore) -> None:
+    result = llmcore("inspect", "default")
+    assert result.exit_code == 0, result.output
+    assert "M parameters" in result.stdout

@@ -35,3 +35,9 @@ def test_a_name_from_the_list_can_be_forced_and_no_other(repository: Path) -> No
     unknown = run_llmcore(*arguments, LLMCORE_KERNEL="linear_q8_0_abacus")
     assert unknown.returncode == 1
     assert "linear_q8_0_abacus" in unknown.stderr
+
+
+def test_no_name_is_cut() -> None:
+    shown = run_llmcore("kernels", COLUMNS="60").stdout
+    assert all(kernel["name"] in shown for kernel in json.loads(run_llmcore("kernels", "--json").stdout))
+    assert "…" not in shown

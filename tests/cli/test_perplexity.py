@@ -117,3 +117,9 @@ def test_another_text(llmcore, tiny_model, text, tmp_path) -> None:
     result = llmcore("perplexity", tiny_model, "-", "--kl", kept, "-t", 1, stdin="Other words. " * 99)
     assert result.exit_code == 1
     assert "the text's tokens" in result.stderr
+
+
+def test_a_folder_that_is_missing_is_told_first(llmcore, tiny_model, text) -> None:
+    result = llmcore("perplexity", tiny_model, text, "--save-logits", "no/such/folder/x")
+    assert " MB" not in result.stderr
+    assert "no/such/folder" in result.stderr

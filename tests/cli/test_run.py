@@ -65,7 +65,6 @@ def test_a_prompt_alone_goes_to_the_embedded_model(tmp_path, monkeypatch: pytest
         None,
         "tell me about llama.gguf",
     )
-    assert run_command._read_arguments(("missing.gguf",), False) == (None, "missing.gguf")
     (tmp_path / "model.gguf").touch()
     assert run_command._read_arguments(("model.gguf",), True)[0].name == "model.gguf"
 

@@ -292,3 +292,25 @@ def test_command_explains_a_wrong_name(tmp_path, llmcore, arguments: tuple[str, 
     assert result.stderr.startswith("error: ")
     assert "expected one of" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(("--ctx", 4294967296), "--ctx"), (("--layers", 999), "expected 1 to 22")]
+)
+def test_command_refuses_more_than_there_can_be(tmp_path, llmcore, arguments: tuple, told: str) -> None:
+    result = llmcore("synth", "--shape", "tinyllama-1.1b", "--layers", 1, *arguments, tmp_path / "model.gguf")
+    assert result.exit_code in {1, 2}
+    assert told in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_overwrites_by_force_alone(tmp_path, llmcore) -> None:
+    out = tmp_path / "model.gguf"
+    out.write_bytes(b"precious")
+    command = ("synth", "--shape", "tinyllama-1.1b", "--layers", 1, out)
+    refused = llmcore(*command)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert out.read_bytes() == b"precious"
+    assert llmcore(*command, "--force").exit_code == 0
+    assert out.read_bytes()[:4] == b"GGUF"

@@ -372,3 +372,13 @@ def test_the_keys_command(tmp_path):
     assert invoke("add", *where, "alice").exit_code == 0
     path.write_text("nonsense")
     assert "not a key file" in invoke("list", *where).output
+
+
+def test_the_command_tells_its_file_and_wants_a_name(tmp_path):
+    for command in ("add", "list", "revoke"):
+        told = "".join(CliRunner().invoke(keys_command, [command, "--help"]).output.split())
+        assert "api-keys.json]" in told
+    refused = CliRunner().invoke(keys_command, ["add", "--api-keys", str(tmp_path / "keys.json"), " "])
+    assert refused.exit_code == 2
+    assert "needs a name" in refused.output
+    assert list(tmp_path.iterdir()) == []

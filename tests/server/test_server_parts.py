@@ -204,6 +204,7 @@ def test_two_models_of_one_name_are_refused(tmp_path):
         (8 * 1024**3, "8GB"),
         (4_509_715_660, "4.2GB"),
         (1_185_312, "1.1MB"),
+        (1024, "1KB"),
         (200 * 1024**2, "0.2GB"),
     ],
 )

@@ -8,30 +8,32 @@ from typing import Any
 
 import click
 
+from llmcore.cli._terminal import console, table
 from llmcore.device_options import gpu_layers_option
+from llmcore.model_options import ModelFile
 
 
 def _show(outcome: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     title = f"{Path(outcome['model']).name}, {outcome['device']}, {outcome['threads']} threads"
-    table = Table("test", "tokens", "batch", "depth", "tokens/s", "samples", "weights GB/s", title=title)
+    shown = table("test", "tokens", "batch", "depth", "tokens/s", "samples", "weights GB/s", title=title)
     for result in outcome["results"]:
         weights = "" if result["weight_gb_s"] is None else f"{result['weight_gb_s']:.1f}"
         samples = " ".join(f"{sample:.1f}" for sample in result["samples"])
         tokens = result["n_prompt"] or result["n_gen"]
-        table.add_row(
+        shown.add_row(
             result["test"], str(tokens), str(result["batch"]), str(result["depth"]),
             f"{result['tps']:.2f}", samples, weights,
         )  # fmt: skip
-    Console().print(table)
+    console().print(shown)
 
 
 @click.command(short_help="Measure prompt and generation speed.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelFile())
 @click.option(
-    "-p", "n_prompt", type=click.IntRange(0), default=512, show_default=True, help="Prompt tokens; 0: skip."
+    "-p",
+    "n_prompt",
+    type=click.IntRange(0),
+    help="Prompt tokens; 0: skip.  [default: 512, or what the model's context holds]",
 )
 @click.option(
     "-n", "n_gen", type=click.IntRange(0), default=32, show_default=True, help="Decode steps; 0: skip."
@@ -59,6 +61,7 @@ def _show(outcome: dict[str, Any]) -> None:
 def command(
     *,
     model: Path,
+    n_prompt: int | None,
     threads: int,
     device: str,
     gpu_layers: str,
@@ -67,20 +70,20 @@ def command(
     as_json: bool,
     **what: int,
 ) -> None:
-    """Measure how fast MODEL reads prompts and generates, through the engine that serves.
+    """Measure how fast MODEL, a GGUF file or "default", reads prompts and generates.
 
     Prefill counts from submission to the first token. Decode counts the steps after the last sequence's
     first token, with all sequences running.
     """
 
-    from llmcore.tools.speed import BenchOptions, measure
+    from llmcore.tools.speed import fitting_options, measure
 
     def report(line: str) -> None:
         click.echo(line, err=True)
 
     outcome = measure(
         model,
-        BenchOptions(**what),
+        fitting_options(model, n_prompt, **what),
         threads=threads,
         device=device,
         gpu_layers=gpu_layers,

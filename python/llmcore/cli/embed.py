@@ -3,17 +3,18 @@
 # ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from llmcore.cli._terminal import has_piped_input, read_input
 from llmcore.device_options import gpu_layers_option, tell_where
+from llmcore.model_options import ModelFile
 
 
 @click.command(short_help="Make vectors of texts.")
-@click.argument("model", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", metavar="MODEL", type=ModelFile(exists=True))
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option(
     "--pooling",
@@ -40,14 +41,14 @@ def command(
     device: str,
     gpu_layers: str,
 ) -> None:
-    """Print a vector for each TEXT, a JSON array a line, made by MODEL, a GGUF file.
+    """Print a vector for each TEXT, a JSON array a line, made by MODEL, a GGUF file or "default".
 
     Without TEXT, each line of standard input is one.
     """
     if not texts:
-        if sys.stdin.isatty():
+        if not has_piped_input():
             raise click.UsageError("Missing argument 'TEXT'.")
-        texts = tuple(line for line in sys.stdin.read().splitlines() if line)
+        texts = tuple(line for line in read_input("embed").splitlines() if line)
 
     from llmcore import LLM
     from llmcore.embeddings import scaled_to_unit

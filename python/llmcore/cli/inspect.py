@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from llmcore.cli._terminal import console, table
+from llmcore.model_options import ModelFile
+
 _LONGEST_VALUE = 100
 
 
@@ -65,54 +68,57 @@ def _plain(value: Any) -> Any:
     return {"length": len(value), "first": [_plain(element) for element in first]}
 
 
+def _count(parameters: int) -> str:
+    """A number of parameters as people name models by it: 292.8 K, 5.5 M, 7.24 B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        # What would round to 1000 of a unit is one of the next.
+        if parameters >= 0.9995 * size:
+            return f"{parameters / size:.4g} {unit}"
+    return str(parameters)
+
+
 def _show(summary: dict[str, Any], every_tensor: bool) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
     from rich.markup import escape
-    from rich.table import Table
 
-    console = Console(soft_wrap=not every_tensor)
+    output = console()
     bits = summary["bits_per_weight"]
-    console.print(
+    output.print(
         f"[bold]{escape(summary['file'])}[/bold]: GGUF v{summary['version']}, {decimal(summary['bytes'])}"
     )
-    console.print(
-        f"{escape(str(summary['architecture']))}, {summary['parameters'] / 1e9:.3f} B parameters"
+    output.print(
+        f"{escape(str(summary['architecture']))}, {_count(summary['parameters'])} parameters"
         + (f", {bits:.2f} bits a weight" if bits else "")
     )
-    metadata = Table("key", "value", title="Metadata", title_justify="left")
+    metadata = table("key", "value", title="Metadata", left=True)
     for key, value in summary["metadata"].items():
         text = f"[{value['length']}] {value['first']}" if isinstance(value, dict) else str(value)
         text = text.replace("\n", "\\n")
         metadata.add_row(
             escape(key), escape(text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…")
         )
-    console.print(metadata)
-    mix = Table(
-        "type", "tensors", "parameters", "size", "share", title="Quantization mix", title_justify="left"
-    )
+    output.print(metadata)
+    mix = table("type", "tensors", "parameters", "size", "share", title="Quantization mix", left=True)
     for name, row in summary["types"].items():
         share = row["bytes"] / summary["weight_bytes"]
         mix.add_row(
             name, str(row["tensors"]), f"{row['parameters']:,}", decimal(row["bytes"]), f"{share:.1%}"
         )
-    console.print(mix)
+    output.print(mix)
     if every_tensor:
-        tensors = Table(
-            "tensor", "type", "shape", "size", title="Tensors (shape in GGUF order)", title_justify="left"
-        )
+        tensors = table("tensor", "type", "shape", "size", title="Tensors (shape in GGUF order)", left=True)
         for tensor in summary["tensors"]:
             shape = " × ".join(map(str, tensor["shape"]))
             tensors.add_row(escape(_plain(tensor["name"])), tensor["type"], shape, decimal(tensor["bytes"]))
-        console.print(tensors)
+        output.print(tensors)
 
 
 @click.command(short_help="Show what a GGUF file holds.")
 @click.option("--tensors", "every_tensor", is_flag=True, help="List every tensor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, tensors included.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=ModelFile())
 def command(file: Path, every_tensor: bool, as_json: bool) -> None:
-    """Show the metadata of FILE, its tensors by type and its quantization mix."""
+    """Show the metadata of FILE, a GGUF file or "default", its tensors by type and its quantization mix."""
     summary = describe(file)
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False, indent=2))

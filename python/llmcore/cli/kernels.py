@@ -6,6 +6,8 @@ import json
 
 import click
 
+from llmcore.cli._terminal import console, table
+
 
 @click.command(short_help="List the kernels of this build.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on standard output.")
@@ -21,12 +23,9 @@ def command(*, as_json: bool) -> None:
         click.echo(json.dumps(kernels))
         return
 
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("kernel", "operation", "format", "activations", "instruction set", "usable")
+    shown = table("kernel", "operation", "format", "activations", "instruction set", "usable")
     for kernel in kernels:
-        table.add_row(
+        shown.add_row(
             kernel["name"],
             kernel["op"],
             kernel["format"] or "",
@@ -34,4 +33,4 @@ def command(*, as_json: bool) -> None:
             kernel["isa"],
             "yes" if kernel["usable"] else "no",
         )
-    Console().print(table)
+    console().print(shown)

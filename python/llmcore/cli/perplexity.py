@@ -13,13 +13,12 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from llmcore.device_options import gpu_layers_option
+from llmcore.model_options import ModelFile, kv_cache_type_option
 
 if TYPE_CHECKING:
     from llmcore.tools.perplexity import Measurement
     from llmcore.tools.perplexity_statistics import Estimate
     from llmcore.tools.perplexity_windows import WindowPlan
-
-_EMBEDDED = "default"
 
 
 def _read(file: IO[bytes]) -> str:
@@ -65,12 +64,12 @@ def _run(
         writer = None
         if save is not None:
             n_bytes = row_bytes(llm.model_info.n_vocab) * plan.n_scored(len(tokens))
-            click.echo(f"{save}: {n_bytes / 1e6:.1f} MB", err=True)
             writer = stack.enter_context(
                 ReferenceWriter(
                     save, model=llm.model_info.name, n_vocab=llm.model_info.n_vocab, plan=plan, tokens=tokens
                 )
             )
+            click.echo(f"{save}: {n_bytes / 1e6:.1f} MB", err=True)
         found = tool.measure(llm, tokens, plan, save=writer, reference=reference, progress=progress)
         return {
             "model": str(model),
@@ -132,7 +131,7 @@ def _value(estimate: "Estimate", scale: float = 1.0, unit: str = "") -> str:
 
 
 @click.command(short_help="Measure how well a model predicts a text.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelFile())
 @click.argument("text", type=click.File("rb"))
 @click.option(
     "--ctx",
@@ -168,12 +167,7 @@ def _value(estimate: "Estimate", scale: float = 1.0, unit: str = "") -> str:
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @gpu_layers_option
-@click.option(
-    "--kv-cache-type",
-    type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]),
-    default="f16",
-    show_default=True,
-)
+@kv_cache_type_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, model: Path, text: IO[bytes], as_json: bool, **options: Any) -> None:
     """Measure the perplexity of MODEL, a GGUF file or "default" for the embedded model, over TEXT, a file or
@@ -187,13 +181,13 @@ def command(*, model: Path, text: IO[bytes], as_json: bool, **options: Any) -> N
             "--kl takes its windows from the file: leave out --ctx, --stride and --windows."
         )
 
+    save: Path | None = options["save"]
+    if save is not None and not save.parent.is_dir():
+        raise click.UsageError(f"there is no folder '{save.parent}' for --save-logits")
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from llmcore import default_model
-
-    if str(model) == _EMBEDDED:
-        model = default_model.path()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("perplexity", total=None)

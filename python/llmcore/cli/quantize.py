@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llmcore.model_options import ModelFile
+
 if TYPE_CHECKING:
     from llmcore.tools.quantize_plan import Change
 
 
 @click.command(short_help="Write a model with narrower weights.")
-@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", metavar="IN", type=ModelFile(exists=True))
 @click.argument("out", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("quant", metavar="TYPE")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use; one a processor by default.")

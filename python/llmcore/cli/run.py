@@ -4,65 +4,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmcore.cli._conversation import Session, converse
+from llmcore.cli._terminal import has_piped_input, read_input
 from llmcore.device_options import gpu_layers_option, tell_where
+from llmcore.errors import InvalidArgumentError
+from llmcore.model_options import (
+    EMBEDDED,
+    draft_model_option,
+    kv_cache_type_option,
+    model_path,
+    prompt_lookup_option,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from llmcore.structured_output import StructuredOutput
 
-    from llmcore import LLM, Delta, SamplingParams
-
+# Options that are `LLM`'s; the rest are `SamplingParams`'.
+_LOADING = (
+    *("device", "gpu_layers", "threads", "n_ctx", "quantization", "mmap"),
+    *("kv_cache_type", "draft_model", "prompt_lookup"),
+)
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
-_QUIT_WORDS = ("/exit", "/quit")
-
-
-class _Session:
-    """Asks the model, writes its text to standard output as it comes and the statistics to standard error."""
-
-    def __init__(self, llm: LLM, params: SamplingParams, *, lora: str | None, raw: bool, quiet: bool) -> None:
-        self._llm = llm
-        self._lora = lora
-        self._params = params
-        self._raw = raw or llm.tokenizer.chat_template is None
-        self._quiet = quiet
-
-    def answer(self, messages: list[dict[str, str]]) -> str:
-        """The text of the answer, whole or as far as it came. Ctrl-C ends it by KeyboardInterrupt."""
-        if self._raw:
-            prompt = self._llm.tokenize(messages[-1]["content"])
-        else:
-            prompt = self._llm.tokenizer.encode_chat(messages)
-        pieces = []
-        stream = cast("Generator[Delta, None, None]", self._llm.stream(prompt, self._params, lora=self._lora))
-        try:
-            with closing(stream):
-                for delta in stream:
-                    pieces.append(delta.text)
-                    click.echo(delta.text, nl=False)
-                    if delta.finish_reason is not None:
-                        self._report(delta)
-        finally:
-            click.echo()
-        return "".join(pieces)
-
-    def _report(self, delta: Delta) -> None:
-        if self._quiet or delta.usage is None or delta.timings is None:
-            return
-        n_tokens, timings = delta.usage.completion_tokens, delta.timings
-        seconds = timings.total - timings.first_token
-        speed = f"{(n_tokens - 1) / seconds:.1f} tokens/s" if n_tokens > 1 and seconds > 0 else "one token"
-        click.echo(
-            f"\n[{delta.usage.prompt_tokens} prompt + {n_tokens} tokens; first after "
-            f"{1000 * timings.first_token:.0f} ms, then {speed}; {delta.finish_reason}]",
-            err=True,
-            nl=False,
-        )
 
 
 def _read_arguments(arguments: tuple[str, ...], interactive: bool) -> tuple[Path | None, str | None]:
@@ -70,42 +39,68 @@ def _read_arguments(arguments: tuple[str, ...], interactive: bool) -> tuple[Path
     if len(arguments) > 2:
         raise click.UsageError("Expected [MODEL] PROMPT; put a prompt of several words in quotes.")
     if len(arguments) == 2:
-        model, prompt = Path(arguments[0]), arguments[1]
-        return model, sys.stdin.read() if prompt == "-" else prompt
-    only_model = bool(arguments) and (interactive or _is_model_file(arguments[0]))
-    model_path = Path(arguments[0]) if only_model else None
+        model, prompt = model_path(arguments[0]), arguments[1]
+        _check_readable(model)
+        return model, read_input("run") if prompt == "-" else prompt
+    only_model = bool(arguments) and (interactive or _is_model(arguments[0]))
+    named = model_path(arguments[0]) if only_model else None
+    if named is not None:
+        _check_readable(named)
     if interactive:
-        return model_path, None
+        return named, None
     if arguments and not only_model and arguments[0] != "-":
         return None, arguments[0]
-    if sys.stdin.isatty():
+    if not has_piped_input():
         raise click.UsageError("Missing argument 'PROMPT'.")
-    return model_path, sys.stdin.read()
+    return named, read_input("run")
 
 
-def _is_model_file(argument: str) -> bool:
-    return argument.endswith(".gguf") and Path(argument).is_file()
+def _is_model(argument: str) -> bool:
+    """Whether an argument by itself is the model: by its name, or by what is in the file of that name.
+
+    A sentence may end in such a name; a missing file whose name has a space needs its folder before it.
+    """
+    a_name = os.sep in argument or len(argument.split()) == 1
+    if argument == EMBEDDED or (argument.endswith(".gguf") and (a_name or Path(argument).is_file())):
+        return True
+    try:
+        with Path(argument).open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except (OSError, ValueError):
+        return False
 
 
-def _converse(session: _Session, system: list[dict[str, str]], first: str | None) -> None:
-    """Turns until the end of input; Ctrl-C stops an answer, or the conversation where there is none."""
-    click.echo(f"{' or '.join(_QUIT_WORDS)} ends the conversation, Ctrl-C an answer.", err=True)
-    messages = list(system)
-    pending = first
-    while True:
-        try:
-            text = pending if pending is not None else click.prompt(">", prompt_suffix=" ", err=True)
-        except (click.Abort, EOFError):
-            click.echo(err=True)
-            return
-        pending = None
-        if text.strip() in _QUIT_WORDS:
-            return
-        messages.append({"role": "user", "content": text})
-        try:
-            messages.append({"role": "assistant", "content": session.answer(messages)})
-        except KeyboardInterrupt:
-            messages.pop()
+def _structured(json_schema: str | None, grammar: Path | None) -> StructuredOutput | None:
+    """The form that the options ask for: a schema as JSON or in a file; GBNF, or Lark, in a file."""
+    if json_schema is not None and grammar is not None:
+        raise click.UsageError("--json-schema and --grammar exclude each other.")
+    from llmcore.structured_output import StructuredOutput
+
+    if json_schema is not None:
+        is_json = json_schema.lstrip().startswith("{")
+        return StructuredOutput("json_schema", json_schema if is_json else _read_text(Path(json_schema)))
+    if grammar is None:
+        return None
+    text = _read_text(grammar)
+    is_gbnf = grammar.suffix != ".lark" and (grammar.suffix == ".gbnf" or "::=" in text)
+    return StructuredOutput("gbnf" if is_gbnf else "lark", text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(
+            f"[run] {path}; got bytes that are not UTF-8 at {error.start}; expected UTF-8"
+        ) from error
+
+
+def _check_readable(model: Path) -> None:
+    try:
+        with model.open("rb"):
+            pass
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read '{model}': {error.strerror}") from error
 
 
 @click.command(short_help="Answer a prompt in the terminal.")
@@ -113,7 +108,9 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("-i", "--interactive", is_flag=True, help="Hold a conversation.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as plain text, without the chat template.")
 @click.option("--system", help="A system message for the chat template.")
-@click.option("-n", "--max-tokens", type=int, default=512, show_default=True)
+@click.option(
+    "-n", "--max-tokens", type=int, default=512, show_default=True, help="-1: as many as the context holds."
+)
 @click.option(
     "--temperature", type=float, default=0.7, show_default=True, help="0 takes the likeliest token."
 )
@@ -123,10 +120,20 @@ def _converse(session: _Session, system: list[dict[str, str]], first: str | None
 @click.option("--repetition-penalty", type=float, default=1.0, show_default=True)
 @click.option("--seed", type=int, help="The same seed gives the same text.")
 @click.option("--stop", multiple=True, help="A text that ends the answer; may be repeated.")
+@click.option("--json-schema", metavar="FILE|JSON", help="The answer is JSON that this schema allows.")
+@click.option(
+    "--grammar",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The answer has the form of this grammar, GBNF or Lark.",
+)
 @click.option("--ignore-eos", is_flag=True, help="Go on after the model's end token.")
 @click.option("--n-ctx", type=int, help="Context in tokens; by default the model's.")
+@kv_cache_type_option
 @click.option("--quantization", metavar="TYPE", help="Convert wider weights to this type while loading.")
 @click.option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter of the model, as a GGUF file.")
+@draft_model_option
+@prompt_lookup_option
 @click.option("-t", "--threads", type=int, help="By default one a processor.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @gpu_layers_option
@@ -139,46 +146,42 @@ def command(
     interactive: bool,
     raw: bool,
     system: str | None,
-    n_ctx: int | None,
-    quantization: str | None,
+    max_tokens: int,
+    json_schema: str | None,
+    grammar: Path | None,
     lora: str | None,
-    threads: int | None,
-    device: str,
-    gpu_layers: str,
-    mmap: bool,
     explain: bool,
     quiet: bool,
-    **sampling: Any,
+    **others: Any,
 ) -> None:
-    """Answer PROMPT with MODEL, a GGUF file, or with the embedded model if none is named.
+    """Answer PROMPT with MODEL, a GGUF file, or with the embedded model if none or "default" is named.
 
     Without PROMPT, or with "-", it is read from standard input. The answer goes to standard output, speed to
     standard error.
     """
+    if raw and system:
+        raise click.UsageError("--system needs the chat template that --raw leaves out.")
+    structured = _structured(json_schema, grammar)
     model, prompt = _read_arguments(arguments, interactive)
 
     from llmcore import LLM, SamplingParams
     from llmcore.lora import parse_lora
 
     adapters = [] if lora is None else [parse_lora(lora)]
-    params = SamplingParams(**sampling)
+    loading = {name: others.pop(name) for name in _LOADING}
+    limit = None if max_tokens == -1 else max_tokens
+    params = SamplingParams(max_tokens=limit, structured=structured, **others)
     messages = [{"role": "system", "content": system}] if system else []
-    with LLM(
-        model,
-        device=device,
-        gpu_layers=gpu_layers,
-        threads=threads,
-        n_ctx=n_ctx,
-        max_batch=1,
-        lora=adapters,
-        quantization=quantization,
-        mmap=mmap,
-    ) as llm:
+    with LLM(model, max_batch=1, lora=adapters, **loading) as llm:
+        if system and llm.tokenizer.chat_template is None:
+            raise InvalidArgumentError(
+                "[run] --system; got a model without a chat template; expected one that has it"
+            )
         tell_where(llm.model_info)
-        session = _Session(llm, params, lora=adapters[0].name if adapters else None, raw=raw, quiet=quiet)
+        session = Session(llm, params, lora=adapters[0].name if adapters else None, raw=raw, quiet=quiet)
         try:
             if interactive:
-                _converse(session, messages, prompt)
+                converse(session, messages)
             else:
                 assert prompt is not None
                 session.answer([*messages, {"role": "user", "content": prompt}])

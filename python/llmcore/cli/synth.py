@@ -22,7 +22,7 @@ import click
 @click.option(
     "--ctx",
     "n_ctx",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, (1 << 31) - 1),
     default=8192,
     show_default=True,
     help="Context length to state; an encoder's is at most the published one.",
@@ -39,9 +39,18 @@ import click
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Copy the vocabulary of this GGUF file instead of making one up.",
 )
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), required=False)
 def command(
-    *, shape: str, quant: str, layers: int | None, n_ctx: int, seed: int, vocab: Path | None, out: Path | None
+    *,
+    shape: str,
+    quant: str,
+    layers: int | None,
+    n_ctx: int,
+    seed: int,
+    vocab: Path | None,
+    force: bool,
+    out: Path | None,
 ) -> None:
     """Write OUT, a GGUF file with random weights of a published model's shape.
 
@@ -54,6 +63,8 @@ def command(
         return
     if out is None:
         raise click.UsageError("Missing argument 'OUT'.")
+    if out.exists() and not force:
+        raise click.UsageError(f"{out} exists; --force overwrites it")
 
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn

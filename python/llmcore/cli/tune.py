@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from llmcore.model_options import ModelFile
+
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 @click.command(short_help="Measure which kernels are the fastest here.")
-@click.option("--model", type=click.Path(path_type=Path), help="Measure the matrices of this GGUF file.")
+@click.option("--model", type=ModelFile(), help="Measure the matrices of this GGUF file.")
 @click.option("--formats", default="", callback=_names, metavar="Q4_0,…", help="Only these tensor formats.")
 @click.option("--quick", is_flag=True, help="Fewer sizes and shorter samples.")
 @click.option(

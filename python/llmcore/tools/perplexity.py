@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from llmcore import LLM, _core
 from llmcore.errors import InvalidArgumentError
+from llmcore.tools.model_context import trained_context
 from llmcore.tools.perplexity_reference import ReferenceReader, ReferenceWriter
 from llmcore.tools.perplexity_statistics import (
     Divergence,
@@ -53,9 +54,7 @@ def default_window(model: Path) -> int:
 
     Raises GGUFError for a damaged file.
     """
-    file = _core.GGUFFile(model)
-    context = file.get(f"{file.get('general.architecture')}.context_length")
-    return min(_USUAL_WINDOW, context) if isinstance(context, int) and context > 0 else _USUAL_WINDOW
+    return min(_USUAL_WINDOW, trained_context(_core.GGUFFile(model)) or _USUAL_WINDOW)
 
 
 def plan_for(llm: LLM, n_ctx: int, stride: int | None = None) -> WindowPlan:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from llmcore import _core, explain, tuning
-from llmcore.errors import LLMCoreError
+from llmcore.errors import InvalidArgumentError, LLMCoreError
+from llmcore.tools.model_context import trained_context
 from llmcore.tools.weight_bytes import decode_weight_bytes
 
 _WAIT_SECONDS = 600.0
 _SLACK_STEPS = 256  # a small model makes many steps while the other prompts are still being submitted
 _ATTEMPTS = 3
+_USUAL_PROMPT = 512
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ class BenchOptions:
     def n_ctx(self) -> int:
         """The context that the longest sequence needs."""
         return max(self.n_prompt + 1, self.prompt_at_depth + self.n_gen + 1 + self.head_start)
+
+
+def fitting_options(model: Path, n_prompt: int | None, **others: int) -> BenchOptions:
+    """The command's options; a prompt of no given length is 512 tokens or what the model's context holds.
+
+    Raises InvalidArgumentError for more than that context, GGUFError for a damaged file.
+    """
+    context = trained_context(_core.GGUFFile(model))
+    usual = _USUAL_PROMPT if context is None else min(_USUAL_PROMPT, context - 1)
+    options = BenchOptions(n_prompt=usual if n_prompt is None else n_prompt, **others)
+    if context is not None and options.n_ctx > context:
+        raise InvalidArgumentError(
+            f"[bench] -p {options.n_prompt}, -n {options.n_gen}, -d {options.depth} and -b {options.batch}; "
+            f"got a need of {options.n_ctx} tokens; expected at most the model's context, {context}"
+        )
+    return options
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,10 @@ def find_shape(name: str, n_layers: int | None = None) -> Shape:
         )
     if n_layers is None:
         return shape
-    if n_layers < 1:
-        raise InvalidArgumentError(f"[synthesize] number of layers; got {n_layers}; expected 1 or more")
+    if not 1 <= n_layers <= shape.n_layers:
+        raise InvalidArgumentError(
+            f"[synthesize] number of layers; got {n_layers}; expected 1 to {shape.n_layers}"
+        )
     return replace(shape, n_layers=n_layers)
 
 
