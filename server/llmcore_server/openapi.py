@@ -9,69 +9,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from llmcore_server import answers
+from llmcore_server.answered_headers import header_components, limit_headers, retry_header
+from llmcore_server.documented_answers import all_answers, described_answer, error_answer
 from llmcore_server.documented_app import Route
 from llmcore_server.errors import CATALOGUE, is_openai_path
 from llmcore_server.route_kinds import is_generating, is_health
 from llmcore_server.schemas import BodyDecoder, GenerateRequest
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
-_ANTHROPIC = re.compile(r"/v1/messages(?:/|$)")
+_ENGINES = "/v1/engines/{path}"
 _REFERENCE = "#/components/schemas/{name}"
-
-# What the routes of the specification answer, by method and path; the same with and without /api/v1.
-_ANSWERS: Mapping[tuple[str, str], tuple[str, Any]] = {
-    ("get", "/health"): ("State, memory, open connections", answers.Health),
-    ("get", "/health/live"): ("Whether the process serves", answers.Condition),
-    ("get", "/health/ready"): ("Whether its models have made a step", answers.Condition),
-    ("post", "/generate"): ("A text for a prompt", answers.GenerateAnswer),
-    ("post", "/generate/stream"): ("A text for a prompt, as server-sent events", answers.TokenEvent),
-    ("post", "/batch/generate"): ("Texts for several prompts, run together", answers.BatchAnswer),
-    ("get", "/models"): ("The models this server knows", answers.ModelList),
-    ("get", "/models/{name}"): ("One model and its state", answers.ModelDetail),
-    ("post", "/models/{name}/load"): ("Load a model", answers.LoadAnswer),
-    ("post", "/models/{name}/adapters"): ("Load a LoRA adapter", answers.ModelDetail),
-    ("delete", "/models/{name}/adapters/{adapter}"): ("Free a LoRA adapter", answers.ModelDetail),
-    ("post", "/models/{name}/unload"): ("Free a model's memory", answers.ModelDetail),
-}
 _TEXTS = {"/metrics": "text/plain", "/docs": "text/html"}
 _EXTRA_STATUSES = {"/models/{name}/load": 202, "/health/ready": 503}
-
-
-class OpenAIErrorDetail(Struct, frozen=True):
-    """OpenAI's description of a refusal."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIErrorAnswer(Struct, frozen=True):
-    """Every refusal under ``/v1``."""
-
-    error: OpenAIErrorDetail
-
-
-class AnthropicErrorDetail(Struct, frozen=True):
-    """Anthropic's description of a refusal."""
-
-    type: str
-    message: str
-
-
-class AnthropicErrorAnswer(Struct, frozen=True):
-    """Every refusal of Anthropic's routes, which lie among OpenAI's."""
-
-    type: str
-    error: AnthropicErrorDetail
-
-
-_ERRORS: Mapping[str, type[Struct]] = {
-    "native": answers.ErrorAnswer,
-    "openai": OpenAIErrorAnswer,
-    "anthropic": AnthropicErrorAnswer,
-}
+_PASSING = (429, 503)
+_WHOLE_ALONE = ("/api/v1/batch/generate", "/v1/embeddings")
 
 
 def openapi_document(routes: Iterable[Route], version: str, keys_required: bool) -> dict[str, Any]:
@@ -79,8 +30,7 @@ def openapi_document(routes: Iterable[Route], version: str, keys_required: bool)
     checks it with: ``_decoder``, or ``_<suffix>_decoder`` or ``_<suffix>`` of a route with a suffix."""
     listed = list(routes)
     bodies = {route: body for route in listed if (body := _body_type(route)) is not None}
-    types = [*_ERRORS.values(), GenerateRequest, *bodies.values()]
-    types += [answer for _, answer in _ANSWERS.values()]
+    types = [GenerateRequest, *bodies.values(), *all_answers()]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     by_type = dict(zip(types, schemas, strict=True))
     if "BatchRequest" in components:
@@ -89,13 +39,13 @@ def openapi_document(routes: Iterable[Route], version: str, keys_required: bool)
     paths: dict[str, dict[str, Any]] = {}
     for route in listed:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        operation = _operation(route, by_type.get(bodies.get(route)), by_type)
+        operation = _operation(route, path, by_type.get(bodies.get(route)), by_type)
         paths.setdefault(path, {})[route.method] = operation
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "llmcore", "version": version},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "headers": header_components()},
     }
     if keys_required:
         document["components"]["securitySchemes"] = {
@@ -117,20 +67,15 @@ def _body_type(route: Route) -> type[Struct] | None:
     return None
 
 
-def _operation(route: Route, body: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
-    short = route.path.removeprefix("/api/v1")
-    summary, answer = _ANSWERS.get((route.method, short), (None, None))
-    if is_openai_path(route.path):
-        summary, answer = None, None
+def _operation(route: Route, path: str, body: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
+    described = described_answer(route.method, path)
+    summary, answer = described or (route.resource.__doc__ or "", None)
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method}{route.path}").strip("_"),
         "tags": [_tag(route.path)],
-        "responses": _responses(route, short, by_type.get(answer, {}), by_type),
+        "summary": " ".join(summary.split("\n\n")[0].split()),
+        "responses": _responses(route.method, path, by_type.get(answer, {}), by_type),
     }
-    if summary is not None:
-        operation["summary"] = summary
-    elif route.resource.__doc__:
-        operation["summary"] = " ".join(route.resource.__doc__.split("\n\n")[0].split())
     parameters = _PARAMETER.findall(route.path)
     if parameters:
         operation["parameters"] = [
@@ -139,7 +84,7 @@ def _operation(route: Route, body: Any, by_type: Mapping[Any, Any]) -> dict[str,
         ]
     if route.method == "post":
         schema = body if body is not None else {"type": "object"}
-        optional = short.endswith(("/load", "/unload"))
+        optional = route.path.endswith(("/load", "/unload"))
         operation["requestBody"] = {
             "required": not optional,
             "content": {"application/json": {"schema": schema}},
@@ -149,31 +94,34 @@ def _operation(route: Route, body: Any, by_type: Mapping[Any, Any]) -> dict[str,
     return operation
 
 
-def _responses(route: Route, short: str, schema: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
+def _responses(method: str, path: str, schema: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
+    # The routes under an engine's name are those that generate.
+    generates = is_generating(path) or (method, path) == ("post", _ENGINES)
+    short = path.removeprefix("/api/v1")
     if short in _TEXTS:
         content: dict[str, Any] = {_TEXTS[short]: {"schema": {"type": "string"}}}
     elif short == "/generate/stream":
         content = {"text/event-stream": {"x-event-schema": schema}}
     else:
         content = {"application/json": {"schema": schema}}
-        if is_generating(route.path) and not short.startswith("/batch"):
+        if generates and path not in _WHOLE_ALONE:
             # With "stream": true.
             content["text/event-stream"] = {}
-    responses: dict[str, Any] = {"200": {"description": "OK", "content": content}}
-    error = by_type[_ERRORS[_error_shape(route.path)]]
-    refusal = {"description": "Refused", "content": {"application/json": {"schema": error}}}
+    headers = limit_headers(path) if generates else {}
+    responses: dict[str, Any] = {"200": _response("OK", content, headers)}
+    refusal = {"application/json": {"schema": by_type[error_answer(path)]}}
     for status in sorted({kind.status for kind in CATALOGUE.values()}):
-        responses[str(status)] = refusal
+        passing = retry_header() if status in _PASSING else {}
+        responses[str(status)] = _response("Refused", refusal, {**headers, **passing})
     extra = _EXTRA_STATUSES.get(short)
     if extra is not None:
-        responses[str(extra)] = {"description": "Not yet", "content": content}
+        responses[str(extra)] = _response("Not yet", content, headers)
     return responses
 
 
-def _error_shape(path: str) -> str:
-    if _ANTHROPIC.match(path):
-        return "anthropic"
-    return "openai" if is_openai_path(path) else "native"
+def _response(description: str, content: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    told = {"headers": headers} if headers else {}
+    return {"description": description, **told, "content": content}
 
 
 def _tag(path: str) -> str:

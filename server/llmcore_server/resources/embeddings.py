@@ -15,6 +15,7 @@ from llmcore_server.metrics import Metrics
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request
 from llmcore_server.schemas import BodyDecoder
+from llmcore_server.v1_answers.embedding import EmbeddedText, EmbeddingList, EmbeddingUsage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,19 +53,14 @@ class EmbeddingsResource:
         self._metrics.prompt_tokens.inc(tokens)
         vectors = [_shortened(one.vector, request.dimensions, normalize) for one in embeddings]
         as_text = request.encoding_format == "base64"
-        resp.media = {
-            "object": "list",
-            "data": [
-                {
-                    "object": "embedding",
-                    "index": index,
-                    "embedding": _base64(vector) if as_text else vector.tolist(),
-                }
+        resp.media = EmbeddingList(
+            [
+                EmbeddedText(index, _base64(vector) if as_text else vector.tolist())
                 for index, vector in enumerate(vectors)
             ],
-            "model": name or model.name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
+            model=name or model.name,
+            usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+        )
 
 
 def _shortened(

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import falcon
 import falcon.asgi
+import msgspec
 
 from llmcore_server.errors import ApiError
 from llmcore_server.registry import EngineRegistry
-from llmcore_server.resources.models import openai_model_body
+from llmcore_server.resources.models import served_model
+from llmcore_server.v1_answers.models import ListedEngine, ListedEngines, ServedEngine
 
 
 class PostResource(Protocol):
@@ -30,11 +32,13 @@ class EnginesResource:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:  # noqa: ARG002
         await self._registry.refresh()
-        resp.media = {"object": "list", "data": [_engine_body(model.name) for model in self._registry.known]}
+        resp.media = ListedEngines(
+            [ListedEngine(model.name, owner="llmcore", ready=True) for model in self._registry.known]
+        )
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, path: str) -> None:  # noqa: ARG002
-        chosen = await self._registry.choose(path)
-        resp.media = {**openai_model_body(path, chosen), **_engine_body(path)}
+        model = served_model(path, await self._registry.choose(path))
+        resp.media = ServedEngine(owner="llmcore", ready=True, **msgspec.structs.asdict(model))
 
     async def on_post_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, path: str) -> None:
         for route, resource in self._routes.items():
@@ -43,7 +47,3 @@ class EnginesResource:
                 await resource.on_post(req, resp, engine=name)
                 return
         raise ApiError("NOT_FOUND")
-
-
-def _engine_body(name: str) -> dict[str, object]:
-    return {"id": name, "object": "engine", "owner": "llmcore", "ready": True}

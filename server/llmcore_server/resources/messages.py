@@ -23,6 +23,7 @@ from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request, warn_ignored
 from llmcore_server.scheduling import schedule
 from llmcore_server.schemas import BodyDecoder
+from llmcore_server.v1_answers.messages import InputTokens
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
@@ -123,7 +124,7 @@ class MessagesResource:
         conversation = messages_conversation(request)
         engine = await self._registry.engine(await self._registry.choose(request.model))
         turn = await asyncio.to_thread(plan_turn, engine.tokenizer, conversation)
-        resp.media = {"input_tokens": len(turn.prompt)}
+        resp.media = InputTokens(len(turn.prompt))
 
 
 def _ignored(request: MessagesRequest, run: ChatRun) -> list[str]:

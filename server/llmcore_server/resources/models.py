@@ -22,6 +22,7 @@ from llmcore_server.process_memory import readable_size
 from llmcore_server.registry import EngineRegistry, KnownModel, ModelChoice
 from llmcore_server.request_body import read_request
 from llmcore_server.schemas import BodyDecoder, LoadRequest, UnloadRequest
+from llmcore_server.v1_answers.models import ServedModel, ServedModels
 
 
 class ModelsResource:
@@ -152,19 +153,16 @@ class OpenAIModelsResource:
             for model in self._registry.known
             for file in model.adapters.values()
         }
-        resp.media = {
-            "object": "list",
-            "data": [openai_model_body(name, model) for name, model in (names | adapters).items()],
-        }
+        resp.media = ServedModels([served_model(name, model) for name, model in (names | adapters).items()])
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:  # noqa: ARG002
-        resp.media = openai_model_body(name, await self._registry.choose(name))
+        resp.media = served_model(name, await self._registry.choose(name))
 
 
-def openai_model_body(name: str, chosen: KnownModel | ModelChoice) -> dict[str, object]:
+def served_model(name: str, chosen: KnownModel | ModelChoice) -> ServedModel:
     """Return OpenAI's object for a model under one of its names; an adapter tells whose it is, as vLLM's."""
     model, adapter = (chosen.model, chosen.adapter) if isinstance(chosen, ModelChoice) else (chosen, None)
-    body = {"id": name, "object": "model", "created": model.file.created, "owned_by": "llmcore"}
     if adapter is None:
-        return body
-    return {**body, "created": model.adapters[adapter.lower()].created, "parent": model.name}
+        return ServedModel(id=name, created=model.file.created, owned_by="llmcore")
+    created = model.adapters[adapter.lower()].created
+    return ServedModel(id=name, created=created, owned_by="llmcore", parent=model.name)

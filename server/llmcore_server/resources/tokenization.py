@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import falcon.asgi
+from msgspec import UNSET, UnsetType
 
 from llmcore_server.assistant.conversation import template_messages, template_tools, template_variables
 from llmcore_server.assistant.described_tools import describe_tools
@@ -18,6 +19,7 @@ from llmcore_server.engine_protocol import Engine, Tokenizer
 from llmcore_server.registry import EngineRegistry
 from llmcore_server.request_body import read_request
 from llmcore_server.schemas import BodyDecoder
+from llmcore_server.v1_answers.tokenization import RenderedPrompt, TokenList, TokenPiece, TokenText
 
 
 class TokenizationResource:
@@ -34,22 +36,21 @@ class TokenizationResource:
         request = await read_request(req, resp, self._tokenize, self._config)
         engine = await self._engine(request.model)
         ids = await asyncio.to_thread(_tokens, engine.tokenizer, request)
-        shown: list[Any] = list(ids)
+        shown: list[int | TokenPiece] = list(ids)
         if request.with_pieces:
-            shown = [{"id": token, "piece": _piece(engine.tokenizer, token)} for token in ids]
-        body = {"tokens": shown, "count": len(ids), "max_model_len": engine.model_info.n_ctx}
+            shown = [TokenPiece(token, _piece(engine.tokenizer, token)) for token in ids]
+        strings: list[str] | UnsetType = UNSET
         if request.return_token_strs:
-            body["token_strs"] = [
-                engine.tokenizer.token_bytes(token).decode("utf-8", "replace") for token in ids
-            ]
-        resp.media = body
+            strings = [engine.tokenizer.token_bytes(token).decode("utf-8", "replace") for token in ids]
+        resp.media = TokenList(
+            tokens=shown, count=len(ids), max_model_len=engine.model_info.n_ctx, token_strs=strings
+        )
 
     async def on_post_detokenize(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._detokenize, self._config)
         engine = await self._engine(request.model)
         text = await asyncio.to_thread(engine.tokenizer.decode, request.tokens)
-        # Under the two names by which clients of other servers look for it.
-        resp.media = {"content": text, "prompt": text}
+        resp.media = TokenText(content=text, prompt=text)
 
     async def on_post_template(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         request = await read_request(req, resp, self._template, self._config)
@@ -59,7 +60,7 @@ class TokenizationResource:
         text = await asyncio.to_thread(
             engine.tokenizer.render_chat, messages, generation, tools or None, **variables
         )
-        resp.media = {"prompt": text}
+        resp.media = RenderedPrompt(text)
 
     async def _engine(self, name: str | None) -> Engine:
         return await self._registry.engine(await self._registry.choose(name))
