@@ -206,13 +206,14 @@ def test_mistrals_templates_get_ids_they_take():
     assert answered["tool_call_id"] == first
 
 
+def allowed(mode, *names):
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def test_allowed_tools():
     client = client_saying("ok")
-    choice = {
-        "type": "allowed_tools",
-        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]},
-    }
-    chat(client, tools=TOOLS, tool_choice=choice)
+    chat(client, tools=TOOLS, tool_choice=allowed("auto", "clock"))
     ((tool,),) = client.engine.tokenizer.tools
     assert tool["function"]["name"] == "clock"
 
@@ -232,6 +233,9 @@ def test_allowed_tools():
             "tool_choice",
         ),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": allowed("auto", "clock", "x")}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": allowed("sometimes", "clock")}, "tool_choice.mode"),
+        ({"tools": TOOLS, "tool_choice": allowed({"type": "allowed_tools", "tools": []})}, "tool_choice.mode"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
     ],
