@@ -333,6 +333,28 @@ def test_forced_calls(choice, reason, stream):
         assert made["finish_reason"] == reason
 
 
+@pytest.mark.parametrize("cut", [0, 1, 9, 14])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "clock"}}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forced_call_that_is_cut_before_its_name_says_nothing(choice, cut, stream):
+    client = client_saying(' {"name": "clock", "arguments": {}}')
+    answer = chat(client, tools=TOOLS, tool_choice=choice, max_tokens=cut + 1, stream=stream)
+    if stream:
+        *chunks, _ = events(answer.text)
+        assert not any(chunk["choices"][0]["delta"].get("content") for chunk in chunks)
+        assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    else:
+        (made,) = answer.json()["choices"]
+        assert made["message"] == {"role": "assistant", "content": None, "refusal": None}
+        assert made["finish_reason"] == "length"
+
+
+def test_names_and_arguments_of_half_characters_can_be_sent():
+    text = '<tool_call>{"name": "a\\ud800", "arguments": "{\\"b\\ud800\\": 1}"}</tool_call>'
+    (choice,) = chat(client_saying(text), tools=TOOLS).json()["choices"]
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "a?", "arguments": '{"b?": 1}'}
+
+
 STRICT = [{"type": "function", "function": {**CLOCK["function"], "strict": True}}]
 
 
