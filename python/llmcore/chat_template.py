@@ -232,7 +232,7 @@ def _parsed_call(call: Any) -> Any:
             too_deep = True
         if too_deep:
             raise InvalidArgumentError(
-                f"[chat_template] the arguments of a call hold more than {MAX_DEPTH} levels of lists and objects"
+                f"[chat_template] a call's arguments hold more than {MAX_DEPTH} levels of lists and objects"
             )
         if isinstance(arguments, dict) and all(map(_is_unicode, _texts(arguments))):
             function["arguments"] = arguments

@@ -25,7 +25,11 @@ def chat_message(events: Iterable[Event], *, legacy: bool = False, forced: bool 
             calls.append(_new_call(event.name))
         else:
             calls[event.number]["function"]["arguments"] += event.text
-    message: dict[str, Any] = {"role": "assistant", "content": words or None if forced else words, "refusal": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": words or None if forced else words,
+        "refusal": None,
+    }
     if thoughts:
         message["reasoning_content"] = thoughts
     if calls:

@@ -111,6 +111,20 @@ def test_a_batch_counts_for_each_of_its_requests():
     assert len(client.engine.prompts) == 4
 
 
+def test_a_batch_that_no_window_has_room_for_is_told_so():
+    (answer,) = limited(requests=(6, 60)).requests(
+        ("POST", BATCH, {"json": {"requests": [{"prompt": "x"}] * 7}})
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "INVALID_REQUEST"
+    assert "6" in answer.json()["error"]["details"]
+    assert "retry-after" not in answer.headers
+    (whole,) = limited(requests=(6, 60)).requests(
+        ("POST", BATCH, {"json": {"requests": [{"prompt": "x"}] * 6}})
+    )
+    assert whole.status_code == 200
+
+
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
 def test_requests_at_the_same_time(path):
     async def scenario():

@@ -235,7 +235,10 @@ def test_allowed_tools():
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": allowed("auto", "clock", "x")}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": allowed("sometimes", "clock")}, "tool_choice.mode"),
-        ({"tools": TOOLS, "tool_choice": allowed({"type": "allowed_tools", "tools": []})}, "tool_choice.mode"),
+        (
+            {"tools": TOOLS, "tool_choice": allowed({"type": "allowed_tools", "tools": []})},
+            "tool_choice.mode",
+        ),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
     ],

@@ -20,8 +20,8 @@ class JsonCalls(HeldTextParser):
     thinking = False
 
     def __init__(self, names: Collection[str], *, forced: bool = False) -> None:
-        """``names``: the functions there are; an object that names another is words. ``forced``: the text is a
-        call, so that one which is cut before its name has said nothing."""
+        """``names``: the functions there are; an object that names another is words. ``forced``: the text is
+        a call, so that one which is cut before its name has said nothing."""
         super().__init__()
         self._names = names
         self._forced = forced
