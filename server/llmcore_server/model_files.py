@@ -121,8 +121,8 @@ def _described(file: ModelFile, path: Path) -> ModelFile:
 
 
 def _quantization(header: _core.GGUFFile, stem: str) -> str | None:
-    """The name of the mix if the file's name tells it truly, else the type that holds most of the bytes. Small
-    models may have more bytes in their embeddings, of another type, than in what their mix is named after."""
+    """The name of the mix if the file's name tells it truly, else the type that holds most of the bytes.
+    Small models may have more bytes in embeddings of another type than in what their mix is named after."""
     sizes: dict[str, int] = {}
     for tensor in header.tensors:
         sizes[tensor.type] = sizes.get(tensor.type, 0) + int(tensor.n_bytes)

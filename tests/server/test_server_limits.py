@@ -252,7 +252,16 @@ def test_pages_of_other_origins_ask_where_they_may(origins, allowed):
         assert "access-control-allow-credentials" not in answer.headers
     if allowed:
         assert "POST" in asked.headers["access-control-allow-methods"]
-        assert "X-RateLimit-Remaining" in answered.headers["access-control-expose-headers"]
+        exposed = answered.headers["access-control-expose-headers"].lower().split(", ")
+        for name in (
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset-tokens",
+            "openai-processing-ms",
+            "x-request-id",
+        ):
+            assert name in exposed
+    for answer in (asked, answered, refused):
+        assert answer.headers.get("vary") == ("Origin" if origins not in (("*",), ()) else None)
 
 
 def test_a_page_may_ask_whether_it_may_ask_without_a_key(tmp_path):
