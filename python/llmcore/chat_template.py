@@ -225,9 +225,16 @@ def _parsed_call(call: Any) -> Any:
     if isinstance(function.get("arguments"), str):
         try:
             arguments = json.loads(function["arguments"])
-        except (ValueError, RecursionError):
+            too_deep = _deeper_than(MAX_DEPTH, arguments)
+        except ValueError:
             return call
-        if isinstance(arguments, dict):
+        except RecursionError:
+            too_deep = True
+        if too_deep:
+            raise InvalidArgumentError(
+                f"[chat_template] a call's arguments hold more than {MAX_DEPTH} levels of lists and objects"
+            )
+        if isinstance(arguments, dict) and all(map(_is_unicode, _texts(arguments))):
             function["arguments"] = arguments
     return {**call, "function": function}
 

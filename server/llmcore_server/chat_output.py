@@ -9,10 +9,10 @@ from typing import Any
 from llmcore_server.assistant.events import CallBegun, Event, Thought, Words
 
 
-def chat_message(events: Iterable[Event], *, legacy: bool = False) -> dict[str, Any]:
+def chat_message(events: Iterable[Event], *, legacy: bool = False, forced: bool = False) -> dict[str, Any]:
     """Return the message that these events make: no content beside calls, no calls where there are none.
 
-    legacy: the client knows one ``function_call``, not tools.
+    legacy: the client knows one ``function_call``, not tools. forced: it would have been a call.
     """
     words, thoughts = "", ""
     calls: list[dict[str, Any]] = []
@@ -25,7 +25,11 @@ def chat_message(events: Iterable[Event], *, legacy: bool = False) -> dict[str, 
             calls.append(_new_call(event.name))
         else:
             calls[event.number]["function"]["arguments"] += event.text
-    message: dict[str, Any] = {"role": "assistant", "content": words, "refusal": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": words or None if forced else words,
+        "refusal": None,
+    }
     if thoughts:
         message["reasoning_content"] = thoughts
     if calls:

@@ -110,7 +110,7 @@ CATALOGUE: Mapping[str, Kind] = {
     ),
     "REQUEST_TIMEOUT": Kind(
         408,
-        Text("接收请求体超时", "The request body took too long to arrive"),
+        Text("接收请求超时", "The request took too long to arrive"),
         Text("请重试", "Try again"),
         "invalid_request_error",
         "request_timeout",

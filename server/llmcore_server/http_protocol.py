@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from llmcore_server.errors import ApiError
+from llmcore_server.errors import ApiError, Text, is_openai_path, preferred_language
+from llmcore_server.middleware.request_identity import shown_id
+from llmcore_server.route_kinds import is_generating
 
-_REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+_CUT = Text("请求不完整", "The request is incomplete")
+_LATE = Text("请求行和请求头未及时到达", "The request line and headers did not arrive in time")
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -30,6 +35,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. Whether it stays to read nobody can tell: what costs little is answered,
+        a generation is not. Return whether the connection stays open."""
+        if self.parser is None or self.transport.is_closing() or self.pipeline:
+            return False
+        if self._between_answers:
+            if self._in_head and self._head_bytes:
+                self._refuse(ApiError("MALFORMED_HTTP", _CUT))
+            return False
+        cycle = self.cycle
+        if cycle.more_body:
+            if not cycle.response_started:
+                self._refuse(ApiError("MALFORMED_HTTP", _CUT))
+                # What serves it need not wait for the rest.
+                cycle.disconnected = True
+                cycle.message_event.set()
+            return False
+        if self.scheme != "http" or self._in_head or is_generating(cycle.scope["path"].rstrip("/")):
+            return False
+        cycle.keep_alive = False
+        return True
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -60,15 +87,34 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             _send_unchunked(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request this server reads, in the documented shape, and close."""
+        """Refuse what is no request this server reads."""
         del msg
-        error = ApiError("HEADERS_TOO_LARGE" if self._head_bytes > self.max_head_bytes else "MALFORMED_HTTP")
-        body = msgspec.json.encode(error.native_body("zh"))
+        self._refuse(
+            ApiError("HEADERS_TOO_LARGE" if self._head_bytes > self.max_head_bytes else "MALFORMED_HTTP")
+        )
+
+    @property
+    def _between_answers(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer in the shape that what has arrived of the request asks for, and close."""
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        headers = {name: value.decode("latin-1") for name, value in self.headers or ()}
+        body = msgspec.json.encode(error.body(path, preferred_language(headers.get(b"accept-language"))))
+        request_id = shown_id(headers.get(b"x-request-id", ""), uuid.uuid4().hex)
+        openai = f"request-id: {request_id}\r\n" if is_openai_path(path) else ""
         head = (
-            f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n{openai}connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _give_up(self) -> None:
+        """The head did not arrive in time; who has sent nothing of it is told nothing."""
+        if self._head_bytes and self._between_answers and not self.transport.is_closing():
+            self._refuse(ApiError("REQUEST_TIMEOUT", _LATE))
         self.transport.close()
 
     def _count(self, size: int) -> None:
@@ -78,7 +124,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_timeout, self.transport.close)
+            self._head_timer = self.loop.call_later(self.head_timeout, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -48,7 +48,18 @@ class TokenVerifier:
             )
         except jwt.InvalidTokenError:
             return None
-        return cast("Mapping[str, Any]", claims) if claims["sub"] else None
+        return cast("Mapping[str, Any]", claims) if _is_name(claims["sub"]) else None
+
+
+def _is_name(subject: Any) -> bool:
+    """Whether a subject can name whom a request counts for: JSON may hold halves of characters, which nothing
+    else takes."""
+    if not isinstance(subject, str):
+        return False
+    try:
+        return bool(subject.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def read_verifier(

@@ -14,6 +14,14 @@ _QUANTIZATION = re.compile(
 )
 # File names that say nothing of the model: converters' defaults, and the digests of download caches.
 _NAMELESS = re.compile(r"(?:ggml|gguf)?[-_]?(?:model|weights)?|[0-9a-f]{32,}", re.IGNORECASE)
+# The values of ``general.file_type`` that are in use.
+_MIXES = {
+    **{2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M"},
+    **{13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS"},
+    **{20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S"},
+    **{27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 36: "TQ1_0", 37: "TQ2_0"},
+    **{0: "F32", 1: "F16", 32: "BF16", 38: "MXFP4_MOE"},
+}
 _WIDE_FLOATS = {"FP16": "F16", "FP32": "F32"}
 
 
@@ -67,6 +75,11 @@ def named_quantization(stem: str) -> str | None:
     """Return the quantization a file's name ends with, in capitals."""
     found = _QUANTIZATION.search(stem)
     return None if found is None else _WIDE_FLOATS.get(found[1].upper(), found[1].upper())
+
+
+def mix_of_file_type(value: object) -> str | None:
+    """Return the mix that ``general.file_type`` states."""
+    return _MIXES.get(value) if isinstance(value, int) else None
 
 
 def by_preference(files: Sequence[ModelFile]) -> list[ModelFile]:

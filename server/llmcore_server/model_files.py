@@ -12,6 +12,7 @@ from llmcore_server.model_file import (
     ModelFile,
     by_preference,
     is_later_part,
+    mix_of_file_type,
     model_name,
     named_quantization,
     whole_stem,
@@ -120,13 +121,17 @@ def _described(file: ModelFile, path: Path) -> ModelFile:
 
 
 def _quantization(header: _core.GGUFFile, stem: str) -> str | None:
-    """The name of the mix if the file's name tells it truly, else the type that holds most of the bytes."""
+    """The name of the mix if the file's name tells it truly, else the type that holds most of the bytes.
+    Small models may have more bytes in embeddings of another type than in what their mix is named after."""
     sizes: dict[str, int] = {}
     for tensor in header.tensors:
         sizes[tensor.type] = sizes.get(tensor.type, 0) + int(tensor.n_bytes)
     most = max(sizes, key=lambda name: sizes[name], default=None)
     named = named_quantization(stem)
-    return named if most is not None and named is not None and named.startswith(most) else most
+    if most is None or named is None or named.startswith(most):
+        return most if most is None or named is None else named
+    stated = mix_of_file_type(header.get("general.file_type"))
+    return named if stated == named and any(map(named.startswith, sizes)) else most
 
 
 def _text(value: Any) -> str | None:

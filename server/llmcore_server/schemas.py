@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Struct
 
 from llmcore_server.errors import ApiError, Text
+from llmcore_server.ignored_fields import header_name, ignored_within, shape_of
 
 if TYPE_CHECKING:
     from llmcore import SamplingParams
@@ -135,7 +135,6 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     """What a stream carries besides its text."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
 
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing. The
@@ -156,7 +155,6 @@ UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 }
 
 _T = TypeVar("_T", bound=Struct)
-_LONGEST_NAME = 64
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -167,9 +165,9 @@ class BodyDecoder(Generic[_T]):
         self.body_type = body_type
         self._decoder = msgspec.json.Decoder(body_type)
         self._unsupported = unsupported
-        self._accounted_for = {field.encode_name for field in msgspec.structs.fields(body_type)} | {
-            *unsupported
-        }
+        shape = shape_of(body_type)
+        self._accounted_for = shape.names | {*unsupported}
+        self._inner = shape.inner
 
     def decode(self, body: bytes) -> tuple[_T, list[str]]:
         """Return the request and the names of ignored fields, as a header can hold them; raise `ApiError` for
@@ -180,6 +178,12 @@ class BodyDecoder(Generic[_T]):
                 if name in fields and msgspec.json.decode(fields[name]) not in (None, *neutral):
                     raise _unsupported_parameter(name)
             request = self._decoder.decode(body)
+            within = [
+                path
+                for name, shape in self._inner.items()
+                if name in fields
+                for path in ignored_within(name, fields[name], shape)
+            ]
         except msgspec.ValidationError as error:
             raise _invalid_parameter(str(error)) from None
         except (msgspec.DecodeError, UnicodeError) as error:
@@ -187,11 +191,14 @@ class BodyDecoder(Generic[_T]):
         except RecursionError:
             nested = Text("JSON 嵌套过深", "The JSON is nested too deeply")
             raise ApiError("INVALID_JSON", nested) from None
-        return request, [
-            quote(name, safe="")[:_LONGEST_NAME]
+        ignored = [
+            header_name(name)
             for name, value in fields.items()
             if name not in self._accounted_for and bytes(value) != b"null"
         ]
+        if getattr(request, "stream_options", None) is not None and not getattr(request, "stream", None):
+            ignored.append("stream_options")
+        return request, ignored + within
 
 
 def _unsupported_parameter(name: str) -> ApiError:

@@ -164,3 +164,10 @@ def test_deep_schemas(path, depth, takes_tools):
     if path == "/v1/messages":
         body["tools"] = [{"name": "f", "input_schema": {"type": "object"}}]
     check(send(path, json.dumps(body).replace('{"type": "object"}', deep), takes_tools=takes_tools), path)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_deep_choices(path):
+    choice = '{"type":"allowed_tools","tools":[],"mode":' * 600 + '"auto"' + "}" * 600
+    content = json.dumps({**BODIES[path], "tool_choice": "CHOICE"}).replace('"CHOICE"', choice)
+    assert send(path, content).status_code == 400

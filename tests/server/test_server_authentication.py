@@ -195,6 +195,7 @@ def test_a_good_token_is_let_in(verify):
         {"sub": None},
         {"sub": ""},
         {"sub": 7},
+        {"sub": "\ud800"},
         {"iss": "them"},
         {"iss": None},
         {"aud": "another"},

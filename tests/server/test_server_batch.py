@@ -64,6 +64,19 @@ def test_a_bad_item_does_not_spoil_the_batch(client):
     assert set(results[1]["error"]) == {"code", "message", "details"}
 
 
+def test_ignored_fields_are_told_with_their_item(client):
+    answer = post(
+        client,
+        {"prompt": "x", "foo": 1},
+        {"prompt": "x", "bar": None},
+        {"prompt": 1},
+        {"prompt": "x", "b": 2},
+    )
+    assert answer.headers["x-llmcore-warnings"] == "ignored: requests[0].foo, requests[3].b"
+    many = post(client, *[{"prompt": "x", "foo": 1}] * 30).headers["x-llmcore-warnings"]
+    assert many.endswith("requests[15].foo, and 14 more")
+
+
 def test_what_fails_inside_is_told_without_its_inside(client, engine):
     engine.error = RuntimeError("secret path")
     answer = post(client, {"prompt": "x"})

@@ -167,6 +167,26 @@ def test_ignored_parameters_are_listed(client):
     assert "%E5%90%8D" in chat(client, **{"名" * 5000: 1}).headers["x-llmcore-warnings"]
 
 
+def test_ignored_fields_within_parameters_are_listed(client):
+    part = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}, "no": None}
+    messages = [{"role": "user", "content": "x", "prefix": True}, {"role": "user", "content": [part, part]}]
+    options = {"include_usage": True, "include_obfuscation": False, "continuous_usage_stats": True}
+    body = {"messages": messages, "stream_options": options, "user": "u"}
+    assert client.post(CHAT, {**body, "stream": True}).headers["x-llmcore-warnings"].split(", ") == [
+        "ignored: user",
+        "messages[0].prefix",
+        "messages[1].content[0].cache_control",
+        "messages[1].content[1].cache_control",
+        "stream_options.include_obfuscation",
+        "stream_options.continuous_usage_stats",
+    ]
+    del body["stream_options"]["include_obfuscation"]
+    assert "user, stream_options, " in client.post(CHAT, body).headers["x-llmcore-warnings"]
+    many = [{"role": "user", "content": "x", "x" * 200: 1}] * 4000
+    warned = client.post(CHAT, {"messages": many}).headers["x-llmcore-warnings"]
+    assert len(warned) < 16 * 100
+
+
 def test_a_refusal_is_part_of_the_conversation(client, engine):
     refused = {"role": "assistant", "content": None, "refusal": "I will not."}
     part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "Nor that."}]}

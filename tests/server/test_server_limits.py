@@ -111,6 +111,20 @@ def test_a_batch_counts_for_each_of_its_requests():
     assert len(client.engine.prompts) == 4
 
 
+def test_a_batch_that_no_window_has_room_for_is_told_so():
+    (answer,) = limited(requests=(6, 60)).requests(
+        ("POST", BATCH, {"json": {"requests": [{"prompt": "x"}] * 7}})
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "INVALID_REQUEST"
+    assert "6" in answer.json()["error"]["details"]
+    assert "retry-after" not in answer.headers
+    (whole,) = limited(requests=(6, 60)).requests(
+        ("POST", BATCH, {"json": {"requests": [{"prompt": "x"}] * 6}})
+    )
+    assert whole.status_code == 200
+
+
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
 def test_requests_at_the_same_time(path):
     async def scenario():
@@ -238,7 +252,16 @@ def test_pages_of_other_origins_ask_where_they_may(origins, allowed):
         assert "access-control-allow-credentials" not in answer.headers
     if allowed:
         assert "POST" in asked.headers["access-control-allow-methods"]
-        assert "X-RateLimit-Remaining" in answered.headers["access-control-expose-headers"]
+        exposed = answered.headers["access-control-expose-headers"].lower().split(", ")
+        for name in (
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset-tokens",
+            "openai-processing-ms",
+            "x-request-id",
+        ):
+            assert name in exposed
+    for answer in (asked, answered, refused):
+        assert answer.headers.get("vary") == ("Origin" if origins not in (("*",), ()) else None)
 
 
 def test_a_page_may_ask_whether_it_may_ask_without_a_key(tmp_path):

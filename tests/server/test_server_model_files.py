@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 from llmcore import AsyncEngine
 from llmcore.tools.memory_estimate import estimate_memory
@@ -16,7 +18,14 @@ from llmcore.tools.synthesize import synthesize
 from llmcore_server.cli import serve
 from llmcore_server.errors import ApiError
 from llmcore_server.load_planning import LoadOptions, LoadPlanner
-from llmcore_server.model_file import ModelFile, by_preference, is_later_part, model_name, named_quantization
+from llmcore_server.model_file import (
+    ModelFile,
+    by_preference,
+    is_later_part,
+    mix_of_file_type,
+    model_name,
+    named_quantization,
+)
 from llmcore_server.model_files import ModelSelectionError, model_file, scan_directory, select_models
 
 SHAPE = Shape("llama", 256, 2, 4, 2, 64, 512, 300, 512)
@@ -67,6 +76,36 @@ def test_files_of_one_name_are_its_quantizations(folder):
         assert file.context_length == 512
         assert file.size == file.path.stat().st_size
     assert len({file.name for file in found}) == 2
+
+
+def test_a_mix_is_what_name_and_header_agree_on(tmp_path):
+    """Whatever type its embeddings have, which are most of a small model."""
+
+    def tiny(name, file_type, most="Q6_K"):
+        writer = GGUFWriter(tmp_path / name, "llama")
+        writer.add_file_type(file_type)
+        for quant, rows in (("Q4_0", 1), (most, 100)):
+            kind = GGMLQuantizationType[quant]
+            size, width = GGML_QUANT_SIZES[kind]
+            writer.add_tensor(quant, np.zeros((rows, 256 // size * width), np.uint8), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return model_file(tmp_path / name)
+
+    agreed = tiny("tiny.Q4_0.gguf", LlamaFileType.MOSTLY_Q4_0)
+    assert agreed.quantization == "Q4_0"
+    plan = LoadPlanner()([agreed], LoadOptions("q4_0"))
+    assert (plan.quantization, plan.warning) == (None, None)
+    assert tiny("other.Q4_0.gguf", LlamaFileType.MOSTLY_Q6_K).quantization == "Q6_K"
+    assert tiny("false.Q5_0.gguf", LlamaFileType.MOSTLY_Q5_0).quantization == "Q6_K"
+
+
+def test_every_mix_has_the_name_that_its_files_state():
+    for kind in LlamaFileType:
+        name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        assert mix_of_file_type(int(kind)) in (name, None)
 
 
 def test_a_name_that_says_nothing_gives_way_to_the_metadata(folder):

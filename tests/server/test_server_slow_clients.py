@@ -111,3 +111,63 @@ def test_a_socket_that_is_closed_on_one_side_counts_as_left(serve_fake, path):
         process.wait_for_metric("llmcore_requests_cancelled_total", 1)
         assert b'"finished":true' not in read_to_the_end(connection)
     process.wait_for_metric("active_connections", 0)
+
+
+def ask_and_stop(process, request):
+    """Send a request, then the end of what is sent; return status, lower-case head and body."""
+    with connect(process) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        head, _, body = read_to_the_end(connection).partition(b"\r\n\r\n")
+    assert head, "closed without an answer"
+    return int(head.split()[1]), head.decode().lower(), body
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/nowhere", "/v1/tokenize"])
+def test_who_has_nothing_more_to_say_is_answered(impatient, path):
+    impatient.wait_until_ready()
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
+    if path == "/v1/tokenize":
+        content = json.dumps({"content": "x" * 100_000})
+        request = f"{post_head(path, len(content))}\r\n{content}"
+    for _ in range(20):
+        status, _, body = ask_and_stop(impatient, request.encode())
+        assert status == (404 if path == "/nowhere" else 200)
+        assert body
+    impatient.wait_for_metric("active_connections", 0)
+
+
+@pytest.mark.parametrize(("path", "native"), [(GENERATE, True), (CHAT, False), ("/v1/tokenize", False)])
+def test_requests_that_are_cut_are_told(impatient, path, native):
+    head = post_head(path, 100) + "Accept-Language: en\r\nX-Request-ID: mine\r\nX-Last: x\r\n"
+    for request in (f"{head}\r\n{{", head):
+        status, said, body = ask_and_stop(impatient, request.encode())
+        assert status == 400
+        assert "x-request-id: mine" in said
+        assert ("code" in json.loads(body)["error"] and "details" in json.loads(body)["error"]) == native
+        assert b"incomplete" in body
+    impatient.wait_for_metric("active_connections", 0)
+
+
+def test_a_head_that_stalls_is_told(impatient):
+    with connect(impatient) as silent, connect(impatient) as connection:
+        connection.sendall(f"{post_head(CHAT, 10)}X-Slow: ".encode())
+        head, _, body = read_to_the_end(connection).partition(b"\r\n\r\n")
+        assert head.split()[1] == b"408"
+        assert json.loads(body)["error"]["code"] == "request_timeout"
+        assert read_to_the_end(silent) == b""
+
+
+@pytest.mark.parametrize(("path", "status"), [(CHAT, 431), (CHAT, 400), (GENERATE, 431), (GENERATE, 400)])
+def test_what_is_no_http_is_told_in_the_familys_shape(impatient, path, status):
+    bad = "Content-Length: abc" if status == 400 else f"X-Long: {'x' * 70_000}"
+    with connect(impatient) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nAccept-Language: en\r\n{bad}\r\n\r\n".encode())
+        head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"x-request-id: req_" in head
+    error = json.loads(body)["error"]
+    assert set(error) == (
+        {"message", "type", "param", "code"} if path == CHAT else {"code", "message", "details"}
+    )
+    assert error["message"].isascii()

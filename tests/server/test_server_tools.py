@@ -206,13 +206,14 @@ def test_mistrals_templates_get_ids_they_take():
     assert answered["tool_call_id"] == first
 
 
+def allowed(mode, *names):
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def test_allowed_tools():
     client = client_saying("ok")
-    choice = {
-        "type": "allowed_tools",
-        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]},
-    }
-    chat(client, tools=TOOLS, tool_choice=choice)
+    chat(client, tools=TOOLS, tool_choice=allowed("auto", "clock"))
     ((tool,),) = client.engine.tokenizer.tools
     assert tool["function"]["name"] == "clock"
 
@@ -232,6 +233,12 @@ def test_allowed_tools():
             "tool_choice",
         ),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": allowed("auto", "clock", "x")}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": allowed("sometimes", "clock")}, "tool_choice.mode"),
+        (
+            {"tools": TOOLS, "tool_choice": allowed({"type": "allowed_tools", "tools": []})},
+            "tool_choice.mode",
+        ),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
     ],
@@ -327,6 +334,28 @@ def test_forced_calls(choice, reason, stream):
         assert made["message"]["content"] is None
         assert made["message"]["tool_calls"][0]["function"] == {"name": "clock", "arguments": '{"a": 1}'}
         assert made["finish_reason"] == reason
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 14])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "clock"}}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forced_call_that_is_cut_before_its_name_says_nothing(choice, cut, stream):
+    client = client_saying(' {"name": "clock", "arguments": {}}')
+    answer = chat(client, tools=TOOLS, tool_choice=choice, max_tokens=cut + 1, stream=stream)
+    if stream:
+        *chunks, _ = events(answer.text)
+        assert not any(chunk["choices"][0]["delta"].get("content") for chunk in chunks)
+        assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    else:
+        (made,) = answer.json()["choices"]
+        assert made["message"] == {"role": "assistant", "content": None, "refusal": None}
+        assert made["finish_reason"] == "length"
+
+
+def test_names_and_arguments_of_half_characters_can_be_sent():
+    text = '<tool_call>{"name": "a\\ud800", "arguments": "{\\"b\\ud800\\": 1}"}</tool_call>'
+    (choice,) = chat(client_saying(text), tools=TOOLS).json()["choices"]
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "a?", "arguments": '{"b?": 1}'}
 
 
 STRICT = [{"type": "function", "function": {**CLOCK["function"], "strict": True}}]

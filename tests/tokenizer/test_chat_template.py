@@ -111,6 +111,22 @@ def test_null_content_is_empty_and_arguments_are_objects() -> None:
     assert template.render([{"role": "assistant", "content": None, "tool_calls": [call]}]) == '"not JSON"'
 
 
+@pytest.mark.parametrize("depth", [100, 978, 100_000])
+def test_arguments_are_bounded_in_depth(depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
+    with pytest.raises(InvalidArgumentError, match="more than 64 levels"):
+        template.render([{"role": "assistant", "content": None, "tool_calls": [call]}])
+
+
+def test_arguments_that_hold_halves_of_characters_stay_as_they_are_written() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"x": "\\ud800"}'}}
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments }}")
+    said = template.render([{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert said == '{"x": "\\ud800"}'
+
+
 @pytest.mark.parametrize("message", ["text", {}, {"content": "x"}, {"role": 1, "content": "x"}])
 def test_messages_need_roles(message: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"messages\[0\]"):

@@ -109,10 +109,12 @@ def _object_choice(
         return named_choice(name, tools), tools
     allowed = given.get("allowed_tools", given)
     if kind == "allowed_tools" and isinstance(allowed, dict) and isinstance(allowed.get("tools"), list):
-        names = [_allowed_name(item) for item in allowed["tools"]]
-        choice, left = read_choice(allowed.get("mode", "auto"), tools)
-        left = [tool for tool in left if tool["function"]["name"] in names]
-        return choice, _some(left) if choice.forced else left
+        mode = allowed.get("mode", "auto")
+        if mode not in ("auto", "required"):
+            raise invalid("tool_choice.mode", "应为 auto 或 required", "must be auto or required")
+        names = [named_choice(_allowed_name(item), tools).name for item in allowed["tools"]]
+        left = [tool for tool in tools if tool["function"]["name"] in names]
+        return ToolChoice(mode), _some(left) if mode == "required" else left
     raise unsupported("tool_choice.type", str(kind)[:40])
 
 

@@ -19,10 +19,12 @@ class JsonCalls(HeldTextParser):
 
     thinking = False
 
-    def __init__(self, names: Collection[str]) -> None:
-        """``names``: the functions there are; an object that names another is words."""
+    def __init__(self, names: Collection[str], *, forced: bool = False) -> None:
+        """``names``: the functions there are; an object that names another is words. ``forced``: the text is
+        a call, so that one which is cut before its name has said nothing."""
         super().__init__()
         self._names = names
+        self._forced = forced
         self._calls = 0
         self._call: CallObject | None = None
         self._before = ""
@@ -43,8 +45,8 @@ class JsonCalls(HeldTextParser):
     def finish(self) -> list[Event]:
         left = self._held
         if self._call is not None:
-            left = "" if self._call.begun else self._before + self._call.raw + left
-        elif self._calls and not left.replace(CALL_END, "").strip(_BETWEEN):
+            left = "" if self._call.begun or self._forced else self._before + self._call.raw + left
+        elif (self._calls or self._forced) and not left.replace(CALL_END, "").strip(_BETWEEN):
             left = ""
         self._held, self._call = "", None
         return [Words(left)] if left else []

@@ -189,6 +189,7 @@ class CallObject:
 
 def _unquoted(value: str) -> str:
     try:
-        return str(json.loads(value, strict=False))
+        # Halves of characters, which JSON may hold, can be sent to nobody.
+        return str(json.loads(value, strict=False)).encode("utf-8", "replace").decode()
     except (ValueError, RecursionError):
         return value.strip('"')

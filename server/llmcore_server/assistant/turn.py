@@ -69,6 +69,8 @@ class Turn:
     parallel_calls: bool
     form: AnswerForm | None
     guard: AnswerForm | None
+    forced: bool
+    """Whether the answer is a call and nothing else."""
 
     @property
     def holds_calls(self) -> bool:
@@ -87,9 +89,9 @@ class Turn:
     def _parser_of_form(self) -> Parser:
         if not self.functions:
             return Plain()
-        return (
-            TaggedCalls() if self.form is not None and self.form.kind == "lark" else JsonCalls(self.functions)
-        )
+        if self.form is not None and self.form.kind == "lark":
+            return TaggedCalls()
+        return JsonCalls(self.functions, forced=self.forced)
 
 
 def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
@@ -126,6 +128,7 @@ def plan_turn(tokenizer: Tokenizer, conversation: Conversation) -> Turn:
         parallel_calls=conversation.parallel_calls,
         form=form,
         guard=None if form is not None else _guard(tokenizer, family, tools, conversation),
+        forced=choice.forced,
     )
 
 

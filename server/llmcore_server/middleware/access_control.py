@@ -8,6 +8,7 @@ from typing import Any
 import falcon.asgi
 
 from llmcore_server.authentication import Authenticator, Principal, anonymous, check_scope
+from llmcore_server.bodies.choices import invalid
 from llmcore_server.disconnect import close_with_request
 from llmcore_server.errors import ApiError, is_openai_path
 from llmcore_server.rate_limits import Admission, RateLimiter, Window
@@ -77,9 +78,15 @@ class AccessControl:
 
 
 async def charge_requests(req: falcon.asgi.Request, requests: int) -> None:
-    """Count further requests that one body holds. Raises `ApiError` if they are too many."""
+    """Count further requests that ``requests`` of one body holds. Raises `ApiError` if they are too many."""
     admission: Admission | None = req.context.get("admission")
     if admission is not None and requests > 0:
+        most = admission.requests.limit
+        if 0 < most <= requests:
+            # To try again would never help.
+            raise invalid(
+                "requests", f"最多 {most} 项（速率限制）", f"holds at most {most}, for the rate limit"
+            )
         await req.context.limiter.charge(admission, requests)
         if admission.refusal is not None:
             raise admission.refusal

@@ -9,9 +9,16 @@ import falcon
 # What a page may read beside the headers that it always may.
 _EXPOSED = (
     "X-Request-ID",
+    "Request-ID",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    *(
+        f"x-ratelimit-{part}-{what}"
+        for what in ("requests", "tokens")
+        for part in ("limit", "remaining", "reset")
+    ),
+    "openai-processing-ms",
     "Retry-After",
     "X-LLMCore-Warnings",
 )
@@ -27,4 +34,16 @@ def cross_origin(origins: tuple[str, ...] | None, keys_required: bool) -> list[A
         origins = () if keys_required else ("*",)
     if not origins:
         return []
-    return [falcon.CORSMiddleware("*" if origins == ("*",) else origins, expose_headers=_EXPOSED)]
+    if origins == ("*",):
+        return [falcon.CORSMiddleware("*", expose_headers=_EXPOSED)]
+    return [_ListedOrigins(origins, expose_headers=_EXPOSED)]
+
+
+class _ListedOrigins(falcon.CORSMiddleware):
+    """Tells caches that the answer for one origin is not that for another."""
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        super().process_response(req, resp, resource, req_succeeded)
+        resp.append_header("Vary", "Origin")

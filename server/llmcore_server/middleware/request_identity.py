@@ -14,6 +14,11 @@ from llmcore_server.errors import is_openai_path
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+def shown_id(given: str, unique: str) -> str:
+    """Return the id that a client is told: its own, if it may stand in a log."""
+    return given if _ACCEPTABLE.fullmatch(given) else f"req_{unique}"
+
+
 class RequestIdentity:
     """Takes a well-formed ``X-Request-ID`` over and makes one otherwise.
 
@@ -22,8 +27,7 @@ class RequestIdentity:
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         unique = uuid.uuid4().hex
-        given = req.get_header("X-Request-ID") or ""
-        shown = given if _ACCEPTABLE.fullmatch(given) else f"req_{unique}"
+        shown = shown_id(req.get_header("X-Request-ID") or "", unique)
         req.context.request_id = unique
         req.context.started_at = time.perf_counter()
         resp.set_header("x-request-id", shown)

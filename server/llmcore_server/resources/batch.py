@@ -13,7 +13,7 @@ from llmcore_server.config import ServerConfig
 from llmcore_server.errors import ApiError, Language, Text, error_from_engine, preferred_language
 from llmcore_server.middleware.access_control import charge_requests
 from llmcore_server.native_generation import NativeGenerations, token_usage, whole_text
-from llmcore_server.request_body import read_request
+from llmcore_server.request_body import read_request, warn_ignored
 from llmcore_server.schemas import UNSUPPORTED, BatchRequest, BodyDecoder, GenerateRequest
 
 logger = logging.getLogger(__name__)
@@ -36,16 +36,28 @@ class BatchGenerateResource:
             raise ApiError("INVALID_REQUEST", details, param="requests")
         await charge_requests(req, len(batch.requests) - 1)
         language = preferred_language(req.get_header("Accept-Language"))
+        ignored: list[str] = []
         results = await asyncio.gather(
-            *(self._result(req, number, bytes(raw), language) for number, raw in enumerate(batch.requests))
+            *(
+                self._result(req, number, bytes(raw), language, ignored)
+                for number, raw in enumerate(batch.requests)
+            )
         )
+        warn_ignored(resp, ignored)
         resp.media = BatchAnswer(results)
 
     async def _result(
-        self, req: falcon.asgi.Request, number: int, body: bytes, language: Language
+        self,
+        req: falcon.asgi.Request,
+        number: int,
+        body: bytes,
+        language: Language,
+        ignored: list[str],
     ) -> BatchResult:
+        """``ignored``: where the names of its fields that change nothing are added."""
         try:
-            request, _ignored = self._item_decoder.decode(body)
+            request, names = self._item_decoder.decode(body)
+            ignored += [f"requests[{number}].{name}" for name in names]
             if request.stream:
                 details = Text("批量请求不支持流式输出", "a batch does not stream")
                 raise ApiError("UNSUPPORTED_PARAMETER", details, param="stream")

@@ -130,7 +130,7 @@ async def _whole(answer: _Answer) -> dict[str, Any]:
     choices = [
         {
             "index": index,
-            "message": chat_message(events[index], legacy=answer.legacy),
+            "message": chat_message(events[index], legacy=answer.legacy, forced=run.turn.forced),
             "logprobs": chat_logprobs(own, run.engine.tokenizer),
             "finish_reason": answer.finish_reason(own[-1]),
         }
