@@ -88,7 +88,7 @@ def test_requests(llm: LLM, call: Callable[[Any], object], said: str) -> None:
         ("draft_tokens", "4"),
         ("draft_model", 5),
         ("draft_model", ""),
-        *[("gpu_layers", value) for value in (None, 1.5, True, -1)],
+        *[("gpu_layers", value) for value in (None, 1.5, True)],
         *[("lora", value) for value in (5, [5], {"a": 5}, {"a": ("a.gguf", "big")}, {"a": ("a.gguf", 1, 2)})],
     ],
 )
