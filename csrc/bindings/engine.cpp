@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <map>
@@ -47,18 +48,38 @@ using llmcore::TokenLogprobs;
 
 // The engine's thread may wait for a guide that waits for the interpreter's lock: it must not be held while
 // the engine stops.
+//
+// A fork of the process has the engine's memory but none of its threads, and perhaps locks that one of them
+// held: there nothing may be called, joined or freed.
 struct PyEngine {
     std::unique_ptr<Engine> engine;
     ModelInfo info;
     std::shared_ptr<const Backend> backend;
+    const pid_t process = getpid();
 
     PyEngine(std::unique_ptr<Engine> started, ModelInfo told, std::shared_ptr<const Backend> device)
         : engine(std::move(started)), info(std::move(told)), backend(std::move(device)) {}
     PyEngine(const PyEngine&) = delete;
     PyEngine& operator=(const PyEngine&) = delete;
     ~PyEngine() {
+        if (forked()) {
+            static_cast<void>(engine.release());
+            static_cast<void>(new std::shared_ptr<const Backend>(std::move(backend)));
+            return;
+        }
         const py::gil_scoped_release release;
         engine.reset();
+    }
+
+    bool forked() const { return getpid() != process; }
+    void check_process() const {
+        if (forked())
+            fail(ErrorCode::invalid_argument, "engine",
+                 "the model was loaded in another process; load it after fork, or use spawn");
+    }
+    Engine& here() const {
+        check_process();
+        return *engine;
     }
 };
 
@@ -301,7 +322,8 @@ using AdapterTuple =
 
 std::vector<AdapterTuple> adapters(const PyEngine& self) {
     std::vector<AdapterTuple> told;
-    for (const auto& adapter : self.engine->adapters().all())
+    const llmcore::Engine& engine = self.here();
+    for (const auto& adapter : engine.adapters().all())
         told.emplace_back(adapter->source.name, adapter->source.path, adapter->source.scale,
                           adapter->lora.largest_rank, adapter->lora.n_matrices, adapter->bytes());
     return told;
@@ -377,7 +399,7 @@ void submit(PyEngine& self, std::uint64_t id, std::vector<std::int32_t> prompt, 
     llmcore::bindings::read_filters(filters, spec.sampling);
     for (const auto& [token, bias] : logit_bias) spec.sampling.logit_bias.push_back({token, bias});
     const py::gil_scoped_release release;
-    self.engine->submit(std::move(spec));
+    self.here().submit(std::move(spec));
 }
 
 }  // namespace
@@ -416,43 +438,58 @@ void bind_engine(py::module_& m) {
              "lora: the name of an adapter, or none. filters: of typical_p, top_n_sigma, xtc_*, mirostat*, "
              "dry_*, those that are on. pooling: of kind embed, mean, cls or last; None for the model's own.")
         .def(
-            "abort", [](PyEngine& self, std::uint64_t id) { self.engine->abort(id); }, py::arg("id"))
+            "abort",
+            [](PyEngine& self, std::uint64_t id) {
+                if (!self.forked()) self.engine->abort(id);
+            },
+            py::arg("id"))
         .def(
             "load_adapter",
             [](PyEngine& self, const std::string& name, const std::filesystem::path& path, float scale) {
-                self.engine->load_adapter({name, path, scale});
+                self.here().load_adapter({name, path, scale});
             },
             py::arg("name"), py::arg("path"), py::arg("scale") = 1.0F,
             py::call_guard<py::gil_scoped_release>())
         .def(
             "unload_adapter",
-            [](PyEngine& self, const std::string& name) { self.engine->adapters().remove(name); },
+            [](PyEngine& self, const std::string& name) { self.here().adapters().remove(name); },
             py::arg("name"), py::call_guard<py::gil_scoped_release>(),
             "Requests that run keep it to their end.")
         .def("adapters", &adapters, "Name, path, scale, largest rank, matrices and bytes of each.")
         .def_property_readonly(
-            "fd", [](PyEngine& self) { return self.engine->outputs().fd(); },
+            "fd", [](PyEngine& self) { return self.here().outputs().fd(); },
             "Readable while outputs are queued.")
         .def(
-            "drain", [](PyEngine& self) { return self.engine->outputs().drain(); },
+            "drain", [](PyEngine& self) { return self.here().outputs().drain(); },
             "All queued outputs; never waits.")
         .def(
             "wait",
             [](PyEngine& self, double seconds) {
                 const py::gil_scoped_release release;
-                return self.engine->outputs().wait(seconds);
+                return self.here().outputs().wait(seconds);
             },
             py::arg("seconds"), "As drain, but waits for outputs first, that long at most.")
-        .def("stats", [](const PyEngine& self) { return self.engine->stats(); })
+        .def("stats", [](const PyEngine& self) { return self.here().stats(); })
         .def(
-            "new_warning", [](PyEngine& self) { return self.engine->new_warning(); },
+            "new_warning", [](PyEngine& self) { return self.here().new_warning(); },
             "What the operator should know of the tiers below the KV cache, told once; otherwise empty.")
         .def_readonly("info", &PyEngine::info)
+        .def_property_readonly("forked", &PyEngine::forked,
+                               "Whether this process is a fork of the one that has the engine's thread: then "
+                               "abort and close do nothing, and what needs the engine raises.")
         .def(
-            "kernel_uses", [](const PyEngine& self) { return llmcore::bindings::kernel_uses(*self.backend); },
+            "kernel_uses",
+            [](const PyEngine& self) {
+                self.check_process();
+                return llmcore::bindings::kernel_uses(*self.backend);
+            },
             "What has run so far, with the kernel it gets for each number of rows: dicts of op, format, n, "
             "k, head_dim, rows (first, last; last 0: any), kernel, reason and ran.")
         .def(
-            "close", [](PyEngine& self) { self.engine->stop(); }, py::call_guard<py::gil_scoped_release>(),
+            "close",
+            [](PyEngine& self) {
+                if (!self.forked()) self.engine->stop();
+            },
+            py::call_guard<py::gil_scoped_release>(),
             "Ends every request as cancelled and joins the thread; queued outputs stay.");
 }

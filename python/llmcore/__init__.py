@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmcore.async_engine import AsyncEngine
     from llmcore.chat_template import ChatTemplate
     from llmcore.embeddings import Embedding
-    from llmcore.engine import EngineStats, ModelInfo
+    from llmcore.engine_info import EngineStats, ModelInfo
     from llmcore.llm import LLM
     from llmcore.lora import LoraInfo, LoraSource
     from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
@@ -68,10 +68,10 @@ _HOMES = {
     "Completion": "outputs",
     "Delta": "outputs",
     "Embedding": "embeddings",
-    "EngineStats": "engine",
+    "EngineStats": "engine_info",
     "LoraInfo": "lora",
     "LoraSource": "lora",
-    "ModelInfo": "engine",
+    "ModelInfo": "engine_info",
     "SamplingParams": "sampling_params",
     "StructuredOutput": "structured_output",
     "Timings": "outputs",

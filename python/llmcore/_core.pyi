@@ -278,6 +278,11 @@ class Engine:
         Readable while outputs are queued.
         """
     @property
+    def forked(self) -> bool:
+        """
+        Whether this process is a fork of the one that has the engine's thread: then abort and close do nothing, and what needs the engine raises.
+        """
+    @property
     def info(self) -> ModelInfo:
         ...
 class GGUFTensor:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
 
-from llmcore import _core
+from llmcore.async_box import AsyncBox
+from llmcore.completions import Collector, check_output, delta_of, join_deltas, whole_delta
 from llmcore.embeddings import Embedding, Pooling, scaled_to_unit
 from llmcore.engine import (
-    Collector,
-    EngineStats,
-    ModelInfo,
-    check_output,
+    add_adapter,
+    check_process,
     current_info,
-    delta_of,
     load_model,
     read_stats,
     submit,
     submit_values,
 )
+from llmcore.engine_info import EngineStats, ModelInfo
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 from llmcore.lora import LoraSources
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
-from llmcore.sampling_params import SamplingParams
+from llmcore.request_arguments import Prompt, adapter_name, chat_params, prompt_list, token_list
+from llmcore.sampling_params import SamplingParams, given_params
 
 # Longer texts, in characters, are encoded on a thread of their own, so that the event loop goes on.
 _LONG_TEXT = 2048
@@ -33,35 +36,14 @@ _LONG_TEXT = 2048
 _EMBEDDED_AT_ONCE = 32
 
 
-class _Box:
-    """What the engine has said of one request and nobody has taken yet; for one task of the event loop."""
-
-    __slots__ = ("_outputs", "_waiter")
-
-    def __init__(self) -> None:
-        self._outputs: list[_core.Output] = []
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, output: _core.Output) -> None:
-        self._outputs.append(output)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def take(self) -> list[_core.Output]:
-        """All outputs there are, in order, waiting for one at least."""
-        if not self._outputs:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        outputs, self._outputs = self._outputs, []
-        return outputs
-
-
 class AsyncEngine:
     """A loaded model. The constructor blocks and may run on any thread; `generate` and `abort` belong to one
-    event loop, that of the first `generate`."""
+    event loop, that of the first `generate`. Nothing but `close` works in a fork of the process.
+
+    >>> async with AsyncEngine("model.gguf") as engine:
+    ...     async for delta in engine.generate("Once upon a time"):
+    ...         print(delta.text, end="")
+    """
 
     def __init__(
         self,
@@ -119,10 +101,27 @@ class AsyncEngine:
         )
         self._info = current_info(self._model)
         self._ids = itertools.count(1)
-        self._boxes: dict[int, _Box] = {}
+        self._boxes: dict[int, AsyncBox] = {}
         self._named: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+
+    def __enter__(self) -> AsyncEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> AsyncEngine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # It waits for the step that runs, which would hold up the loop's other tasks.
+        await asyncio.to_thread(self.close)
 
     @property
     def tokenizer(self) -> ModelTokenizer:
@@ -147,7 +146,7 @@ class AsyncEngine:
         Raises GGUFError or ModelError for a file that is no adapter of this model, InvalidArgumentError for a
         name in use.
         """
-        self._model.core.load_adapter(name, Path(path), scale)
+        add_adapter(self._model, name, path, scale)
         self._info = current_info(self._model)
 
     def unload_adapter(self, name: str) -> None:
@@ -155,13 +154,13 @@ class AsyncEngine:
 
         Raises InvalidArgumentError if there is none of that name.
         """
-        self._model.core.unload_adapter(name)
+        self._model.core.unload_adapter(adapter_name(name))
         self._info = current_info(self._model)
 
     async def generate(
         self,
-        prompt: str | Sequence[int],
-        params: SamplingParams,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
         *,
         request_id: str | None = None,
         priority: int = 0,
@@ -179,11 +178,13 @@ class AsyncEngine:
         ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError at the first item, and
         whatever went wrong in the engine where it did.
         """
+        params = given_params(params)
+        check_process(self._model.core)
         request = self._new_request(request_id)
-        box = _Box()
+        box = AsyncBox()
         done = False
         try:
-            ids = await self._encode(prompt) if isinstance(prompt, str) else prompt
+            ids = await self._encode(prompt)
             matcher = None
             if params.structured is not None:
                 # Large grammars take a while, and the first one builds its view of the vocabulary.
@@ -212,7 +213,7 @@ class AsyncEngine:
                         collector.add(output)
             if collector is not None:
                 for completion in collector.completions():
-                    yield _whole(completion)
+                    yield whole_delta(completion)
         finally:
             self._boxes.pop(request, None)
             if request_id is not None:
@@ -220,24 +221,87 @@ class AsyncEngine:
             if not done:
                 self._model.core.abort(request)
 
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+        tenant: str | None = None,
+        lora: str | None = None,
+        deadline: float | None = None,
+    ) -> Completion:
+        """The model's answer to a conversation, as `LLM.chat`; the options are those of `generate`.
+
+        Raises as `LLM.chat` and `generate` do.
+        """
+        deltas = self.stream_chat(
+            messages,
+            params,
+            tools,
+            request_id=request_id,
+            priority=priority,
+            tenant=tenant,
+            lora=lora,
+            deadline=deadline,
+        )
+        return join_deltas([delta async for delta in deltas], 0)
+
+    async def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+        tenant: str | None = None,
+        lora: str | None = None,
+        deadline: float | None = None,
+    ) -> AsyncIterator[Delta]:
+        """As `chat`, but yields what each step adds to the answer, as `generate` does for a prompt.
+
+        Raises as `chat` does, at the first item.
+        """
+        params = chat_params(params)
+        check_process(self._model.core)
+        # Templates are the models' own, and may take their time.
+        ids = await asyncio.to_thread(self.tokenizer.encode_chat, messages, tools=tools)
+        deltas = self.generate(
+            ids,
+            params,
+            request_id=request_id,
+            priority=priority,
+            tenant=tenant,
+            lora=lora,
+            deadline=deadline,
+        )
+        async with aclosing(cast("AsyncGenerator[Delta, None]", deltas)):
+            async for delta in deltas:
+                yield delta
+
     async def embed(
         self,
-        prompts: Sequence[str | Sequence[int]],
+        prompts: str | Sequence[Prompt],
         *,
         normalize: bool = True,
         lora: str | None = None,
         pooling: Pooling | None = None,
     ) -> list[Embedding]:
-        """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order.
+        """Embeddings of texts or lists of token ids, as `LLM.embed` makes them, in order; of one text, one.
 
         They share the engine's steps, a few at a time, so that any number fits the queue; cancelling the task
         that awaits them ends them. Raises as `generate`.
         """
+        check_process(self._model.core)
         found: list[Embedding] = []
-        for start in range(0, len(prompts), _EMBEDDED_AT_ONCE):
-            some = prompts[start : start + _EMBEDDED_AT_ONCE]
+        listed = prompt_list(prompts)
+        for start in range(0, len(listed), _EMBEDDED_AT_ONCE):
+            some = listed[start : start + _EMBEDDED_AT_ONCE]
             found += await self._embed_some(
-                [await self._encode(one) if isinstance(one, str) else one for one in some],
+                [await self._encode(one) for one in some],
                 normalize,
                 lora,
                 pooling,
@@ -248,11 +312,11 @@ class AsyncEngine:
         self, encoded: Sequence[Sequence[int]], normalize: bool, lora: str | None, pooling: Pooling | None
     ) -> list[Embedding]:
         self._attach()
-        boxes: dict[int, _Box] = {}
+        boxes: dict[int, AsyncBox] = {}
         try:
             for ids in encoded:
                 request = next(self._ids)
-                boxes[request] = self._boxes[request] = _Box()
+                boxes[request] = self._boxes[request] = AsyncBox()
                 submit_values(self._model, request, ids, "embed", lora=lora, pooling=pooling)
             return [
                 await _embedding(boxes[request], len(ids), normalize)
@@ -273,8 +337,9 @@ class AsyncEngine:
 
     def close(self) -> None:
         """Ends every request as "cancelled" and stops the engine's thread. From any thread; may be called
-        again."""
-        if self._closed:
+        again; does nothing in a fork of the process that loaded the model."""
+        # A fork shares the loop's file descriptors with the process that still needs them.
+        if self._closed or self._model.core.forked:
             return
         self._closed = True
         self._model.core.close()
@@ -287,14 +352,17 @@ class AsyncEngine:
             raise InvalidArgumentError(f"[engine] request_id in use; got {name!r}; expected a new one")
         return request
 
-    async def _encode(self, text: str) -> list[int]:
-        if len(text) < _LONG_TEXT:
-            return self.tokenizer.encode(text)
-        return await asyncio.to_thread(self.tokenizer.encode, text)
+    async def _encode(self, prompt: Prompt) -> Sequence[int]:
+        if not isinstance(prompt, str):
+            return token_list(prompt)
+        if len(prompt) < _LONG_TEXT:
+            return self.tokenizer.encode(prompt)
+        return await asyncio.to_thread(self.tokenizer.encode, prompt)
 
     def _attach(self) -> None:
         if self._closed:
             raise LLMCoreError("[engine] the engine is closed")
+        check_process(self._model.core)
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -315,20 +383,7 @@ class AsyncEngine:
                 box.put(output)
 
 
-def _whole(completion: Completion) -> Delta:
-    return Delta(
-        index=completion.index,
-        text=completion.text,
-        token_ids=completion.token_ids,
-        logprobs=completion.logprobs,
-        finish_reason=completion.finish_reason,
-        usage=completion.usage,
-        timings=completion.timings,
-        prompt_logprobs=completion.prompt_logprobs,
-    )
-
-
-async def _embedding(box: _Box, tokens: int, normalize: bool) -> Embedding:
+async def _embedding(box: AsyncBox, tokens: int, normalize: bool) -> Embedding:
     (output,) = await box.take()
     check_output(output)
     if output.finish == "cancelled":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from llmcore.engine import ModelInfo
+    from llmcore.engine_info import ModelInfo
 
 # Also by the names that llama.cpp has for it.
 gpu_layers_option = click.option(

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmcore import _core, errors, explain, tuning
+from llmcore import _core, explain, tuning
 from llmcore.embeddings import Pooling
-from llmcore.errors import ContextLengthError, InvalidArgumentError, LLMCoreError
+from llmcore.engine_info import EngineStats, ModelInfo
+from llmcore.engine_options import check_options, file_path, model_path
+from llmcore.errors import ContextLengthError, InvalidArgumentError
 from llmcore.grammar_guide import GrammarGuide
-from llmcore.lora import LoraInfo, LoraSources, lora_sources, read_adapters
+from llmcore.lora import LoraSource, LoraSources, check_source, lora_sources, read_adapters
 from llmcore.model_tokenizer import ModelTokenizer
-from llmcore.outputs import Completion, Delta, Timings, TokenLogprob, Usage
+from llmcore.request_arguments import adapter_name, refused_types
 from llmcore.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -26,106 +28,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-
-# More are seldom right, and each is a row of the step.
-_MAX_GUESSES = 32
-
-
-class ModelInfo(msgspec.Struct, frozen=True):
-    """What was loaded, and how."""
-
-    name: str
-    path: str
-    architecture: str
-    quantization: str
-    """The format that holds most of the weights' bytes."""
-    device: str
-    device_note: str
-    """Why the device is not the one that `auto` would rather have taken; empty if it is."""
-    placement: str
-    """Which layers are where, in words."""
-    threads: int
-    n_ctx: int
-    """Tokens of one sequence, prompt and output."""
-    n_ctx_train: int
-    """The context the model was trained for."""
-    n_vocab: int
-    d_model: int
-    n_layers: int
-    gpu_layers: int
-    """Of those: on a GPU."""
-    parameters: int
-    file_bytes: int
-    weight_bytes: int
-    """Weights in memory, as packed for the kernels."""
-    kv_bytes: int
-    """The KV cache at most; its pages are touched as tokens arrive."""
-    kv_plan: str
-    """How the cache was sized, in words."""
-    kv_cache_type: str
-    """The format of keys and values: F32, F16, BF16, Q8_0 or Q4_0."""
-    kv_contexts: float
-    """So many sequences of `n_ctx` tokens fit the cache at once."""
-    draft_model: str
-    """The name of the model that guesses tokens, whose memory counts above; empty without one."""
-    system_fingerprint: str
-    """A name for weights, kernels, build and settings: answers can be compared where it is equal."""
-    adapters: tuple[LoraInfo, ...] = ()
-    """LoRA adapters that requests may name, by name."""
-    generates: bool = True
-    """Whether the model writes text; an encoder makes embeddings alone."""
-    pooling: str = "mean"
-    """What its embeddings are unless a request says otherwise: mean, cls (the first token's) or last."""
-
-
-class EngineStats(msgspec.Struct, frozen=True):
-    """The engine's state after its last step, and totals since it was loaded."""
-
-    running: int
-    """Sequences; a request has `n` of them."""
-    waiting: int
-    kv_blocks_total: int
-    kv_blocks_free: int
-    steps: int
-    requests: int
-    cancelled: int
-    """Requests."""
-    failed: int
-    """Requests."""
-    expired: int
-    """Requests that missed their deadline; among the failed ones too."""
-    preemptions: int
-    """Sequences that gave their KV blocks to older ones and waited again."""
-    kept_preemptions: int
-    """Of those: all that was cached of them was kept, so that they had nothing to compute again."""
-    kv_spilled_ram: int
-    """KV blocks that left the cache for memory (`kv_spill_ram`)."""
-    kv_restored_ram: int
-    """KV blocks that came back from there."""
-    kv_spilled_disk: int
-    """KV blocks written to `kv_cache_dir`."""
-    kv_restored_disk: int
-    """KV blocks read from there."""
-    prompt_tokens: int
-    cached_prompt_tokens: int
-    """Of those: found in the cache."""
-    generated_tokens: int
-    guessed_tokens: int
-    """Run on a guess of prompt lookup or of a draft model."""
-    accepted_tokens: int
-    """Of those: right."""
-    wasted_tokens: int
-    """Run or sampled for requests that were cancelled or missed their deadline."""
-    step_seconds: float
-    """Time spent in steps."""
-    drafted_tokens: int
-    """Of the guessed tokens: a draft model's."""
-    accepted_draft_tokens: int
-    """Of those: right."""
-    draft_failures: int
-    """Steps whose guesses a draft model failed to make; after three in a row it is no longer asked."""
-    draft_seconds: float
-    """Of the time spent in steps: in a draft model."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, weakref=True):
@@ -176,41 +78,36 @@ def load_model(
 
     Raises GGUFError, ModelError or InvalidArgumentError.
     """
-    for name, value in (
-        ("threads", threads),
-        ("n_ctx", n_ctx),
-        ("max_batch", max_batch),
-        ("max_queue", max_queue),
-    ):
-        if value is not None and not 1 <= value < 1 << 31:
-            raise InvalidArgumentError(f"[engine] {name}; got {value}; expected 1 or more, or None")
     sizes = {
         "kv_budget": kv_budget,
         "kv_spill_ram": kv_spill_ram,
         "kv_cache_dir_limit": kv_cache_dir_limit,
     }
-    for name, value in sizes.items():
-        if value is not None and not 1 <= value < 1 << 62:
-            raise InvalidArgumentError(f"[engine] {name}; got {value}; expected bytes, 1 or more, or None")
+    chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
+    check_options(
+        **chosen,
+        **sizes,
+        device=device,
+        gpu_layers=gpu_layers,
+        kv_cache_type=kv_cache_type,
+        quantization=quantization,
+        max_itl_ms=max_itl_ms,
+        prefix_cache=prefix_cache,
+        prompt_lookup=prompt_lookup,
+        deterministic=deterministic,
+        mmap=mmap,
+        draft_tokens=draft_tokens,
+    )
     if kv_cache_dir_limit is not None and kv_cache_dir is None:
         raise InvalidArgumentError("[engine] kv_cache_dir_limit; got no kv_cache_dir; expected both")
-    if max_itl_ms is not None and not 1 <= max_itl_ms <= 1e6:
-        raise InvalidArgumentError(f"[engine] max_itl_ms; got {max_itl_ms}; expected 1 to 1000000, or None")
-    if not 0 <= prompt_lookup <= _MAX_GUESSES:
-        raise InvalidArgumentError(
-            f"[engine] prompt_lookup; got {prompt_lookup}; expected 0 to {_MAX_GUESSES}"
-        )
-    if not 1 <= draft_tokens <= _MAX_GUESSES:
-        raise InvalidArgumentError(f"[engine] draft_tokens; got {draft_tokens}; expected 1 to {_MAX_GUESSES}")
-    path = _embedded_model() if model is None else Path(model)
-    chosen = {"threads": threads, "n_ctx": n_ctx, "max_batch": max_batch, "max_queue": max_queue}
+    path = model_path(model)
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if max_itl_ms is not None:
         given["max_itl_seconds"] = max_itl_ms / 1000
     guide = GrammarGuide()
     given |= {name: value for name, value in sizes.items() if value is not None}
     if kv_cache_dir is not None:
-        given["kv_cache_dir"] = Path(kv_cache_dir).expanduser().absolute()
+        given["kv_cache_dir"] = file_path("kv_cache_dir", kv_cache_dir).expanduser().absolute()
     tuned = tuning.load()
     given |= {
         "device": device,
@@ -224,7 +121,7 @@ def load_model(
         "mmap": mmap,
         "tuned": list(tuned.choices),
         "lora": [(one.name, Path(one.path), one.scale) for one in lora_sources(lora)],
-        "draft_model": None if draft_model is None else Path(draft_model),
+        "draft_model": None if draft_model is None else file_path("draft_model", draft_model),
         "draft_tokens": draft_tokens,
     }
     core, tokenizer = _load_both(path, given)
@@ -253,7 +150,17 @@ def _load_both(path: Path, options: dict[str, Any]) -> tuple[_core.Engine, Model
             raise
 
 
+def check_process(core: _core.Engine) -> None:
+    """Raises InvalidArgumentError in a fork of the process that loaded the model: it lacks its threads."""
+    if core.forked:
+        raise InvalidArgumentError(
+            "[engine] the model was loaded in another process; load it after fork, or use spawn"
+        )
+
+
 def _end(core: _core.Engine, guide: GrammarGuide) -> None:
+    if core.forked:
+        return
     if guide.is_called_here:
         # The engine waits for this very call.
         threading.Thread(target=core.close).start()
@@ -276,15 +183,15 @@ def _model_info(info: _core.ModelInfo, path: Path) -> ModelInfo:
     return ModelInfo(path=str(path), **told)
 
 
+def add_adapter(model: LoadedModel, name: str, path: str | Path, scale: float) -> None:
+    """Loads a LoRA adapter beside requests. Raises GGUFError, ModelError or InvalidArgumentError."""
+    check_source(LoraSource(name, path, scale))
+    model.core.load_adapter(name, Path(path), scale)
+
+
 def current_info(model: LoadedModel) -> ModelInfo:
     """What was loaded, with the adapters there are now."""
     return msgspec.structs.replace(model.info, adapters=read_adapters(model.core))
-
-
-def _embedded_model() -> Path:
-    from llmcore import default_model  # noqa: PLC0415 - only where no model is named
-
-    return default_model.path()
 
 
 def _tell_once(core: _core.Engine) -> None:
@@ -318,13 +225,18 @@ def submit(
     Raises ContextLengthError, QueueFullError, GrammarError or InvalidArgumentError; then nothing was
     submitted.
     """
+    check_process(model.core)
     _check_length(model, prompt)
-    scheduling = {"priority": priority, "tenant": tenant or "", "deadline": deadline}
+    tenant = "" if tenant is None else tenant
+    scheduling = {"priority": priority, "tenant": tenant, "deadline": deadline, "lora": adapter_name(lora)}
     if params.structured is not None:
         matcher = matcher or model.guide.compile(params.structured)
         model.guide.open(request, matcher, params.n_sequences)
     try:
-        _submit_to_core(model, request, prompt, params, lora=_adapter_name(lora), **scheduling)
+        _submit_to_core(model, request, prompt, params, **scheduling)
+    except TypeError as error:
+        model.guide.close(request, params.n_sequences)
+        raise refused_types(prompt, scheduling) from error
     except BaseException:
         model.guide.close(request, params.n_sequences)
         raise
@@ -370,15 +282,14 @@ def submit_values(
     pooling: Pooling | None = None,
 ) -> None:
     """Hands a request for an embedding ("embed") or for logits to the engine's thread; raises as `submit`."""
+    check_process(model.core)
     if kind == "embed":
         _check_length(model, prompt, spare=0)
-    model.core.submit(request, list(prompt), kind=kind, lora=_adapter_name(lora), pooling=pooling)
-
-
-def _adapter_name(lora: str | None) -> str:
-    if lora == "":
-        raise InvalidArgumentError("[lora] no such adapter; got ''; expected a name, or None")
-    return lora or ""
+    rest: dict[str, Any] = {"lora": adapter_name(lora), "pooling": pooling}
+    try:
+        model.core.submit(request, list(prompt), kind=kind, **rest)
+    except TypeError as error:
+        raise refused_types(prompt, rest) from error
 
 
 def _check_length(model: LoadedModel, prompt: Sequence[int], spare: int = 1) -> None:
@@ -388,83 +299,3 @@ def _check_length(model: LoadedModel, prompt: Sequence[int], spare: int = 1) -> 
             f"[engine] the prompt does not fit the context; got {len(prompt)} tokens; expected at most "
             f"{model.info.n_ctx - spare}"
         )
-
-
-def check_output(output: _core.Output) -> None:
-    """Raises the error that ended a request, if one did."""
-    if output.finish == "error":
-        kind: type[LLMCoreError] = getattr(errors, output.error_name)
-        raise kind(output.error_message)
-
-
-def delta_of(output: _core.Output, params: SamplingParams) -> Delta:
-    """An engine's output as people see it."""
-    finish = output.finish
-    prompt_logprobs = output.prompt_logprobs
-    return Delta(
-        index=output.index,
-        text=output.text,
-        token_ids=tuple(output.tokens),
-        logprobs=None if params.logprobs is None else _logprobs(output.logprobs),
-        finish_reason=finish,
-        usage=None if finish is None else _usage(output),
-        timings=None
-        if finish is None
-        else Timings(output.queue_seconds, output.first_token_seconds, output.total_seconds),
-        prompt_logprobs=None if prompt_logprobs is None else (None, *_logprobs(prompt_logprobs)),
-    )
-
-
-def _usage(output: _core.Output) -> Usage:
-    return Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
-
-
-def _logprobs(entries: list[tuple[int, float, list[tuple[int, float]]]]) -> tuple[TokenLogprob, ...]:
-    return tuple(TokenLogprob(token, logprob, tuple(top)) for token, logprob, top in entries)
-
-
-class Collector:
-    """Joins the outputs of one request into its completions."""
-
-    def __init__(self, params: SamplingParams) -> None:
-        self._params = params
-        self._deltas: list[list[Delta]] = [[] for _ in range(params.n_sequences)]
-        self._scores = [0.0] * params.n_sequences
-
-    def add(self, output: _core.Output) -> None:
-        """Raises the error that ended the request, if one did."""
-        check_output(output)
-        self._deltas[output.index].append(delta_of(output, self._params))
-        if output.logprob_sum is not None:
-            self._scores[output.index] = output.logprob_sum / max(1, output.completion_tokens)
-
-    def completions(self) -> list[Completion]:
-        """The request's `n` completions, in order of index; the best `n`, best first, of `best_of`."""
-        order = list(range(len(self._deltas)))
-        if len(order) > self._params.n:
-            order.sort(key=lambda index: -self._scores[index])
-        chosen = [_join(self._deltas[place], index) for index, place in enumerate(order[: self._params.n])]
-        others = [self._deltas[place][-1].usage for place in order[self._params.n :]]
-        if discarded := sum(usage.completion_tokens for usage in others if usage is not None):
-            usage = msgspec.structs.replace(chosen[0].usage, discarded_tokens=discarded)
-            chosen[0] = msgspec.structs.replace(chosen[0], usage=usage)
-        return chosen
-
-
-def _join(deltas: list[Delta], index: int) -> Completion:
-    last = deltas[-1]
-    assert last.finish_reason is not None
-    assert last.usage is not None
-    logprobs = None
-    if last.logprobs is not None:
-        logprobs = tuple(entry for delta in deltas for entry in delta.logprobs or ())
-    return Completion(
-        text="".join(delta.text for delta in deltas),
-        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
-        finish_reason=last.finish_reason,
-        usage=last.usage,
-        logprobs=logprobs,
-        index=index,
-        timings=last.timings,
-        prompt_logprobs=next((d.prompt_logprobs for d in deltas if d.prompt_logprobs is not None), None),
-    )

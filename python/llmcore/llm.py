@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -13,34 +10,40 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from llmcore import _core
+from llmcore.completions import Collector, check_output
 from llmcore.embeddings import Pooling, scaled_to_unit
 from llmcore.engine import (
-    Collector,
-    EngineStats,
     LoadedModel,
-    ModelInfo,
-    check_output,
+    add_adapter,
+    check_process,
     current_info,
-    delta_of,
     load_model,
     read_stats,
     submit,
     submit_values,
 )
+from llmcore.engine_info import EngineStats, ModelInfo
 from llmcore.errors import InvalidArgumentError, LLMCoreError
 from llmcore.explain import KernelUse, kernel_uses
 from llmcore.lora import LoraSources
+from llmcore.mail import Mail
 from llmcore.model_tokenizer import ModelTokenizer
 from llmcore.outputs import Completion, Delta
-from llmcore.sampling_params import SamplingParams
-
-# So long a wait for outputs may keep Ctrl-C from being noticed, in seconds.
-_WAIT = 0.1
+from llmcore.request_arguments import (
+    Prompt,
+    adapter_list,
+    adapter_name,
+    chat_params,
+    params_list,
+    prompt_list,
+    token_list,
+)
+from llmcore.sampling_params import SamplingParams, given_params
 
 
 class LLM:
     """A loaded model. Methods block; they may be called from several threads, and their requests share steps.
+    They do not work in a fork of the process: load models behind it, or start processes with "spawn".
 
     >>> with LLM("model.gguf") as llm:
     ...     print(llm.generate("Once upon a time", SamplingParams(max_tokens=32))[0].text)
@@ -68,7 +71,7 @@ class LLM:
         kv_cache_dir_limit: int | None = None,
         gpu_layers: int | str = "auto",
     ) -> None:
-        """Loads a GGUF file; None for the embedded model.
+        """Loads a GGUF file; None for the embedded model, and "default" where no file has that name.
 
         device: "auto", "cpu", "cuda". threads: None for one a processor. n_ctx: tokens of one sequence; None
         for the model's own context as far as memory allows. kv_cache_type: "f16", "f32", "bf16", "q8_0" or
@@ -119,7 +122,7 @@ class LLM:
             kv_cache_dir_limit=kv_cache_dir_limit,
             gpu_layers=gpu_layers,
         )
-        self._post: _Mail | None = _Mail(self._model)
+        self._post: Mail | None = Mail(self._model)
 
     def __enter__(self) -> LLM:
         return self
@@ -130,7 +133,8 @@ class LLM:
         self.close()
 
     def close(self) -> None:
-        """Ends running requests as "cancelled" and frees the model. May be called again."""
+        """Ends running requests as "cancelled" and frees the model. May be called again; does nothing in a
+        fork of the process that loaded the model."""
         model, self._model, self._post = self._model, None, None
         if model is not None:
             model.core.close()
@@ -156,15 +160,15 @@ class LLM:
 
     def load_adapter(self, name: str, path: str | Path, scale: float = 1.0) -> None:
         """Loads a LoRA adapter that requests may then name; as `AsyncEngine.load_adapter`."""
-        self._loaded().core.load_adapter(name, Path(path), scale)
+        add_adapter(self._loaded(), name, path, scale)
 
     def unload_adapter(self, name: str) -> None:
         """Takes an adapter away; requests that run keep it. Raises InvalidArgumentError if there is none."""
-        self._loaded().core.unload_adapter(name)
+        self._loaded().core.unload_adapter(adapter_name(name))
 
     def generate(
         self,
-        prompts: str | Sequence[str] | Sequence[Sequence[int]],
+        prompts: str | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         lora: str | Sequence[str | None] | None = None,
@@ -176,10 +180,10 @@ class LLM:
         first. Raises ContextLengthError for a prompt that does not fit, InvalidArgumentError for an
         impossible request.
         """
-        encoded = [self._ids(prompt) for prompt in _prompt_list(prompts)]
-        settings = _params_list(params, len(encoded))
-        adapters = _adapter_list(lora, len(encoded))
         mail = self._mail
+        encoded = [self._ids(prompt) for prompt in prompt_list(prompts)]
+        settings = params_list(params, len(encoded))
+        adapters = adapter_list(lora, len(encoded))
         requests: list[int] = []
         try:
             for ids, one, adapter in zip(encoded, settings, adapters, strict=True):
@@ -196,18 +200,17 @@ class LLM:
                 mail.drop(request)
 
     def stream(
-        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, lora: str | None = None
+        self, prompt: Prompt, params: SamplingParams | None = None, *, lora: str | None = None
     ) -> Iterator[Delta]:
         """Continues a prompt and yields what each step adds; closing the iterator cancels the request.
 
         The request starts at once. Raises as `generate` does; `best_of` cannot be streamed.
         """
-        params = params or SamplingParams()
+        params = given_params(params)
         if params.n_sequences > params.n:
             raise InvalidArgumentError("[llm] best_of cannot be streamed; use generate")
         mail = self._mail
-        deltas = _deltas(mail, self._submit(mail, self._ids(prompt), params, lora), params)
-        # Only a generator that has begun ends its request when it is closed.
+        deltas = mail.deltas(self._submit(mail, self._ids(prompt), params, lora), params)
         next(deltas)
         return cast("Iterator[Delta]", deltas)
 
@@ -224,11 +227,23 @@ class LLM:
         Raises InvalidArgumentError if the model has no chat template, the template refuses the messages or
         `params.n` is not 1; otherwise as `generate`.
         """
-        params = params or SamplingParams()
-        if params.n != 1:
-            raise InvalidArgumentError(f"[llm] n of a chat; got {params.n}; expected 1")
-        ids = self._loaded().tokenizer.encode_chat(messages, tools=tools)
-        return self.generate([ids], params, lora=lora)[0]
+        params = chat_params(params)
+        return self.generate([self._chat_ids(messages, tools)], params, lora=lora)[0]
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        params: SamplingParams | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        lora: str | None = None,
+    ) -> Iterator[Delta]:
+        """As `chat`, but yields what each step adds to the answer; closing the iterator cancels the request.
+
+        The request starts at once. Raises as `chat` does, when called; `best_of` cannot be streamed.
+        """
+        params = chat_params(params)
+        return self.stream(self._chat_ids(messages, tools), params, lora=lora)
 
     def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text; see `Tokenizer.encode`."""
@@ -243,12 +258,13 @@ class LLM:
 
         Raises ContextLengthError or InvalidArgumentError.
         """
-        values = self._values([list(ids)], "logits", lora)[0]
+        ids = list(token_list(ids))
+        values = self._values([ids], "logits", lora)[0]
         return values.reshape(len(ids), self._loaded().info.n_vocab)
 
     def embed(
         self,
-        texts: str | Sequence[str] | Sequence[Sequence[int]],
+        texts: str | Sequence[Prompt],
         *,
         normalize: bool = True,
         lora: str | None = None,
@@ -260,7 +276,7 @@ class LLM:
         first one's ("cls") or the last one's, as `pooling` says, or for None the model's file; scaled to
         length 1 unless `normalize` is False. Raises ContextLengthError or InvalidArgumentError.
         """
-        encoded = [self._ids(one) for one in _prompt_list(texts)]
+        encoded = [self._ids(one) for one in prompt_list(texts)]
         if not encoded:
             return np.zeros((0, self._loaded().info.d_model), np.float32)
         vectors = np.stack(self._values(encoded, "embed", lora, pooling))
@@ -271,16 +287,24 @@ class LLM:
             raise LLMCoreError("[llm] the model is closed")
         return self._model
 
-    def _ids(self, prompt: str | Sequence[int]) -> Sequence[int]:
-        return self._loaded().tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    def _ids(self, prompt: Prompt) -> Sequence[int]:
+        return self._loaded().tokenizer.encode(prompt) if isinstance(prompt, str) else token_list(prompt)
+
+    def _chat_ids(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
+    ) -> list[int]:
+        model = self._loaded()
+        check_process(model.core)
+        return model.tokenizer.encode_chat(messages, tools=tools)
 
     @property
-    def _mail(self) -> _Mail:
+    def _mail(self) -> Mail:
         if self._post is None:
             raise LLMCoreError("[llm] the model is closed")
+        check_process(self._loaded().core)
         return self._post
 
-    def _submit(self, mail: _Mail, ids: Sequence[int], params: SamplingParams, lora: str | None) -> int:
+    def _submit(self, mail: Mail, ids: Sequence[int], params: SamplingParams, lora: str | None) -> int:
         request = mail.open()
         try:
             submit(self._loaded(), request, ids, params, lora=lora)
@@ -313,87 +337,3 @@ class LLM:
         finally:
             for request in requests:
                 mail.drop(request)
-
-
-class _Mail:
-    """Sorts the engine's outputs by request. Whichever thread waits sorts for all."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        # All of it: the engine lives while a stream is read, whatever becomes of the LLM.
-        self._model = model
-        self._ids = itertools.count(1)
-        self._boxes: dict[int, deque[_core.Output]] = {}
-        self._sorting = threading.Lock()
-
-    def open(self) -> int:
-        """A new request's id and box."""
-        request = next(self._ids)
-        self._boxes[request] = deque()
-        return request
-
-    def drop(self, request: int) -> None:
-        """No more of this request is wanted: ends it if it still runs."""
-        if self._boxes.pop(request, None) is not None:
-            self._model.core.abort(request)
-
-    def read(self, request: int) -> Iterator[_core.Output]:
-        """The request's outputs as they arrive, to its last."""
-        box = self._boxes[request]
-        while True:
-            while not box:
-                with self._sorting:
-                    if not box:
-                        self._sort()
-            output = box.popleft()
-            if output.request_done:
-                del self._boxes[request]
-            yield output
-            if output.request_done:
-                return
-
-    def _sort(self) -> None:
-        for output in self._model.core.wait(_WAIT):
-            box = self._boxes.get(output.request)
-            if box is not None:
-                box.append(output)
-
-
-def _deltas(mail: _Mail, request: int, params: SamplingParams) -> Generator[Delta | None, None, None]:
-    try:
-        yield None
-        for output in mail.read(request):
-            check_output(output)
-            yield delta_of(output, params)
-    finally:
-        mail.drop(request)
-
-
-def _prompt_list(prompts: str | Sequence[str] | Sequence[Sequence[int]]) -> list[str | Sequence[int]]:
-    if isinstance(prompts, str):
-        return [prompts]
-    listed = list(prompts)
-    if any(isinstance(prompt, int | np.integer) for prompt in listed):
-        raise InvalidArgumentError("[llm] prompts; got a list of token ids; expected a list of such lists")
-    return cast("list[str | Sequence[int]]", listed)
-
-
-def _params_list(
-    params: SamplingParams | Sequence[SamplingParams] | None, count: int
-) -> list[SamplingParams]:
-    if params is None or isinstance(params, SamplingParams):
-        return [params or SamplingParams()] * count
-    if len(params) != count:
-        raise InvalidArgumentError(
-            f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts"
-        )
-    return list(params)
-
-
-def _adapter_list(lora: str | Sequence[str | None] | None, count: int) -> list[str | None]:
-    if lora is None or isinstance(lora, str):
-        return [lora] * count
-    if len(lora) != count:
-        raise InvalidArgumentError(
-            f"[llm] lora; got {len(lora)}; expected one, or one for each of {count} prompts"
-        )
-    return list(lora)

@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 
 from llmcore import _core
+from llmcore.engine_options import file_path
 from llmcore.errors import InvalidArgumentError
+from llmcore.value_checks import is_number, is_word, refusal
 
 
 class LoraInfo(msgspec.Struct, frozen=True):
@@ -62,20 +64,35 @@ def parse_lora(text: str) -> LoraSource:
 
 
 def lora_sources(adapters: LoraSources) -> list[LoraSource]:
-    """The adapters that an engine's `lora` asks for. Raises InvalidArgumentError for names that are equal."""
-    if isinstance(adapters, str):
-        raise InvalidArgumentError(f"[lora] adapters; got {adapters!r}; expected a list or a mapping")
-    if isinstance(adapters, Mapping):
-        found = [
-            LoraSource(name, *given) if isinstance(given, tuple) else LoraSource(name, given)
-            for name, given in adapters.items()
-        ]
-    else:
-        found = [one if isinstance(one, LoraSource) else parse_lora(one) for one in adapters]
+    """The adapters that an engine's `lora` asks for. Raises InvalidArgumentError for names that are equal,
+    and for what names no file."""
+    try:
+        if isinstance(adapters, str):
+            raise TypeError
+        if isinstance(adapters, Mapping):
+            found = [
+                LoraSource(name, *given) if isinstance(given, tuple) else LoraSource(name, given)
+                for name, given in adapters.items()
+            ]
+        else:
+            found = [one if isinstance(one, LoraSource) else parse_lora(one) for one in adapters]
+    except (TypeError, AttributeError):
+        raise refusal("lora", "adapters", adapters, "a list or a mapping") from None
+    for source in found:
+        check_source(source)
     names = [source.name for source in found]
     if len(set(names)) < len(names):
         raise InvalidArgumentError(f"[lora] names of adapters; got {', '.join(names)}; expected each once")
     return found
+
+
+def check_source(source: LoraSource) -> None:
+    """Raises InvalidArgumentError for a name, a path or a scale that is none."""
+    if not is_word(source.name):
+        raise refusal("lora", "name of an adapter", source.name, "a text")
+    file_path("path of an adapter", source.path)
+    if not is_number(source.scale):
+        raise refusal("lora", "scale of an adapter", source.scale, "a number")
 
 
 def read_adapters(core: _core.Engine) -> tuple[LoraInfo, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from llmcore.errors import InvalidArgumentError
 from llmcore.structured_output import StructuredOutput
+from llmcore.value_checks import is_flag, is_integer, is_number, is_unicode, refusal
 
 _MAX_SEQUENCES = 128
 _MAX_LOGPROBS = 1000
@@ -91,33 +93,12 @@ class SamplingParams:
     that is complete ends."""
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None:
-            _check_int("max_tokens", self.max_tokens, 1, 1 << 40)
-        _check_float("temperature", self.temperature, 0.0, 100.0)
-        _check_int("top_k", self.top_k, 0, 1 << 40)
-        _check_float("top_p", self.top_p, 0.0, 1.0, above=True)
-        _check_float("min_p", self.min_p, 0.0, 1.0)
-        if self.seed is not None:
-            _check_int("seed", self.seed, -(1 << 63), (1 << 64) - 1)
-        _check_int("min_tokens", self.min_tokens, 0, 1 << 40)
-        for name in ("logprobs", "prompt_logprobs"):
-            count = getattr(self, name)
-            if count is not None:
-                _check_int(name, count, 0, _MAX_LOGPROBS)
-        _check_int("n", self.n, 1, _MAX_SEQUENCES)
-        if self.best_of is not None:
-            _check_int("best_of", self.best_of, self.n, _MAX_SEQUENCES)
-        _check_float("repetition_penalty", self.repetition_penalty, 0.0, 100.0, above=True)
-        _check_float("frequency_penalty", self.frequency_penalty, -100.0, 100.0)
-        _check_float("presence_penalty", self.presence_penalty, -100.0, 100.0)
-        _check_filters(self)
-        object.__setattr__(self, "dry_sequence_breakers", _stop_texts(self.dry_sequence_breakers))
-        object.__setattr__(self, "stop", _stop_texts(self.stop))
-        object.__setattr__(self, "stop_token_ids", _token_ids(self.stop_token_ids))
-        if self.logit_bias is not None:
-            object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
-        if self.structured is not None and not isinstance(self.structured, StructuredOutput):
-            raise _refuse("structured", self.structured, "a StructuredOutput")
+        # Most parameters of most requests are the defaults, which are known to be sound.
+        for value, (name, default, check) in zip(_VALUES(self), _CHECKS, strict=True):
+            if value is not default and (kept := check(name, value)) is not value:
+                object.__setattr__(self, name, kept)
+        if self.best_of is not None and self.best_of < self.n:
+            raise _refuse("best_of", self.best_of, f"an integer from {self.n} to {_MAX_SEQUENCES}")
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -149,56 +130,142 @@ _FILTERS = {
 }
 
 
-def _check_filters(params: SamplingParams) -> None:
-    _check_float("typical_p", params.typical_p, 0.0, 1.0, above=True)
-    _check_float("top_n_sigma", params.top_n_sigma, 0.0, 100.0)
-    _check_float("xtc_probability", params.xtc_probability, 0.0, 1.0)
-    _check_float("xtc_threshold", params.xtc_threshold, 0.0, 1.0)
-    _check_int("mirostat", params.mirostat, 0, 2)
-    _check_float("mirostat_tau", params.mirostat_tau, 0.0, 100.0)
-    _check_float("mirostat_eta", params.mirostat_eta, 0.0, 1.0)
-    _check_float("dry_multiplier", params.dry_multiplier, 0.0, 100.0)
-    _check_float("dry_base", params.dry_base, 1.0, 100.0)
-    _check_int("dry_allowed_length", params.dry_allowed_length, 1, 1 << 40)
-    _check_int("dry_range", params.dry_range, 0, 1 << 40)
-
-
 def _refuse(name: str, got: object, expected: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"[sampling] {name}; got {got!r}; expected {expected}")
+    return refusal("sampling", name, got, expected)
 
 
-def _check_int(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _refuse(name, value, f"an integer from {least} to {most}")
+_Check = Callable[[str, Any], Any]
+"""Gives the value as it is kept, or raises with the parameter's name."""
 
 
-def _check_float(name: str, value: object, least: float, most: float, *, above: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most or (above and value == least):  # type: ignore[operator]
-        bounds = f"above {least} and at most {most}" if above else f"from {least} to {most}"
-        raise _refuse(name, value, f"a number {bounds}")
+def _integer(least: int, most: int, *, optional: bool = False) -> _Check:
+    def check(name: str, value: Any) -> int | None:
+        if type(value) is int and least <= value <= most:
+            return value
+        if value is None and optional:
+            return None
+        if not is_integer(value, least, most):
+            raise _refuse(name, value, f"an integer from {least} to {most}")
+        return int(value)
+
+    return check
 
 
-def _stop_texts(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    texts = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if not all(isinstance(text, str) for text in texts):
-        raise _refuse("stop", stop, "a string or several")
-    return tuple(text for text in texts if text)
+def _number(least: float, most: float, *, above: bool = False) -> _Check:
+    excluded = least if above else None
+
+    def check(name: str, value: Any) -> float:
+        kind = type(value)
+        if (kind is float or kind is int) and least <= value <= most and value != excluded:
+            return value  # type: ignore[no-any-return]
+        if not is_number(value) or not least <= value <= most or value == excluded:
+            bounds = f"above {least} and at most {most}" if above else f"from {least} to {most}"
+            raise _refuse(name, value, f"a number {bounds}")
+        return float(value)
+
+    return check
 
 
-def _token_ids(ids: Sequence[int] | None) -> tuple[int, ...]:
-    tokens = tuple(ids or ())
-    for token in tokens:
-        _check_int("stop_token_ids", token, 0, (1 << 31) - 1)
-    return tokens
+def _flag(name: str, value: object) -> bool:
+    if not is_flag(value):
+        raise _refuse(name, value, "True or False")
+    return bool(value)
 
 
-def _biases(biases: Mapping[int, float]) -> dict[int, float]:
-    checked = {}
-    for token, bias in biases.items():
-        _check_float("logit_bias", bias, -1e6, 1e6)
+def _texts(name: str, given: Any) -> tuple[str, ...]:
+    try:
+        texts = (given,) if isinstance(given, str) else () if given is None else tuple(given)
+    except TypeError:
+        raise _refuse(name, given, "a string or several") from None
+    for text in texts:
+        if not isinstance(text, str):
+            raise _refuse(name, given, "a string or several")
+        if not is_unicode(text):
+            raise _refuse(name, text, "text without lone surrogates, which are not Unicode")
+    return tuple([text for text in texts if text])
+
+
+_TOKEN = _integer(0, (1 << 31) - 1)
+
+
+def _token_ids(name: str, given: Any) -> tuple[int, ...]:
+    try:
+        tokens = () if given is None else tuple(given)
+    except TypeError:
+        raise _refuse(name, given, "a list of token ids") from None
+    return tuple(_TOKEN(name, token) for token in tokens)
+
+
+_BIAS = _number(-1e6, 1e6)
+
+
+def _biases(name: str, given: object) -> dict[int, float] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise _refuse(name, given, "a mapping of token ids to numbers")
+    checked: dict[int, float] = {}
+    for token, bias in given.items():
         # JSON has no integer keys.
-        key = int(token) if isinstance(token, str) and token.isascii() and token.isdigit() else token
-        _check_int("logit_bias token", key, 0, (1 << 31) - 1)
-        checked[key] = float(bias)
+        digits = isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20
+        checked[_TOKEN("logit_bias token", int(token) if digits else token)] = float(_BIAS(name, bias))
     return checked
+
+
+def _structured(name: str, given: object) -> StructuredOutput | None:
+    if given is not None and not isinstance(given, StructuredOutput):
+        raise _refuse(name, given, "a StructuredOutput")
+    return given
+
+
+_COUNT = _integer(0, 1 << 40)
+_PENALTY = _number(-100.0, 100.0)
+_FACTOR = _number(0.0, 100.0)
+_PROBABILITY = _number(0.0, 1.0)
+_SHARE = _number(0.0, 1.0, above=True)
+
+_RULES: dict[str, _Check] = {
+    "max_tokens": _integer(1, 1 << 40, optional=True),
+    "temperature": _FACTOR,
+    "top_k": _COUNT,
+    "top_p": _SHARE,
+    "min_p": _PROBABILITY,
+    "seed": _integer(-(1 << 63), (1 << 64) - 1, optional=True),
+    "stop": _texts,
+    "stop_token_ids": _token_ids,
+    "min_tokens": _COUNT,
+    "ignore_eos": _flag,
+    "logprobs": _integer(0, _MAX_LOGPROBS, optional=True),
+    "prompt_logprobs": _integer(0, _MAX_LOGPROBS, optional=True),
+    "n": _integer(1, _MAX_SEQUENCES),
+    "best_of": _integer(1, _MAX_SEQUENCES, optional=True),
+    "repetition_penalty": _number(0.0, 100.0, above=True),
+    "frequency_penalty": _PENALTY,
+    "presence_penalty": _PENALTY,
+    "logit_bias": _biases,
+    "typical_p": _SHARE,
+    "top_n_sigma": _FACTOR,
+    "xtc_probability": _PROBABILITY,
+    "xtc_threshold": _PROBABILITY,
+    "mirostat": _integer(0, 2),
+    "mirostat_tau": _FACTOR,
+    "mirostat_eta": _PROBABILITY,
+    "dry_multiplier": _FACTOR,
+    "dry_base": _number(1.0, 100.0),
+    "dry_allowed_length": _integer(1, 1 << 40),
+    "dry_range": _COUNT,
+    "dry_sequence_breakers": _texts,
+    "structured": _structured,
+}
+# Name, default and check of every parameter.
+_CHECKS = tuple((field.name, field.default, _RULES[field.name]) for field in fields(SamplingParams))
+_VALUES = attrgetter(*[name for name, _, _ in _CHECKS])
+
+
+def given_params(params: object) -> SamplingParams:
+    """What a request was given: its own parameters, or the defaults for None. Raises InvalidArgumentError."""
+    if params is None:
+        return SamplingParams()
+    if not isinstance(params, SamplingParams):
+        raise refusal("sampling", "params", params, "SamplingParams, or None")
+    return params

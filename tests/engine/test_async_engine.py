@@ -229,3 +229,37 @@ def test_embeddings_end_with_the_task_that_awaits_them(engine: AsyncEngine) -> N
         assert stats.kv_blocks_free == stats.kv_blocks_total
 
     asyncio.run(run())
+
+
+def test_one_text_to_embed_is_one_text(engine: AsyncEngine) -> None:
+    (found,) = asyncio.run(engine.embed("hello"))
+    (listed,) = asyncio.run(engine.embed(["hello"]))
+    assert found.prompt_tokens == listed.prompt_tokens == len(engine.tokenizer.encode("hello"))
+    assert found.vector == pytest.approx(listed.vector, abs=1e-3)
+
+
+def test_parameters_have_a_default(engine: AsyncEngine) -> None:
+    async def run() -> list[Delta]:
+        return [delta async for delta in engine.generate("Once upon a time")]
+
+    deltas = asyncio.run(run())
+    assert deltas[-1].usage is not None
+    assert deltas[-1].usage.completion_tokens <= SamplingParams().max_tokens  # type: ignore[operator]
+
+
+def test_with_closes_the_engine(stories_model: Path) -> None:
+    with AsyncEngine(stories_model, threads=1) as engine:
+        pass
+    with pytest.raises(LLMCoreError, match="closed"):
+        asyncio.run(collect(engine, "The"))
+
+    async def run() -> None:
+        async with AsyncEngine(stories_model, threads=1) as other:
+            stream = other.generate("Once", LONG)
+            await anext(stream)
+        rest = [delta async for delta in stream]
+        assert rest[-1].finish_reason in {"cancelled", "length"}
+        with pytest.raises(LLMCoreError, match="closed"):
+            await collect(other, "The")
+
+    asyncio.run(run())

@@ -13,7 +13,7 @@ from llmcore import InvalidArgumentError, SamplingParams
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("max_tokens", value) for value in (0, -1, 1.5, True, "3")],
+        *[("max_tokens", value) for value in (0, -1, 1.5, True, "3", [10**5000])],
         *[("temperature", value) for value in (-0.1, 101, 10**400, math.nan, math.inf, "1", True)],
         ("top_k", -1),
         *[("top_p", value) for value in (0, 1.01, math.nan)],
@@ -28,14 +28,19 @@ from llmcore import InvalidArgumentError, SamplingParams
         ("frequency_penalty", 101),
         ("presence_penalty", math.nan),
         *[("logit_bias", value) for value in ({-1: 1.0}, {1: math.nan}, {"x": 1.0}, {1: None})],
-        ("stop", (1,)),
-        ("stop_token_ids", (-1,)),
+        *[("logit_bias", value) for value in ([(1, 1.0)], 5)],
+        *[("stop", value) for value in ((1,), 5, "\ud800", ["a", "\ud800"], b"a")],
+        *[("dry_sequence_breakers", value) for value in (["\ud800"], 5, (1,))],
+        *[("stop_token_ids", value) for value in ((-1,), 5, "12", (1.5,), (True,))],
+        *[("ignore_eos", value) for value in ("no", None, 1.5)],
+        ("structured", {"type": "object"}),
     ],
 )
 def test_out_of_range_names_the_parameter(name: str, value: object) -> None:
     with pytest.raises(InvalidArgumentError, match=name) as caught:
         SamplingParams(**{name: value})
     assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
 
 
 def test_values_are_normalized_and_frozen() -> None:

@@ -41,3 +41,14 @@ def test_the_readmes_commands_exist(repository: Path) -> None:
     ).stdout
     assert {"serve", "run", "inspect"} <= commands
     assert not {command for command in commands if not re.search(rf"^  {command}\b", helped, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("document", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_python_runs_on_the_embedded_model(repository: Path, document: str) -> None:
+    text = (repository / document).read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (example,) = [code for code in examples if "with LLM() as" in code]
+    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1].endswith(")")
+    assert len(ran.stdout) > 40
