@@ -39,7 +39,7 @@ def cross_origin(origins: tuple[str, ...] | None, keys_required: bool) -> list[A
     return [_ListedOrigins(origins, expose_headers=_EXPOSED)]
 
 
-class _ListedOrigins(falcon.CORSMiddleware):
+class _ListedOrigins(falcon.CORSMiddleware):  # type: ignore[type-arg]
     """Tells caches that the answer for one origin is not that for another."""
 
     def process_response(
