@@ -60,11 +60,14 @@ def test_lines_can_be_edited_at_a_terminal() -> None:
         command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
     ) as process:
         os.close(theirs)
-        shown = b""
-        while b"> " not in shown and select.select([ours], [], [], 20)[0]:
-            shown += os.read(ours, 1024)
-        os.write(ours, b"quit\x01/\r")
-        _, errors = process.communicate(timeout=30)
-        os.close(ours)
+        try:
+            shown = b""
+            while b"> " not in shown and select.select([ours], [], [], 20)[0]:
+                shown += os.read(ours, 1024)
+            os.write(ours, b"quit\x01/\r")
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            os.close(ours)
     assert process.returncode == 0, errors
     assert b" + " not in errors
