@@ -1,7 +1,5 @@
 """How commands take a model on the command line, and options of loading it that several of them have."""
 
-# ruff: noqa: PLC0415 - commands import what they need when they run, so that help is instant
-
 from __future__ import annotations
 
 import os
@@ -9,7 +7,17 @@ from pathlib import Path
 
 import click
 
-EMBEDDED = "default"
+from llmcore.default_model import NAME as EMBEDDED
+from llmcore.default_model import locate
+
+__all__ = [
+    "EMBEDDED",
+    "ModelFile",
+    "draft_model_option",
+    "kv_cache_type_option",
+    "model_path",
+    "prompt_lookup_option",
+]
 
 
 class ModelFile(click.Path):
@@ -28,11 +36,7 @@ class ModelFile(click.Path):
 
 def model_path(value: str | os.PathLike[str]) -> Path:
     """The file that a user's word for a model stands for; whether it exists is not looked at."""
-    if str(value) != EMBEDDED or Path(value).exists():
-        return Path(value)
-    from llmcore import default_model
-
-    return default_model.path()
+    return locate(Path(value))
 
 
 kv_cache_type_option = click.option(
