@@ -40,7 +40,8 @@ class ModelTokenizer:
         """Raises GGUFError for a damaged file, ModelError for a vocabulary that is missing or not
         supported, and for a chat template that cannot be used."""
         file = _core.GGUFFile(path)
-        if file.get("general.type") == "adapter":
+        kind = file.get("general.type")
+        if isinstance(kind, str) and kind == "adapter":
             raise ModelError(
                 "[model] general.type; got an adapter; expected a model, the adapter as its lora"
             )
