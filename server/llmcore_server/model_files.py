@@ -106,7 +106,7 @@ def _described(file: ModelFile, path: Path) -> ModelFile:
     except GGUFError as error:
         logger.warning("%s: %s", path, error)
         return replace(file, name=model_name(stem, None), quantization=named_quantization(stem))
-    if header.get("general.type") == "adapter":
+    if _text(header.get("general.type")) == "adapter":
         raise ModelSelectionError(f"'{path}' is a LoRA adapter, no model; name it with --lora")
     architecture = _text(header.get("general.architecture"))
     context = header.get(f"{architecture}.context_length") if architecture else None

@@ -102,6 +102,19 @@ def test_a_mix_is_what_name_and_header_agree_on(tmp_path):
     assert tiny("false.Q5_0.gguf", LlamaFileType.MOSTLY_Q5_0).quantization == "Q6_K"
 
 
+@pytest.mark.parametrize("key", ["general.type", "general.name", "general.file_type", "llama.context_length"])
+def test_a_header_of_other_types_is_described(tmp_path, key):
+    writer = GGUFWriter(tmp_path / "odd.gguf", "llama")
+    writer.add_array(key, [1, 2, 3])
+    writer.add_tensor("a", np.zeros(32, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (found,) = scan_directory(tmp_path)
+    assert (found.name, found.architecture, found.quantization) == ("odd", "llama", "F32")
+
+
 def test_every_mix_has_the_name_that_its_files_state():
     for kind in LlamaFileType:
         name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
