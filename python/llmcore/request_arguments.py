@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from llmcore.errors import InvalidArgumentError
 from llmcore.sampling_params import SamplingParams, given_params
@@ -45,24 +45,25 @@ def token_list(ids: Sequence[int]) -> Sequence[int]:
 
 def params_list(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
     """Parameters of each of `count` prompts."""
-    if not isinstance(params, list | tuple):
-        return [given_params(cast("SamplingParams | None", params))] * count
-    if len(params) != count:
-        raise InvalidArgumentError(
-            f"[llm] params; got {len(params)}; expected one, or one for each of {count} prompts"
-        )
-    return [given_params(one) for one in params]
+    if isinstance(params, list | tuple):
+        return [given_params(one) for one in _one_each("params", params, count)]
+    return [given_params(params)] * count
 
 
 def adapter_list(lora: str | Sequence[str | None] | None, count: int) -> list[str | None]:
     """The adapter of each of `count` prompts."""
-    if not isinstance(lora, list | tuple):
-        return [cast("str | None", lora)] * count
-    if len(lora) != count:
+    return _one_each("lora", lora, count)
+
+
+def _one_each(name: str, given: Any, count: int) -> list[Any]:
+    """What is given for each prompt, or one thing for all."""
+    if not isinstance(given, list | tuple):
+        return [given] * count
+    if len(given) != count:
         raise InvalidArgumentError(
-            f"[llm] lora; got {len(lora)}; expected one, or one for each of {count} prompts"
+            f"[llm] {name}; got {len(given)}; expected one, or one for each of {count} prompts"
         )
-    return list(lora)
+    return list(given)
 
 
 def chat_params(params: SamplingParams | None) -> SamplingParams:

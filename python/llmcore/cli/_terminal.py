@@ -25,13 +25,13 @@ def has_piped_input() -> bool:
     return sys.stdin is not None and not sys.stdin.isatty()
 
 
-def decoded(data: bytes, command: str) -> str:
+def decoded(data: bytes, command: str, source: object = "standard input") -> str:
     """The text of what was read. Raises InvalidArgumentError that tells the byte where it is not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(
-            f"[{command}] standard input; got bytes that are not UTF-8 at {error.start}; expected UTF-8"
+            f"[{command}] {source}; got bytes that are not UTF-8 at {error.start}; expected UTF-8"
         ) from error
 
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from llmcore.cli._terminal import decoded
 from llmcore.device_options import gpu_layers_option
 from llmcore.model_options import ModelFile, kv_cache_type_option
 
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
 
 
 def _read(file: IO[bytes]) -> str:
-    from llmcore.errors import InvalidArgumentError
-
-    try:
-        return file.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(
-            f"[perplexity] the text; got bytes that are not UTF-8 at {error.start}; expected UTF-8"
-        ) from error
+    return decoded(file.read(), "perplexity", "the text")
 
 
 def _run(

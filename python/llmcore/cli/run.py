@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmcore.cli._conversation import Session, converse
-from llmcore.cli._terminal import has_piped_input, read_input
+from llmcore.cli._terminal import decoded, has_piped_input, read_input
 from llmcore.device_options import gpu_layers_option, tell_where
 from llmcore.errors import InvalidArgumentError
 from llmcore.model_options import (
@@ -87,12 +87,7 @@ def _structured(json_schema: str | None, grammar: Path | None) -> StructuredOutp
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(
-            f"[run] {path}; got bytes that are not UTF-8 at {error.start}; expected UTF-8"
-        ) from error
+    return decoded(path.read_bytes(), "run", path).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_readable(model: Path) -> None:
