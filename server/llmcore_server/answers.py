@@ -39,19 +39,20 @@ class GenerateAnswer(Struct, frozen=True):
     latency: float
 
 
-class TokenEvent(Struct, frozen=True):
-    """One event of a stream; the last alone is finished."""
-
-    token: str
-    finished: bool
-
-
 class ErrorDetail(Struct, frozen=True):
     """``code`` never changes; the texts follow ``Accept-Language``."""
 
     code: str
     message: str
     details: str
+
+
+class TokenEvent(Struct, frozen=True):
+    """One event of a stream; the last alone is finished, with the error if one ended it."""
+
+    token: str
+    finished: bool
+    error: ErrorDetail | UnsetType = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from llmcore_server.answered_headers import header_components, limit_headers, retry_header
-from llmcore_server.documented_answers import all_answers, described_answer, error_answer
+from llmcore_server.documented_answers import all_answers, described_answer, described_events, error_answer
 from llmcore_server.documented_app import Route
 from llmcore_server.errors import CATALOGUE, is_openai_path
 from llmcore_server.route_kinds import is_generating, is_health
@@ -22,15 +23,15 @@ _REFERENCE = "#/components/schemas/{name}"
 _TEXTS = {"/metrics": "text/plain", "/docs": "text/html"}
 _EXTRA_STATUSES = {"/models/{name}/load": 202, "/health/ready": 503}
 _PASSING = (429, 503)
-_WHOLE_ALONE = ("/api/v1/batch/generate", "/v1/embeddings")
 
 
 def openapi_document(routes: Iterable[Route], version: str, keys_required: bool) -> dict[str, Any]:
     """Return the document of these routes. A request body's schema is that of the decoder that the resource
-    checks it with: ``_decoder``, or ``_<suffix>_decoder`` or ``_<suffix>`` of a route with a suffix."""
+    checks it with: ``_decoder``, or ``_<suffix>_decoder`` or ``_<suffix>`` of a route with a suffix. A
+    resource that hands requests on to others, its ``_routes``, takes the bodies that they take."""
     listed = list(routes)
-    bodies = {route: body for route in listed if (body := _body_type(route)) is not None}
-    types = [GenerateRequest, *bodies.values(), *all_answers()]
+    bodies = {route: _body_types(route.resource, route.suffix) for route in listed if route.method == "post"}
+    types = [GenerateRequest, *chain.from_iterable(bodies.values()), *all_answers()]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     by_type = dict(zip(types, schemas, strict=True))
     if "BatchRequest" in components:
@@ -39,7 +40,7 @@ def openapi_document(routes: Iterable[Route], version: str, keys_required: bool)
     paths: dict[str, dict[str, Any]] = {}
     for route in listed:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        operation = _operation(route, path, by_type.get(bodies.get(route)), by_type)
+        operation = _operation(route, path, bodies.get(route, ()), by_type)
         paths.setdefault(path, {})[route.method] = operation
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -56,25 +57,26 @@ def openapi_document(routes: Iterable[Route], version: str, keys_required: bool)
     return document
 
 
-def _body_type(route: Route) -> type[Struct] | None:
-    if route.method != "post":
-        return None
-    names = [f"_{route.suffix}_decoder", f"_{route.suffix}"] if route.suffix else []
+def _body_types(resource: object, suffix: str | None) -> Sequence[type[Struct]]:
+    names = [f"_{suffix}_decoder", f"_{suffix}"] if suffix else []
     for name in [*names, "_decoder"]:
-        decoder = getattr(route.resource, name, None)
+        decoder = getattr(resource, name, None)
         if isinstance(decoder, BodyDecoder):
-            return decoder.body_type
-    return None
+            return [decoder.body_type]
+    handed_on: Mapping[str, object] = getattr(resource, "_routes", {})
+    return [body for other in handed_on.values() for body in _body_types(other, None)]
 
 
-def _operation(route: Route, path: str, body: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
+def _operation(
+    route: Route, path: str, bodies: Sequence[type[Struct]], by_type: Mapping[Any, Any]
+) -> dict[str, Any]:
     described = described_answer(route.method, path)
     summary, answer = described or (route.resource.__doc__ or "", None)
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method}{route.path}").strip("_"),
         "tags": [_tag(route.path)],
         "summary": " ".join(summary.split("\n\n")[0].split()),
-        "responses": _responses(route.method, path, by_type.get(answer, {}), by_type),
+        "responses": _responses(route.method, path, answer, by_type),
     }
     parameters = _PARAMETER.findall(route.path)
     if parameters:
@@ -83,7 +85,7 @@ def _operation(route: Route, path: str, body: Any, by_type: Mapping[Any, Any]) -
             for name in parameters
         ]
     if route.method == "post":
-        schema = body if body is not None else {"type": "object"}
+        schema = _any_of(bodies, by_type) if bodies else {"type": "object"}
         optional = route.path.endswith(("/load", "/unload"))
         operation["requestBody"] = {
             "required": not optional,
@@ -94,19 +96,19 @@ def _operation(route: Route, path: str, body: Any, by_type: Mapping[Any, Any]) -
     return operation
 
 
-def _responses(method: str, path: str, schema: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
+def _responses(method: str, path: str, answer: Any, by_type: Mapping[Any, Any]) -> dict[str, Any]:
     # The routes under an engine's name are those that generate.
     generates = is_generating(path) or (method, path) == ("post", _ENGINES)
     short = path.removeprefix("/api/v1")
+    events = described_events(method, path)
+    content: dict[str, Any] = {}
     if short in _TEXTS:
-        content: dict[str, Any] = {_TEXTS[short]: {"schema": {"type": "string"}}}
-    elif short == "/generate/stream":
-        content = {"text/event-stream": {"x-event-schema": schema}}
-    else:
-        content = {"application/json": {"schema": schema}}
-        if generates and path not in _WHOLE_ALONE:
-            # With "stream": true.
-            content["text/event-stream"] = {}
+        content[_TEXTS[short]] = {"schema": {"type": "string"}}
+    elif answer is not None or not events:
+        content["application/json"] = {"schema": by_type.get(answer, {})}
+    if events:
+        # OpenAPI 3.1 has no name for the schema of one event.
+        content["text/event-stream"] = {"x-event-schema": _any_of(events, by_type)}
     headers = limit_headers(path) if generates else {}
     responses: dict[str, Any] = {"200": _response("OK", content, headers)}
     refusal = {"application/json": {"schema": by_type[error_answer(path)]}}
@@ -117,6 +119,11 @@ def _responses(method: str, path: str, schema: Any, by_type: Mapping[Any, Any]) 
     if extra is not None:
         responses[str(extra)] = _response("Not yet", content, headers)
     return responses
+
+
+def _any_of(types: Sequence[Any], by_type: Mapping[Any, Any]) -> Any:
+    schemas = [by_type[one] for one in types]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _response(description: str, content: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:

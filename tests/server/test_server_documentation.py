@@ -78,6 +78,11 @@ def test_requests_are_described_by_what_checks_them(document):
     ):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert set(resolved(document, body)["properties"]) == fields
+    body = document["paths"]["/v1/engines/{path}"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["anyOf"] == [
+        {"$ref": f"#/components/schemas/{name}"}
+        for name in ("ChatCompletionRequest", "CompletionRequest", "EmbeddingRequest")
+    ]
     item = document["components"]["schemas"]["BatchRequest"]["properties"]["requests"]["items"]
     assert item == {"$ref": "#/components/schemas/GenerateRequest"}
 

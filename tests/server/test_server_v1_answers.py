@@ -188,6 +188,7 @@ def test_each_route_is_described_and_only_those_that_stream_say_so(document):
         for method, operation in methods.items():
             content = operation["responses"]["200"]["content"]
             assert ("text/event-stream" in content) is (method == "post" and path in streaming), path
+            assert "text/event-stream" not in content or content["text/event-stream"]["x-event-schema"], path
             whole = content.get("application/json")
             assert whole is None or whole["schema"] or path == "/openapi.json", path
     # Two structs of one name would be told apart by their modules.

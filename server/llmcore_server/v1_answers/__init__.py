@@ -1,1 +1,1 @@
-"""The whole answers of the routes under ``/v1``, one file a route family."""
+"""The answers of the routes under ``/v1``: one file a route family, and one for the events of its streams."""

@@ -8,6 +8,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llmcore_server.v1_answers.strict import Strict, TokenTotals, Whole
 
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+
 
 class AnsweredFunction(Strict, frozen=True):
     """The function that is called; ``arguments`` is JSON text, cut off where the answer is."""
@@ -62,7 +64,7 @@ class ChatChoice(Strict, frozen=True):
     index: Whole
     message: AssistantMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length", "tool_calls", "function_call"]
+    finish_reason: FinishReason
 
 
 class CachedTokens(Strict, frozen=True):

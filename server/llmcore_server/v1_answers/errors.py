@@ -1,4 +1,4 @@
-"""Every refusal under ``/v1``, in OpenAI's shape and in Anthropic's."""
+"""Every refusal under ``/v1``, in OpenAI's shape and in Anthropic's; most streams that fail end with one."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from llmcore_server.v1_answers.strict import Strict, Whole
 
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+
 
 class TextBlock(Strict, frozen=True, tag_field="type", tag="text"):
     """Words."""
@@ -46,7 +48,7 @@ class AnsweredMessage(Strict, frozen=True, tag_field="type", tag="message"):
     role: Literal["assistant"]
     model: str
     content: list[TextBlock | ThinkingBlock | ToolUseBlock]
-    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+    stop_reason: StopReason
     stop_sequence: str | None
     usage: MessageUsage
 

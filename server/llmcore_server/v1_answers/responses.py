@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from llmcore_server.v1_answers.chat import ReasoningTokens
-from llmcore_server.v1_answers.strict import Strict, Whole
+from llmcore_server.v1_answers.strict import Nothing, Strict, Whole
 
 ItemStatus = Literal["completed", "incomplete"]
-Nothing = Annotated[list[Any], Meta(max_length=0)]
 
 
 class OutputText(Strict, frozen=True, tag_field="type", tag="output_text"):
@@ -100,19 +99,15 @@ class ResponseUsage(Strict, frozen=True):
     total_tokens: Whole
 
 
-class ResponseObject(Strict, frozen=True, kw_only=True, tag_field="object", tag="response"):
-    """A whole response, with what the request asked for; ``completed_at`` where it was not cut off."""
+class AskedResponse(Strict, frozen=True, kw_only=True, tag_field="object", tag="response"):
+    """What a response has from its beginning on: its names, and what the request asked for."""
 
     id: Annotated[str, Meta(pattern="^resp_")]
     created_at: Whole
-    status: Literal["completed", "incomplete"]
     background: Literal[False]
-    error: None
-    incomplete_details: IncompleteDetails | None
     instructions: str | None
     max_output_tokens: Whole | None
     model: str
-    output: list[MessageItem | ReasoningItem | FunctionCallItem]
     parallel_tool_calls: bool
     previous_response_id: None
     reasoning: AskedReasoning
@@ -123,6 +118,15 @@ class ResponseObject(Strict, frozen=True, kw_only=True, tag_field="object", tag=
     tools: list[AskedTool]
     top_p: float
     truncation: Literal["disabled"]
-    usage: ResponseUsage
     metadata: dict[str, Any]
+
+
+class ResponseObject(AskedResponse, frozen=True, kw_only=True):
+    """A whole response, with what the request asked for; ``completed_at`` where it was not cut off."""
+
+    status: Literal["completed", "incomplete"]
+    error: None
+    incomplete_details: IncompleteDetails | None
+    output: list[MessageItem | ReasoningItem | FunctionCallItem]
+    usage: ResponseUsage
     completed_at: Whole | UnsetType = UNSET

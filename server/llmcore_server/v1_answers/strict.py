@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 Whole = Annotated[int, Meta(ge=0)]
 """Counts, indices, seconds since the epoch."""
+Nothing = Annotated[list[Any], Meta(max_length=0)]
 
 
 class Strict(Struct, frozen=True, forbid_unknown_fields=True):
