@@ -29,11 +29,7 @@ std::string TextStream::push(std::int32_t token, bool may_stop) {
     return may_stop ? matcher_.push(text) : text;
 }
 
-std::string TextStream::flush() {
-    std::string text = matcher_.push(assembler_.flush());
-    text += matcher_.flush();
-    return text;
-}
+std::string TextStream::flush() { return matcher_.flush(); }
 
 bool begins_text(const Vocabulary& vocabulary, const std::vector<std::int32_t>& prompt) {
     return prompt.empty() || text_of(vocabulary, prompt.back()).empty();

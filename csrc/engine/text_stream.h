@@ -20,7 +20,7 @@ public:
     // The text that can be sent now. may_stop: stop strings count; without it they are passed over.
     std::string push(std::int32_t token, bool may_stop);
     bool stopped() const { return matcher_.stopped(); }
-    // At the end: what was held back.
+    // At the end: what was held back, without a character whose last bytes never came.
     std::string flush();
 
 private:

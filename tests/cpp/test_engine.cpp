@@ -319,7 +319,7 @@ LLMCORE_TEST(text_stream_characters_and_first_space) {
     CHECK(stream.push(kEndToken, true).empty());
     CHECK(stream.push(kVocab + 5, true).empty());  // padding beyond the vocabulary
     CHECK(stream.push(53, true).empty());
-    CHECK(stream.flush() == "\xEF\xBF\xBD");
+    CHECK(stream.flush().empty());
     TextStream continued(vocabulary, {}, false);
     CHECK(continued.push(52, true) == " ");
     CHECK(begins_text(vocabulary, {kEndToken}) && !begins_text(vocabulary, {kEndToken, 3}));

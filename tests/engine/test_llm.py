@@ -56,6 +56,17 @@ def test_a_text_from_nothing_has_no_leading_space(llm: LLM) -> None:
     assert completion.text.startswith("Once upon a time")
 
 
+def test_a_character_that_is_cut_off_is_left_out(llm: LLM) -> None:
+    (first,) = [token for token in range(300) if llm.tokenizer.token_bytes(token) == b"\xe4"]
+    params = SamplingParams(max_tokens=2, temperature=0, logit_bias={first: 1e6}, logprobs=0)
+    (completion,) = llm.generate("A", params)
+    assert completion.token_ids == (first, first)
+    assert completion.finish_reason == "length"
+    # The first can never be a character, and is told; the second might have become one.
+    assert completion.text == "\ufffd"
+    assert "".join(delta.text for delta in llm.stream("A", params)) == "\ufffd"
+
+
 def test_interleaved_requests_equal_each_alone(llm: LLM) -> None:
     # 90 tokens and more cross the boundaries of KV blocks; seven requests share four places.
     prompts = [

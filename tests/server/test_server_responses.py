@@ -140,7 +140,10 @@ def test_stream():
 
 def test_failure_in_a_stream():
     client = thinker(error=RuntimeError("fire"), fail_after=12)
-    *_, error, failed = named_events(client.post(RESPONSES, {"input": "Hi", "stream": True}).text)
+    *_, done, error, failed = named_events(client.post(RESPONSES, {"input": "Hi", "stream": True}).text)
+    assert done["type"] == "response.output_item.done"
+    assert done["item"]["status"] == "incomplete"
+    assert failed["response"]["output"] == [done["item"]]
     assert error["type"] == "error"
     assert failed["type"] == "response.failed"
     assert failed["response"]["error"]["code"] == "server_error"

@@ -165,6 +165,8 @@ async def _events(answer: _Answer) -> AsyncGenerator[bytes, None]:
         final = answer.final(finish)
         yield sent({"type": f"response.{final['status']}", "response": final})
     except ApiError as error:
+        for wire in answer.output.close("incomplete"):
+            yield sent(wire)
         told: Any = error.openai_body()["error"]
         yield sent(
             {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}

@@ -17,54 +17,31 @@ from llmcore_server.v1_answers.responses import (
 )
 from llmcore_server.v1_answers.strict import Nothing, Strict, Whole
 
-PartialStatus = Literal["in_progress", "completed"]
 
-
-class PartialMessage(Strict, frozen=True, tag_field="type", tag="message"):
-    """What the model has said before a failure."""
+class BegunMessage(Strict, frozen=True, tag_field="type", tag="message"):
+    """A message without a word."""
 
     id: Annotated[str, Meta(pattern="^msg_")]
     role: Literal["assistant"]
-    status: PartialStatus
-    content: Annotated[list[OutputText], Meta(min_length=1, max_length=1)]
+    status: Literal["in_progress"]
+    content: Nothing
 
 
-class PartialReasoning(Strict, frozen=True, tag_field="type", tag="reasoning"):
-    """What it has thought before a failure."""
+class BegunReasoning(Strict, frozen=True, tag_field="type", tag="reasoning"):
+    """Reasoning without a thought."""
 
     id: Annotated[str, Meta(pattern="^rs_")]
     summary: Nothing
-    status: PartialStatus
-    content: Annotated[list[ReasoningText], Meta(min_length=1, max_length=1)]
+    status: Literal["in_progress"]
+    content: Nothing
 
 
-class PartialCall(Strict, frozen=True, tag_field="type", tag="function_call"):
-    """What it has called before a failure; ``arguments`` is JSON text, cut off unless completed."""
+class BegunCall(Strict, frozen=True, tag_field="type", tag="function_call"):
+    """A call without arguments."""
 
     id: Annotated[str, Meta(pattern="^fc_")]
     call_id: Annotated[str, Meta(pattern="^call_")]
     name: str
-    arguments: str
-    status: PartialStatus
-
-
-class BegunMessage(PartialMessage, frozen=True):
-    """A message without a word."""
-
-    status: Literal["in_progress"]
-    content: Nothing
-
-
-class BegunReasoning(PartialReasoning, frozen=True):
-    """Reasoning without a thought."""
-
-    status: Literal["in_progress"]
-    content: Nothing
-
-
-class BegunCall(PartialCall, frozen=True):
-    """A call without arguments."""
-
     arguments: Literal[""]
     status: Literal["in_progress"]
 
@@ -92,7 +69,7 @@ class FailedResponse(AskedResponse, frozen=True, kw_only=True):
     status: Literal["failed"]
     error: FailureDetail
     incomplete_details: None
-    output: list[PartialMessage | PartialReasoning | PartialCall]
+    output: list[MessageItem | ReasoningItem | FunctionCallItem]
     usage: None
 
 
