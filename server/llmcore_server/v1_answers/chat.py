@@ -86,12 +86,17 @@ class ChatUsage(TokenTotals, frozen=True):
     completion_tokens_details: ReasoningTokens
 
 
-class ChatCompletion(Strict, frozen=True, tag_field="object", tag="chat.completion"):
-    """A whole answer to a conversation."""
+class ChatEnvelope(Strict, frozen=True, kw_only=True):
+    """What a whole answer and the chunks of a stream share."""
 
     id: Annotated[str, Meta(pattern="^chatcmpl-")]
     created: Whole
     model: str
     system_fingerprint: str
+
+
+class ChatCompletion(ChatEnvelope, frozen=True, kw_only=True, tag_field="object", tag="chat.completion"):
+    """A whole answer to a conversation."""
+
     choices: Annotated[list[ChatChoice], Meta(min_length=1)]
     usage: ChatUsage

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from llmcore_server.v1_answers.chat import ChatLogprobs, ChatUsage, FinishReason
+from llmcore_server.v1_answers.chat import ChatEnvelope, ChatLogprobs, ChatUsage, FinishReason
 from llmcore_server.v1_answers.strict import Nothing, Strict, Whole
 
 
@@ -46,23 +46,16 @@ class ChatChunkChoice(Strict, frozen=True):
     finish_reason: FinishReason | None
 
 
-class ChatEnvelope(Strict, frozen=True, kw_only=True, tag_field="object", tag="chat.completion.chunk"):
-    """What the chunks of one stream share."""
-
-    id: Annotated[str, Meta(pattern="^chatcmpl-")]
-    created: Whole
-    model: str
-    system_fingerprint: str
-
-
-class ChatChunk(ChatEnvelope, frozen=True, kw_only=True):
+class ChatChunk(ChatEnvelope, frozen=True, kw_only=True, tag_field="object", tag="chat.completion.chunk"):
     """A piece of one choice; ``usage`` is there, null, where the request asks to include it."""
 
     choices: Annotated[list[ChatChunkChoice], Meta(min_length=1, max_length=1)]
     usage: UnsetType | None = UNSET
 
 
-class ChatUsageChunk(ChatEnvelope, frozen=True, kw_only=True):
+class ChatUsageChunk(
+    ChatEnvelope, frozen=True, kw_only=True, tag_field="object", tag="chat.completion.chunk"
+):
     """The last chunk where the request asks to include the usage."""
 
     choices: Nothing

@@ -28,12 +28,17 @@ class CompletionChoice(Strict, frozen=True):
     finish_reason: Literal["stop", "length"]
 
 
-class Completion(Strict, frozen=True, tag_field="object", tag="text_completion"):
-    """Whole continuations of raw prompts."""
+class CompletionEnvelope(Strict, frozen=True, kw_only=True, tag_field="object", tag="text_completion"):
+    """What a whole answer and the chunks of a stream share."""
 
     id: Annotated[str, Meta(pattern="^cmpl-")]
     created: Whole
     model: str
     system_fingerprint: str
+
+
+class Completion(CompletionEnvelope, frozen=True, kw_only=True):
+    """Whole continuations of raw prompts."""
+
     choices: Annotated[list[CompletionChoice], Meta(min_length=1)]
     usage: TokenTotals

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from llmcore_server.v1_answers.completion import ParallelLogprobs
+from llmcore_server.v1_answers.completion import CompletionEnvelope, ParallelLogprobs
 from llmcore_server.v1_answers.strict import Nothing, Strict, TokenTotals, Whole
 
 
@@ -17,15 +17,6 @@ class CompletionPiece(Strict, frozen=True):
     index: Whole
     logprobs: ParallelLogprobs | None
     finish_reason: Literal["stop", "length"] | None
-
-
-class CompletionEnvelope(Strict, frozen=True, kw_only=True, tag_field="object", tag="text_completion"):
-    """What the chunks of one stream share."""
-
-    id: Annotated[str, Meta(pattern="^cmpl-")]
-    created: Whole
-    model: str
-    system_fingerprint: str
 
 
 class CompletionChunk(CompletionEnvelope, frozen=True, kw_only=True):
