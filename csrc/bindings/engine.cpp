@@ -136,8 +136,8 @@ std::unique_ptr<PyEngine> load(
     const std::filesystem::path& path, const std::string& device, const std::string& gpu_layers, int threads,
     std::int64_t n_ctx, const std::string& kv_cache_type, std::int64_t max_batch, std::int64_t max_queue,
     std::int64_t kv_budget, const std::map<std::string, std::string>& tensor_formats, const py::object& guide,
-    bool prefix_cache, double max_itl_seconds, std::int64_t prompt_lookup, bool deterministic, bool mmap,
-    const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
+    bool prefix_cache, std::optional<double> max_itl_seconds, std::int64_t prompt_lookup, bool deterministic,
+    bool mmap, const std::vector<llmcore::bindings::TunedTuple>& tuned, const std::vector<LoraTuple>& lora,
     const std::optional<std::filesystem::path>& draft_model, std::int64_t draft_tokens,
     std::int64_t kv_spill_ram, const std::optional<std::filesystem::path>& kv_cache_dir,
     std::int64_t kv_cache_dir_limit) {

@@ -120,6 +120,7 @@ void bind_scheduler(py::module_& m) {
         .def_property_readonly("has_work", &Scheduler::has_work)
         .def_property_readonly("waiting", &Scheduler::waiting)
         .def_property_readonly("running", &Scheduler::running)
+        .def_property_readonly("prompts", &Scheduler::prompts)
         .def_property_readonly("preemptions", &Scheduler::preemptions)
         .def_property_readonly("used_blocks", [](const Scheduler& s) { return s.pool().used_blocks(); });
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -24,7 +25,7 @@ struct EngineConfig {
     std::int64_t max_queue = 256;  // sequences that wait
     bool prefix_cache = true;      // prompts start behind the cached blocks of equal beginnings
     // Between two tokens of a sequence: prompts beside it are cut accordingly, as Pace says.
-    double max_itl_seconds = 0.005;
+    std::optional<double> max_itl_seconds = {};
     std::int64_t prompt_lookup = 0;  // tokens to guess from what came before, a step and sequence
     std::int64_t draft_tokens = 4;   // the same by the draft model, if there is one
     bool draft_adapts = true;        // fewer where that does not pay

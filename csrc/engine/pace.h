@@ -2,28 +2,32 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace llmcore {
 
 class Pace {
 public:
-    // step_seconds: what a step that decodes may take, as far as decoding alone leaves time in it; prompts
-    // get a share of decoding's time in any case, so that nobody starves behind it.
-    explicit Pace(double step_seconds) : step_seconds_(step_seconds) {}
+    // bound: what a step that decodes may take, in seconds, as far as decoding alone leaves time in it;
+    // prompts get a share of decoding's time in any case, so that nobody starves behind it. Without one, a
+    // step grows with how many wait for their first token for each that decodes: else the few that came first
+    // would keep the machine from the many behind them.
+    explicit Pace(std::optional<double> bound) : bound_(bound) {}
 
     // A step took that long for so many rows of prompts and of decoding sequences.
     void learn(double seconds, std::int64_t prompt_rows, std::int64_t decode_rows);
-    // For a step that decodes as many rows as the last that did. 0 at first and now and then, so that a step
-    // shows what decoding alone takes.
-    std::int64_t prompt_rows() const;
+    // For a step that decodes as many rows as the last that did, while so many sequences wait for their
+    // prompts. 0 at first and now and then, so that a step shows what decoding alone takes.
+    std::int64_t prompt_rows(std::int64_t waiting) const;
     // Of one prompt row; 0 as long as nothing is known.
     double row_seconds() const { return row_seconds_; }
 
 private:
     double decode_seconds(std::int64_t rows) const;  // of a step that only decodes; 0 if that is not known
-    double prompt_seconds() const;                   // of the next step that decodes, for prompts
+    // Of the next step that decodes, for prompts.
+    double prompt_seconds(std::int64_t waiting) const;
 
-    double step_seconds_;
+    std::optional<double> bound_;
     double decode_seconds_ = 0.0;  // of a step that only decodes `decode_rows_`, lately
     std::int64_t decode_rows_ = 0;
     double row_seconds_ = 0.0;      // that a prompt row adds, lately

@@ -305,6 +305,12 @@ void Scheduler::limit_mixed_prompt(std::int64_t n_tokens) {
     mixed_prompt_tokens_ = std::clamp<std::int64_t>(n_tokens, 0, config_.mixed_prompt_tokens);
 }
 
+std::int64_t Scheduler::prompts() const {
+    const std::int64_t started = std::count_if(running_.begin(), running_.end(),
+                                               [this](SequenceId id) { return !sequence(id).decoding(); });
+    return started + std::min(waiting(), config_.max_batch - running());
+}
+
 void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {
     Sequence& advanced = sequence(id);
     if (n_tokens < 0 || advanced.cached + n_tokens > advanced.known) {

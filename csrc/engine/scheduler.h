@@ -89,6 +89,8 @@ public:
     bool contains(SequenceId id) const { return sequences_.contains(id); }
     std::int64_t waiting() const { return waiting_.size(); }
     std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
+    // Sequences that wait for their first token and would run now if steps had room for all.
+    std::int64_t prompts() const;
     std::int64_t preemptions() const { return preemptions_; }
     // Of those: sequences whose cached tokens were kept to be restored, as far as their blocks have no names.
     std::int64_t kept_preemptions() const { return kept_preemptions_; }

@@ -53,11 +53,11 @@ struct EngineStats {
 };
 
 struct StepperConfig {
-    double mixed_step_seconds = 0.005;  // as Pace takes it
-    std::int64_t guesses = 0;           // tokens to guess by prompt lookup for a sequence in a step, at most
-    std::int64_t draft_tokens = 0;      // the same by the draft model
-    bool draft_adapts = true;           // fewer where that does not pay
-    SpilledBlocks* spilled = nullptr;   // outlives the stepper; null: what leaves the pool is lost
+    std::optional<double> mixed_step_seconds = {};  // as Pace takes it
+    std::int64_t guesses = 0;          // tokens to guess by prompt lookup for a sequence in a step, at most
+    std::int64_t draft_tokens = 0;     // the same by the draft model
+    bool draft_adapts = true;          // fewer where that does not pay
+    SpilledBlocks* spilled = nullptr;  // outlives the stepper; null: what leaves the pool is lost
 };
 
 class Stepper {

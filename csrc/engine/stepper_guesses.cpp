@@ -45,7 +45,7 @@ void Stepper::draft(std::span<LiveSequence* const> guessing, std::int64_t n_deco
     try {
         const std::vector<Drafter::Wish> wishes = draft_wishes(guessing, n_decoding);
         if (wishes.empty()) return;
-        const std::int64_t catch_up = std::max(kLeastCatchUp, pace_.prompt_rows());
+        const std::int64_t catch_up = std::max(kLeastCatchUp, pace_.prompt_rows(0));
         drafter_->guess(wishes, catch_up, speculation_.draft_cost());
         draft_failures_in_row_ = 0;
     } catch (const std::exception&) {

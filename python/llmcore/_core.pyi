@@ -230,7 +230,7 @@ class Engine:
     """
     A loaded model and the thread that runs it.
     """
-    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', gpu_layers: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex = 0.005, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, mmap: bool = False, tuned: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]] = [], lora: collections.abc.Sequence[tuple[str, os.PathLike | str | bytes, typing.SupportsFloat | typing.SupportsIndex]] = [], draft_model: os.PathLike | str | bytes | None = None, draft_tokens: typing.SupportsInt | typing.SupportsIndex = 4, kv_spill_ram: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_dir: os.PathLike | str | bytes | None = None, kv_cache_dir_limit: typing.SupportsInt | typing.SupportsIndex = 8589934592) -> None:
+    def __init__(self, path: os.PathLike | str | bytes, *, device: str = 'auto', gpu_layers: str = 'auto', threads: typing.SupportsInt | typing.SupportsIndex = 0, n_ctx: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_type: str = 'f16', max_batch: typing.SupportsInt | typing.SupportsIndex = 32, max_queue: typing.SupportsInt | typing.SupportsIndex = 256, kv_budget: typing.SupportsInt | typing.SupportsIndex = 0, tensor_formats: collections.abc.Mapping[str, str] = {}, guide: typing.Any = None, prefix_cache: bool = True, max_itl_seconds: typing.SupportsFloat | typing.SupportsIndex | None = None, prompt_lookup: typing.SupportsInt | typing.SupportsIndex = 0, deterministic: bool = False, mmap: bool = False, tuned: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]] = [], lora: collections.abc.Sequence[tuple[str, os.PathLike | str | bytes, typing.SupportsFloat | typing.SupportsIndex]] = [], draft_model: os.PathLike | str | bytes | None = None, draft_tokens: typing.SupportsInt | typing.SupportsIndex = 4, kv_spill_ram: typing.SupportsInt | typing.SupportsIndex = 0, kv_cache_dir: os.PathLike | str | bytes | None = None, kv_cache_dir_limit: typing.SupportsInt | typing.SupportsIndex = 8589934592) -> None:
         """
         tuned: (kernel, m, n, k): the fastest that was measured for such products. lora: (name, file, scale) of the adapters that are there from the start.
         """
@@ -528,6 +528,9 @@ class Scheduler:
         ...
     @property
     def preemptions(self) -> int:
+        ...
+    @property
+    def prompts(self) -> int:
         ...
     @property
     def running(self) -> int:

@@ -101,7 +101,8 @@ def _parse_adapters(
 @click.option(
     "--max-itl-ms",
     type=click.FloatRange(1),
-    help="Between two tokens: how far long prompts may stretch it.  [default: to less than twice]",
+    help="Between two tokens: how far prompts may stretch it.  [default: to less than twice, "
+    "further only while more requests wait for their first token than decode]",
 )
 @prompt_lookup_option
 @draft_model_option

@@ -28,6 +28,19 @@ def test_mixed_steps_can_be_narrowed() -> None:
     assert plan.schedule() == [(1, 1)]
 
 
+def test_prompts_are_counted_that_would_run_if_steps_had_room() -> None:
+    plan = scheduler(max_batch=4)
+    decoding(plan)
+    assert plan.prompts == 0
+    for number in range(2, 8):
+        plan.add(number, 40, 5)
+    assert plan.prompts == 3  # the other three wait for a place, not for room in a step
+    plan.schedule()
+    assert (plan.running, plan.waiting, plan.prompts) == (2, 5, 3)
+    plan.finish(1)
+    assert plan.prompts == 4
+
+
 def test_first_come_first_served_with_priorities() -> None:
     plan = scheduler(max_batch=1)
     for number, priority in [(1, 0), (2, 5), (3, 0), (4, -1), (5, 5)]:
