@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "engine/decoder_runner.h"
+#include "engine/fixed_rows_runner.h"
 #include "engine_rig.h"
 #include "split_models.h"
 
@@ -253,24 +254,27 @@ LLMCORE_TEST(split_models_take_adapters) {
 
 namespace {
 
-// An engine over a real model whose cache holds `n_blocks` of 32 tokens.
+// An engine over a real model whose cache holds `n_blocks` of 32 tokens. Rows have the same bits whether what
+// is before them was cached, brought back or computed with them.
 struct ModelRig {
     std::unique_ptr<Engine> engine;
     Results results;
 
     ModelRig(const gguf::File& file, const std::shared_ptr<Backend>& backend, std::int64_t n_blocks,
              const SpillOptions& spill) {
-        auto decoder = decoder_over(file, backend, Format::F16, n_blocks);
+        constexpr std::int64_t kRows = 8;
+        auto decoder = decoder_over(file, backend, Format::F16, n_blocks + 1);  // one is the runner's
         const RunnerLimits limits{.n_vocab = kVocab,
                                   .d_model = decoder->spec().d_model,
                                   .n_ctx = 160,
                                   .kv_block_tokens = 32,
-                                  .kv_blocks = n_blocks,
+                                  .kv_blocks = n_blocks + 1,
                                   .max_step_tokens = 128,
                                   .max_logit_rows = 128};
-        engine =
-            std::make_unique<Engine>(std::make_unique<DecoderRunner>(backend, std::move(decoder), limits),
-                                     fake_vocabulary(), EngineConfig{.max_batch = 4, .spill = spill});
+        auto runner = std::make_unique<FixedRowsRunner>(
+            std::make_unique<DecoderRunner>(backend, std::move(decoder), limits), kRows);
+        engine = std::make_unique<Engine>(std::move(runner), fake_vocabulary(),
+                                          EngineConfig{.max_batch = 4, .spill = spill});
     }
 
     const Collected& run(std::uint64_t id, std::uint64_t prompt) {

@@ -19,7 +19,6 @@ namespace {
 
 constexpr int kPanels = 2;  // unpacked and multiplied together: they share broadcasts
 constexpr int64_t kTileRows = kPanels * kPanelRows;
-constexpr int64_t kPanelColumns = 1024;  // so that they stay in L1 beside a tile of tokens
 
 enum class ScaleKind {
     real,     // float, multiplies a group's sum
@@ -52,21 +51,32 @@ struct Upcoming {
     }
 };
 
-// A token's packed activations from a column on.
-struct PackedToken {
-    const char* q;
-    const float* d;
-    const float* dsum;
-    const int16_t* sums;
-};
+// Packed activations of T tokens from a column on: bytes, and what there is of 32 of them, both as offsets
+// from a token's begin, so that all tokens step on with one addition.
+template <int T>
+struct PackedTokens {
+    const char* token[T];
+    int64_t q;
+    int64_t d;  // sums and dsum lie a fixed distance away
+    int64_t dsum_distance, sums_distance;
 
-LLMCORE_INLINE PackedToken packed_token(const LinearArgs& args, const Q8x32Layout& layout, int64_t token,
-                                        int64_t column) {
-    const char* act = static_cast<const char*>(args.act) + token * args.act_row_bytes;
-    return {act + column, reinterpret_cast<const float*>(act + layout.d_offset) + column / 32,
-            reinterpret_cast<const float*>(act + layout.dsum_offset) + column / 32,
-            reinterpret_cast<const int16_t*>(act + layout.sums_offset) + column / 16};
-}
+    LLMCORE_INLINE PackedTokens(const LinearArgs& args, int64_t first, int64_t column) {
+        const Q8x32Layout layout = q8x32_layout(args.k);
+        for (int t = 0; t < T; ++t)
+            token[t] = static_cast<const char*>(args.act) + (first + t) * args.act_row_bytes;
+        q = column;
+        d = layout.d_offset + column / 8;
+        dsum_distance = layout.dsum_offset - layout.d_offset;
+        sums_distance = layout.sums_offset - layout.d_offset;
+    }
+
+    LLMCORE_INLINE void step() {
+        q += 32;
+        d += 4;
+        // Else the compiler makes a pointer of every sum of these, and has no registers for them.
+        asm("" : "+r"(q), "+r"(d));
+    }
+};
 
 LLMCORE_INLINE __m256i broadcast_word(const void* p) {
     return _mm256_set1_epi32(static_cast<int>(load_u32(p)));
@@ -154,14 +164,13 @@ constexpr int kRunSteps = Panels::kSums < Steps ? Panels::kSums : Steps;
 
 // The products of 32 columns of P panels with T tokens, times integer scales if the format has them.
 template <class Panels, int P, int T>
-LLMCORE_INLINE void multiply_group(const Panel (&panel)[P], const PackedToken (&token)[T], int64_t group,
-                                   __m256i (&sum)[P][T]) {
+LLMCORE_INLINE void multiply_group(const Panel& panel, const PackedTokens<T>& tokens, __m256i (&sum)[P][T]) {
     constexpr int kScaleSteps = Panels::kGroup / 4;
     constexpr int kRun = kRunSteps<Panels, kScaleSteps>;
     const uint8_t* q[P];
     const char* act[T];
-    for (int p = 0; p < P; ++p) q[p] = panel[p].q + group * 32 * kPanelRows;
-    for (int t = 0; t < T; ++t) act[t] = token[t].q + group * 32;
+    for (int p = 0; p < P; ++p) q[p] = panel.q + p * kPanelBytes<Panels::kGroup>;
+    for (int t = 0; t < T; ++t) act[t] = tokens.token[t] + tokens.q;
     unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
         sum[decltype(i)::value / T][decltype(i)::value % T] = _mm256_setzero_si256();
     });
@@ -169,24 +178,26 @@ LLMCORE_INLINE void multiply_group(const Panel (&panel)[P], const PackedToken (&
         constexpr int kFirst = decltype(run)::value * kRun;
         const char* scale[P];
         for (int p = 0; p < P; ++p)
-            scale[p] = panel[p].scale + (group * 32 / Panels::kGroup + kFirst / kScaleSteps) * 32;
+            scale[p] = panel.scale + p * kPanelBytes<Panels::kGroup> + kFirst / kScaleSteps * 32;
         multiply_run<Panels, kFirst, kRun>(q, act, scale, sum);
     });
 }
 
-// Adds 32 columns of a panel and a token: to `part` what d of 256 columns is still to multiply, to `total`
-// the rest.
-template <class Panels>
-LLMCORE_INLINE void add_group(const Panel& panel, const PackedToken& token, int64_t group, __m256i sum,
+// Adds 32 columns of panel P and token T: to `part` what d of 256 columns is still to multiply, to `total`
+// the rest but real biases.
+template <class Panels, int P, int T, int Tokens>
+LLMCORE_INLINE void add_group(const Panel& panel, const PackedTokens<Tokens>& tokens, __m256i sum,
                               __m256& part, __m256& total) {
-    const __m256 d = _mm256_broadcast_ss(token.d + group);
+    constexpr int64_t kOffset = P * kPanelBytes<Panels::kGroup>;
+    const char* of_32 = tokens.token[T] + tokens.d;
+    const __m256 d = _mm256_broadcast_ss(reinterpret_cast<const float*>(of_32));
     if constexpr (Panels::kBias == PanelBias::integer || Panels::kBias == PanelBias::minimum) {
-        const __m256i sums = broadcast_word(token.sums + 2 * group);
-        const __m256i bias = _mm256_madd_epi16(load_256(panel.bias + 32 * group), sums);
+        const __m256i sums = broadcast_word(of_32 + tokens.sums_distance);
+        const __m256i bias = _mm256_madd_epi16(load_256(panel.bias + kOffset), sums);
         if constexpr (Panels::kBias == PanelBias::integer) {
             sum = _mm256_add_epi32(sum, bias);
         } else {
-            const __m256 dmin = _mm256_loadu_ps(panel.ends + group / 8 * 16 + 8);
+            const __m256 dmin = _mm256_loadu_ps(panel.ends + kOffset / 4 + 8);
             total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(bias), _mm256_mul_ps(dmin, d), total);
         }
     }
@@ -194,12 +205,28 @@ LLMCORE_INLINE void add_group(const Panel& panel, const PackedToken& token, int6
     if constexpr (Panels::kScales == ScaleKind::integer) {
         part = _mm256_fmadd_ps(product, d, part);
     } else {
-        const __m256 scale = _mm256_loadu_ps(reinterpret_cast<const float*>(panel.scale + 32 * group));
+        const __m256 scale = _mm256_loadu_ps(reinterpret_cast<const float*>(panel.scale + kOffset));
         total = _mm256_fmadd_ps(product, _mm256_mul_ps(scale, d), total);
     }
-    if constexpr (Panels::kBias == PanelBias::real) {
-        const __m256 bias = _mm256_loadu_ps(reinterpret_cast<const float*>(panel.bias + 32 * group));
-        total = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(token.dsum + group), total);
+}
+
+// Adds real biases times the activations' sums: apart, since the sums of the products leave no registers.
+template <class Panels, int P, int T>
+LLMCORE_INLINE void add_biases(Panel panel, PackedTokens<T> tokens, int64_t groups, __m256 (&total)[P][T]) {
+    for (; groups > 0; --groups) {
+        __m256 bias[P];
+        for (int p = 0; p < P; ++p) {
+            const char* at = panel.bias + p * kPanelBytes<Panels::kGroup>;
+            bias[p] = _mm256_loadu_ps(reinterpret_cast<const float*>(at));
+        }
+        unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
+            constexpr int kP = decltype(i)::value % P, kT = decltype(i)::value / P;
+            const char* dsum = tokens.token[kT] + tokens.d + tokens.dsum_distance;
+            total[kP][kT] = _mm256_fmadd_ps(
+                bias[kP], _mm256_broadcast_ss(reinterpret_cast<const float*>(dsum)), total[kP][kT]);
+        });
+        panel.bias += 32;
+        tokens.step();
     }
 }
 
@@ -207,39 +234,42 @@ LLMCORE_INLINE void add_group(const Panel& panel, const PackedToken& token, int6
 template <class Panels, int P, int T>
 LLMCORE_NOINLINE void multiply_tokens(const LinearArgs& args, void* workspace, int64_t row, int64_t column,
                                       int64_t columns, int64_t first_token, Upcoming& following) {
-    constexpr int64_t kGroups = Panels::kColumns / 32;
+    constexpr int kGroups = Panels::kColumns / 32;
     const int64_t tiles_left = (args.m - first_token + kTokenTile - 1) / kTokenTile;
     Upcoming upcoming = following;                                           // in registers
     const int64_t lines = upcoming.lines * 32 / (columns * tiles_left) + 1;  // a group
-    const Q8x32Layout layout = q8x32_layout(args.k);
-    PackedToken token[T];
-    Panel panel[P];
+    PackedTokens<T> tokens(args, first_token, column);
+    Panel panel = panel_at<Panels::kGroup>(workspace, 0);
     __m256 total[P][T];
     float* out = args.out + first_token * args.out_stride + row - args.out_offset;
-    for (int t = 0; t < T; ++t) token[t] = packed_token(args, layout, first_token + t, column);
-    for (int p = 0; p < P; ++p) panel[p] = panel_at(workspace, columns, Panels::kGroup, p);
     unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
         constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
         total[kP][kT] =
             column == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(out + kT * args.out_stride + kP * kPanelRows);
     });
-    for (int64_t first = 0; first < columns / 32; first += kGroups) {
+    if constexpr (Panels::kBias == PanelBias::real) add_biases<Panels>(panel, tokens, columns / 32, total);
+    for (int64_t left = columns / 32; left > 0; left -= kGroups) {
         __m256 part[P][T] = {};
-        for (int64_t group = first; group < first + kGroups; ++group) {
+        for (int group = 0; group < kGroups; ++group) {
             upcoming.fetch(lines);
             __m256i sum[P][T];
-            multiply_group<Panels>(panel, token, group, sum);
+            multiply_group<Panels>(panel, tokens, sum);
             unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
-                constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
-                add_group<Panels>(panel[kP], token[kT], group, sum[kP][kT], part[kP][kT], total[kP][kT]);
+                constexpr int kP = decltype(i)::value % P, kT = decltype(i)::value / P;
+                add_group<Panels, kP, kT>(panel, tokens, sum[kP][kT], part[kP][kT], total[kP][kT]);
             });
+            panel.q += 32 * kPanelRows;
+            panel.scale += 32 / Panels::kGroup * 32;
+            panel.bias += 32;
+            tokens.step();
         }
         if constexpr (Panels::kScales == ScaleKind::integer) {
             unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
                 constexpr int kP = decltype(i)::value / T, kT = decltype(i)::value % T;
-                const __m256 d = _mm256_loadu_ps(panel[kP].ends + first / 8 * 16);
+                const __m256 d = _mm256_loadu_ps(panel.ends + kP * kPanelBytes<Panels::kGroup> / 4);
                 total[kP][kT] = _mm256_fmadd_ps(part[kP][kT], d, total[kP][kT]);
             });
+            panel.ends += 16;
         }
     }
     unrolled<0, P * T>([&](auto i) __attribute__((always_inline)) {
@@ -287,7 +317,7 @@ void panels_run(const LinearArgs& args, int64_t row_begin, int64_t row_end, void
                 const char* rows[kPanelRows];
                 for (int64_t r = 0; r < kPanelRows; ++r)
                     rows[r] = first + (p * kPanelRows + r) * args.weight_row_bytes;
-                Panels::unpack(rows, columns, panel_at(workspace, columns, Panels::kGroup, p));
+                Panels::unpack(rows, columns, panel_at<Panels::kGroup>(workspace, p));
             }
             // The same rows' next columns or the next rows' first ones; prefetching beyond the last does
             // nothing.
@@ -306,9 +336,7 @@ void panels_run(const LinearArgs& args, int64_t row_begin, int64_t row_end, void
 
 template <class Panels>
 size_t panels_workspace(const Shape* shape) {
-    if (shape->m < Panels::kFewestTokens) return 0;
-    const int64_t columns = shape->k < kPanelColumns ? shape->k : kPanelColumns;
-    return static_cast<size_t>(kPanels * panel_bytes(columns, Panels::kGroup));
+    return shape->m < Panels::kFewestTokens ? 0 : static_cast<size_t>(kPanels * kPanelBytes<Panels::kGroup>);
 }
 
 // Few tokens row by row; many by panels, and what is left of the rows row by row.

@@ -8,6 +8,7 @@ namespace llmcore {
 namespace {
 
 constexpr int kPanelRows = 8;
+constexpr int64_t kPanelColumns = 1024;  // so that they stay in L1 beside a tile of tokens
 
 // Eight rows by up to kPanelColumns columns. All parts are vectors with a lane a row.
 struct Panel {
@@ -17,15 +18,17 @@ struct Panel {
     float* ends;  // for each 256 columns two vectors: d and dmin
 };
 
-constexpr int64_t panel_bytes(int64_t columns, int64_t group) {
-    return kPanelRows * columns + columns / group * 32 + columns + (columns + 255) / 256 * 64;
-}
+// A panel follows another at a distance known to the compiler: one pointer serves both.
+template <int Group>
+constexpr int64_t kPanelBytes =
+    kPanelRows * kPanelColumns + kPanelColumns / Group * 32 + kPanelColumns + kPanelColumns / 256 * 64;
 
-LLMCORE_INLINE Panel panel_at(void* workspace, int64_t columns, int64_t group, int64_t index) {
-    char* q = static_cast<char*>(workspace) + index * panel_bytes(columns, group);
-    char* scale = q + kPanelRows * columns;
-    char* bias = scale + columns / group * 32;
-    return {reinterpret_cast<uint8_t*>(q), scale, bias, reinterpret_cast<float*>(bias + columns)};
+template <int Group>
+LLMCORE_INLINE Panel panel_at(void* workspace, int64_t index) {
+    char* q = static_cast<char*>(workspace) + index * kPanelBytes<Group>;
+    char* scale = q + kPanelRows * kPanelColumns;
+    char* bias = scale + kPanelColumns / Group * 32;
+    return {reinterpret_cast<uint8_t*>(q), scale, bias, reinterpret_cast<float*>(bias + kPanelColumns)};
 }
 
 // A matrix of 32-bit words, from a row a vector to a column a vector.
