@@ -2,10 +2,11 @@
 
     python -m benchmarks.serve MODEL --llama-server PATH --llama-cpp-python PYTHON --json out.json
 
-Three questions, each asked of every server in every round, in changing order; medians and ratios are printed:
+Four questions, each asked of every server in every round, in changing order; medians and ratios are printed:
   crowd    how many tokens a second (prompts and answers) many clients get together
   quiet    how much longer others wait between two tokens while a long prompt arrives
   shared   how soon a request starts whose beginning a running one shares, against the cold start
+  brief    how soon a short prompt is answered that arrives while a long one is read
 With --small MODEL also, on a model that costs almost nothing: requests and streamed tokens a second by
 number of clients, and the time to first token, beside the engine's own and that of a socket with nothing
 behind it: what is above both is the server's.
@@ -41,6 +42,7 @@ _QUIET_CLIENTS = 4
 _QUIET_TOKENS = 96
 _LONG_PROMPT = 2000
 _SHARED_PREFIX = 1500
+_BRIEF_PROMPT = 40
 _DONOR_TOKENS = 64
 _SMALL_SECONDS = 4.0
 _SMALL_TOKENS = 16
@@ -127,6 +129,22 @@ async def measure_shared(client: Client, options: argparse.Namespace, seed: int)
     }
 
 
+async def measure_brief(client: Client, options: argparse.Namespace, seed: int) -> Figures:
+    """First token of a short prompt, alone and while a long one is read."""
+    del options
+    words, long = await _words_for(client, _BRIEF_PROMPT), await _words_for(client, _LONG_PROMPT)
+    alone = await client.complete(make_prompt(words, seed), 2, stream=True)
+    reading = asyncio.ensure_future(client.complete(make_prompt(long, seed + 1), 2, stream=True))
+    await asyncio.sleep(0.5)
+    behind = await client.complete(make_prompt(words, seed + 2), 2, stream=True)
+    other = await reading
+    return {
+        "alone s": alone.first,
+        "behind s": behind.first,
+        "long prompt's first token s": other.first,
+    }
+
+
 async def measure_small(client: Client, options: argparse.Namespace, seed: int) -> Figures:
     """Requests and streamed tokens a second on a model that costs almost nothing."""
     del options
@@ -150,7 +168,12 @@ async def measure_small(client: Client, options: argparse.Namespace, seed: int) 
 
 
 Question = Callable[[Client, argparse.Namespace, int], Awaitable[Figures]]
-_QUESTIONS: dict[str, Question] = {"crowd": measure_crowd, "quiet": measure_quiet, "shared": measure_shared}
+_QUESTIONS: dict[str, Question] = {
+    "crowd": measure_crowd,
+    "quiet": measure_quiet,
+    "shared": measure_shared,
+    "brief": measure_brief,
+}
 
 
 async def ask(

@@ -66,7 +66,7 @@ void bind_scheduler(py::module_& m) {
         .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks,
                          std::int64_t max_batch, std::int64_t max_step_tokens, std::int64_t max_logit_rows,
                          std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow, bool reuses_prefixes,
-                         bool whole_prompts) {
+                         bool whole_prompts, std::int64_t brief_prompt_tokens) {
                  return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
                                                   .block_tokens = block_tokens,
                                                   .n_blocks = n_blocks,
@@ -75,6 +75,7 @@ void bind_scheduler(py::module_& m) {
                                                   .max_logit_rows = max_logit_rows,
                                                   .mixed_prompt_tokens = mixed_prompt_tokens,
                                                   .room_to_grow = room_to_grow,
+                                                  .brief_prompt_tokens = brief_prompt_tokens,
                                                   .reuses_prefixes = reuses_prefixes,
                                                   .whole_prompts = whole_prompts});
              }),
@@ -82,7 +83,8 @@ void bind_scheduler(py::module_& m) {
              py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
              py::arg("mixed_prompt_tokens") = SchedulerConfig{}.mixed_prompt_tokens,
              py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow, py::arg("reuses_prefixes") = true,
-             py::arg("whole_prompts") = false)
+             py::arg("whole_prompts") = false,
+             py::arg("brief_prompt_tokens") = SchedulerConfig{}.brief_prompt_tokens)
         .def(
             "add",
             [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,
@@ -121,6 +123,7 @@ void bind_scheduler(py::module_& m) {
         .def_property_readonly("waiting", &Scheduler::waiting)
         .def_property_readonly("running", &Scheduler::running)
         .def_property_readonly("prompts", &Scheduler::prompts)
+        .def_property_readonly("reads_brief_prompt", &Scheduler::reads_brief_prompt)
         .def_property_readonly("preemptions", &Scheduler::preemptions)
         .def_property_readonly("used_blocks", [](const Scheduler& s) { return s.pool().used_blocks(); });
 }

@@ -13,6 +13,7 @@ constexpr double kMostChange = 4.0;  // of a row's cost, in what one step says: 
 constexpr double kManyRows = 1e6;
 // Of decoding's time, for prompts: the time between tokens stays below twice what it is without them.
 constexpr double kLeastShare = 0.7;
+constexpr double kBriefShare = 2.0;       // the same for what is soon over
 constexpr double kLeastStep = 0.005;      // without a bound: nobody minds shorter ones
 constexpr std::int64_t kMixedSteps = 32;  // until one only decodes
 
@@ -49,18 +50,19 @@ double Pace::decode_seconds(std::int64_t rows) const {
     return std::clamp(decode_seconds_ + more * row_seconds_, least, most);
 }
 
-double Pace::prompt_seconds(std::int64_t waiting) const {
+double Pace::prompt_seconds(std::int64_t waiting, bool brief) const {
     const double decode = decode_seconds(decoding_);
     double share = kLeastShare;
     if (!bound_ && decoding_ > 0)
         share *= std::max(1.0, static_cast<double>(waiting) / static_cast<double>(decoding_));
+    if (!bound_ && brief) share = std::max(share, kBriefShare);
     return std::max(bound_.value_or(kLeastStep) - decode, share * decode);
 }
 
-std::int64_t Pace::prompt_rows(std::int64_t waiting) const {
+std::int64_t Pace::prompt_rows(std::int64_t waiting, bool brief) const {
     if (decode_rows_ == 0 || mixed_steps_ >= kMixedSteps) return 0;
-    return static_cast<std::int64_t>(
-        std::clamp(std::floor(prompt_seconds(waiting) / std::max(row_seconds_, 1e-9)), 1.0, kManyRows));
+    return static_cast<std::int64_t>(std::clamp(
+        std::floor(prompt_seconds(waiting, brief) / std::max(row_seconds_, 1e-9)), 1.0, kManyRows));
 }
 
 }  // namespace llmcore

@@ -17,15 +17,16 @@ public:
     // A step took that long for so many rows of prompts and of decoding sequences.
     void learn(double seconds, std::int64_t prompt_rows, std::int64_t decode_rows);
     // For a step that decodes as many rows as the last that did, while so many sequences wait for their
-    // prompts. 0 at first and now and then, so that a step shows what decoding alone takes.
-    std::int64_t prompt_rows(std::int64_t waiting) const;
+    // prompts. brief: one of these is soon over, and steps may be longer till then. 0 at first and now and
+    // then, so that a step shows what decoding alone takes.
+    std::int64_t prompt_rows(std::int64_t waiting, bool brief = false) const;
     // Of one prompt row; 0 as long as nothing is known.
     double row_seconds() const { return row_seconds_; }
 
 private:
     double decode_seconds(std::int64_t rows) const;  // of a step that only decodes; 0 if that is not known
     // Of the next step that decodes, for prompts.
-    double prompt_seconds(std::int64_t waiting) const;
+    double prompt_seconds(std::int64_t waiting, bool brief) const;
 
     std::optional<double> bound_;
     double decode_seconds_ = 0.0;  // of a step that only decodes `decode_rows_`, lately

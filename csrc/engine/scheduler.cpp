@@ -119,6 +119,11 @@ Scheduler::Sequence& Scheduler::sequence(SequenceId id) {
     return const_cast<Sequence&>(static_cast<const Scheduler*>(this)->sequence(id));
 }
 
+bool Scheduler::Draft::has(SequenceId id) const {
+    return std::any_of(entries.begin(), entries.end(),
+                       [id](const StepEntry& entry) { return entry.id == id; });
+}
+
 std::vector<StepEntry> Scheduler::schedule() {
     if (spilled_ != nullptr) take_arrivals();
     std::vector<StepEntry> step = schedule_kind(pooling_turn_);
@@ -136,10 +141,12 @@ std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
     schedule_decode(pooling, draft);
     add_proposed(draft);
     if (!draft.entries.empty()) draft.tokens = std::min(draft.tokens, mixed_prompt_tokens_);
+    schedule_brief(pooling, draft);
     const std::vector<SequenceId> running = running_;  // those preempted on the way are passed over
     for (const SequenceId id : running) {
         const Sequence& candidate = sequence(id);
-        if (candidate.running && candidate.needs.pooling == pooling && !candidate.decoding()) {
+        if (candidate.running && candidate.needs.pooling == pooling && !candidate.decoding() &&
+            !draft.has(id)) {
             schedule_prompt(id, draft);
         }
     }
@@ -173,6 +180,68 @@ void Scheduler::add_proposed(Draft& draft) {
         draft.tokens -= entry.n_tokens - 1;
         draft.logit_rows -= entry.n_tokens - 1;
     }
+}
+
+// The longer prompts keep half of the room, so that any number of brief ones does not stop them; where nobody
+// decodes and the step would be as long as it can, as much as the brief ones take.
+void Scheduler::schedule_brief(bool pooling, Draft& draft) {
+    const std::vector<SequenceId> running = running_;
+    std::optional<std::int64_t> earliest;  // priority of a longer one
+    for (const SequenceId id : running) {
+        const Sequence& prompt = sequence(id);
+        if (prompt.needs.pooling != pooling || prompt.decoding() || prompt.brief) continue;
+        earliest = std::min(earliest.value_or(prompt.needs.priority), prompt.needs.priority);
+    }
+    if (!earliest || config_.whole_prompts) return;
+    const bool decodes = !draft.entries.empty();
+    const std::int64_t room = draft.tokens / 2;
+    const std::int64_t kept = draft.tokens - room;
+    draft.tokens = room;
+    for (const SequenceId id : running) {
+        const Sequence& prompt = sequence(id);
+        if (prompt.running && prompt.brief && prompt.needs.pooling == pooling && !prompt.decoding() &&
+            prompt.needs.priority <= *earliest) {
+            schedule_prompt(id, draft);
+        }
+    }
+    if (!draft.preempted) admit_brief(pooling, *earliest, draft);
+    const std::int64_t taken = room - draft.tokens;
+    draft.tokens = decodes || taken <= 0 ? draft.tokens + kept : std::min(kept, taken);
+}
+
+// Whom it takes from the middle of the line leaves room for the one at its head.
+void Scheduler::admit_brief(bool pooling, std::int64_t latest_priority, Draft& draft) {
+    const auto cached_now = [this](const Sequence& waiter) {
+        std::size_t cached = 0;
+        while (cached < most_reusable(waiter) && pool_.contains(waiter.keys[cached])) ++cached;
+        return static_cast<std::int64_t>(cached) * config_.block_tokens;
+    };
+    std::int64_t committed = committed_blocks();
+    while (waiting_.size() > 0 && draft.tokens > 0) {
+        const std::optional<SequenceId> head = waiting_.next([this](SequenceId id) { return is_ready(id); });
+        if (!head) return;
+        const std::int64_t latest = std::min(latest_priority, sequence(*head).needs.priority);
+        const std::optional<SequenceId> id = waiting_.next([&](SequenceId candidate) {
+            const Sequence& waiter = sequence(candidate);
+            return waiter.needs.pooling == pooling && waiter.needs.priority <= latest &&
+                   is_brief(waiter, cached_now(waiter)) && is_ready(candidate);
+        });
+        if (!id) return;
+        const std::int64_t places = *id == *head ? 1 : 2;
+        committed += committed_blocks(sequence(*id)) - live_prefix(sequence(*id));
+        const std::int64_t for_head = places == 1 ? 0 : committed_blocks(sequence(*head));
+        if (running() + places > config_.max_batch || committed + for_head > pool_.capacity()) return;
+        start(*id, draft);
+        if (draft.preempted) return;
+    }
+}
+
+bool Scheduler::is_brief(const Sequence& prompt, std::int64_t cached) const {
+    return prompt.known - cached <= config_.brief_prompt_tokens;
+}
+
+bool Scheduler::is_ready(SequenceId id) {
+    return !awaits_donor(sequence(id)) && !awaits_folder(sequence(id));
 }
 
 void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
@@ -224,22 +293,27 @@ void Scheduler::attach_prefix(SequenceId id, Sequence& starting) {
 
 void Scheduler::admit(bool pooling, Draft& draft) {
     std::int64_t committed = committed_blocks();
-    const auto ready = [this](SequenceId id) {
-        return !awaits_donor(sequence(id)) && !awaits_folder(sequence(id));
-    };
     while (waiting_.size() > 0 && running() < config_.max_batch && draft.tokens > 0) {
-        const std::optional<SequenceId> id = waiting_.next(ready);
+        const std::optional<SequenceId> id =
+            waiting_.next([this](SequenceId next) { return is_ready(next); });
         if (!id) return;
-        Sequence& next = sequence(*id);
+        const Sequence& next = sequence(*id);
+        if (next.needs.pooling != pooling) return;  // it goes first where its kind is looked at
         committed += committed_blocks(next) - live_prefix(next);
         // Strictly in order: a long request waits for room rather than being overtaken for ever.
         if (committed > pool_.capacity()) return;
-        waiting_.remove(*id, next.place());
-        running_.push_back(*id);
-        next.running = true;
-        attach_prefix(*id, next);
-        if (next.needs.pooling == pooling) schedule_prompt(*id, draft);
+        start(*id, draft);
     }
+}
+
+void Scheduler::start(SequenceId id, Draft& draft) {
+    Sequence& started = sequence(id);
+    waiting_.remove(id, started.place());
+    running_.push_back(id);
+    started.running = true;
+    attach_prefix(id, started);
+    started.brief = is_brief(started, started.cached);
+    schedule_prompt(id, draft);
 }
 
 // Takes the blocks for up to n_tokens more; returns for how many there are blocks now.
@@ -309,6 +383,11 @@ std::int64_t Scheduler::prompts() const {
     const std::int64_t started = std::count_if(running_.begin(), running_.end(),
                                                [this](SequenceId id) { return !sequence(id).decoding(); });
     return started + std::min(waiting(), config_.max_batch - running());
+}
+
+bool Scheduler::reads_brief_prompt() const {
+    return std::any_of(running_.begin(), running_.end(),
+                       [this](SequenceId id) { return sequence(id).brief && !sequence(id).decoding(); });
 }
 
 void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {

@@ -27,6 +27,8 @@ struct SchedulerConfig {
     // Tokens for which a sequence must find room beyond those it has, to be admitted: so that none gives way
     // at once.
     std::int64_t room_to_grow = 64;
+    // Prompts of which no more than that is left to run when they start do not wait behind longer ones.
+    std::int64_t brief_prompt_tokens = 128;
     bool reuses_prefixes = true;  // sequences start with cached blocks of equal contents
     // A prompt runs in one step: its tokens see those after them. Then a step must have room for n_ctx.
     bool whole_prompts = false;
@@ -64,13 +66,14 @@ public:
     void propose(SequenceId id, std::int64_t n_tokens) { sequence(id).proposed = n_tokens; }
 
     // The next step: decode rows first, one token each, then guessed ones, then prompt chunks in order of
-    // admission while the step has room. A sequence starts behind the cached blocks that its keys name, live
-    // ones of others included, and waits while another is computing the next of them; it always runs its last
-    // token itself, so no block that is shared is ever written. Blocks for the step's tokens are taken here.
-    // Where they run out, the sequence admitted last gives its blocks back and waits again; it later runs all
-    // its tokens anew, as one prompt. Sequences that want all rows never have to: they are admitted only when
-    // the blocks of their longest text can be set aside. Empty only when nothing is queued or running, or
-    // when all that is waits for blocks to be read (SpilledBlocks::awaits_any).
+    // admission while the step has room; where a longer prompt is being run, brief ones get up to half of
+    // that room first. A sequence starts behind the cached blocks that its keys name, live ones of others
+    // included, and waits while another is computing the next of them; it always runs its last token itself,
+    // so no block that is shared is ever written. Blocks for the step's tokens are taken here. Where they run
+    // out, the sequence admitted last gives its blocks back and waits again; it later runs all its tokens
+    // anew, as one prompt. Sequences that want all rows never have to: they are admitted only when the blocks
+    // of their longest text can be set aside. Empty only when nothing is queued or running, or when all that
+    // is waits for blocks to be read (SpilledBlocks::awaits_any).
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.
@@ -91,6 +94,8 @@ public:
     std::int64_t running() const { return static_cast<std::int64_t>(running_.size()); }
     // Sequences that wait for their first token and would run now if steps had room for all.
     std::int64_t prompts() const;
+    // Whether one of those that run is brief.
+    bool reads_brief_prompt() const;
     std::int64_t preemptions() const { return preemptions_; }
     // Of those: sequences whose cached tokens were kept to be restored, as far as their blocks have no names.
     std::int64_t kept_preemptions() const { return kept_preemptions_; }
@@ -110,6 +115,7 @@ private:
         std::int64_t proposed = 0;
         bool running = false;
         bool ran_before = false;
+        bool brief = false;  // as brief_prompt_tokens says
         std::vector<std::int32_t> blocks;
         std::vector<BlockKey> keys;  // of the first full blocks of the known tokens
         std::size_t published = 0;   // of the first blocks, how many have their names
@@ -126,6 +132,8 @@ private:
         std::int64_t logit_rows = 0;  // rows left whose logits may be asked for
         bool preempted = false;
         std::vector<StepEntry> entries;
+
+        bool has(SequenceId id) const;
     };
 
     const Sequence& sequence(SequenceId id) const;
@@ -138,6 +146,11 @@ private:
     void schedule_decode(bool pooling, Draft& draft);
     void schedule_prompt(SequenceId id, Draft& draft);
     void admit(bool pooling, Draft& draft);
+    void start(SequenceId id, Draft& draft);
+    void schedule_brief(bool pooling, Draft& draft);
+    void admit_brief(bool pooling, std::int64_t latest_priority, Draft& draft);
+    bool is_brief(const Sequence& sequence, std::int64_t cached) const;
+    bool is_ready(SequenceId id);
     void add_proposed(Draft& draft);
     bool awaits_donor(const Sequence& sequence) const;
     bool awaits_folder(Sequence& sequence);

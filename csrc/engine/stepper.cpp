@@ -213,7 +213,7 @@ void Stepper::step(std::vector<Output>& outputs) {
 void Stepper::learn_pace(Clock::duration took) {
     totals_.step_seconds += seconds(took);
     pace_.learn(seconds(took), step_prompt_rows_, rows_.n_rows() - step_prompt_rows_);
-    scheduler_.limit_mixed_prompt(pace_.prompt_rows(scheduler_.prompts()));
+    scheduler_.limit_mixed_prompt(pace_.prompt_rows(scheduler_.prompts(), scheduler_.reads_brief_prompt()));
     if (spilled_ != nullptr) spilled_->learn_row_seconds(pace_.row_seconds());
 }
 

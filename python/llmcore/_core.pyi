@@ -493,7 +493,7 @@ class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True, whole_prompts: bool = False) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True, whole_prompts: bool = False, brief_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 128) -> None:
         ...
     def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, tenant: typing.SupportsInt | typing.SupportsIndex = 0, keys: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = []) -> None:
         """
@@ -531,6 +531,9 @@ class Scheduler:
         ...
     @property
     def prompts(self) -> int:
+        ...
+    @property
+    def reads_brief_prompt(self) -> bool:
         ...
     @property
     def running(self) -> int:

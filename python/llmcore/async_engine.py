@@ -73,10 +73,10 @@ class AsyncEngine:
         """As `LLM`. max_queue: sequences that may wait; beyond, `generate` raises QueueFullError. max_itl_ms:
         milliseconds between two tokens of a completion, as far as cutting the prompts beside it can keep to
         that. By default, and where decoding alone takes most of it, prompts stretch the time between tokens
-        to less than twice what it is without them; by default further, in proportion, while more wait for
-        their first token than decode. prefix_cache: prompts that begin like an earlier one of
-        their tenant's, also one that still runs, start behind what was computed for it.
-        kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available."""
+        to less than twice what it is without them; by default to three times while a short one is read, and
+        in proportion while more wait for their first token than decode. prefix_cache: prompts that begin
+        like an earlier one of their tenant's, also one that still runs, start behind what was computed for
+        it. kv_budget: bytes the KV cache may take in host memory; None: a quarter of what is available."""
         self._model = load_model(
             model,
             device=device,

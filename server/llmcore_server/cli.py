@@ -102,7 +102,7 @@ def _parse_adapters(
     "--max-itl-ms",
     type=click.FloatRange(1),
     help="Between two tokens: how far prompts may stretch it.  [default: to less than twice, "
-    "further only while more requests wait for their first token than decode]",
+    "further while a short one is read or more requests wait for their first token than decode]",
 )
 @prompt_lookup_option
 @draft_model_option

@@ -95,6 +95,21 @@ LLMCORE_TEST(where_more_wait_than_decode_prompts_get_more_in_proportion) {
     }
 }
 
+LLMCORE_TEST(what_is_soon_over_may_stretch_a_step_to_three_times) {
+    const Machine machine = {.fixed = 0.030, .row = 0.008};
+    for (const std::int64_t decoding : {1, 4, 16}) {
+        Pace pace({}), bounded(0.001);
+        for (Pace* learns : {&pace, &bounded}) {
+            learns->learn(machine.seconds(decoding), 0, decoding);
+            for (int step = 0; step < 20; ++step) learns->learn(machine.seconds(decoding + 16), 16, decoding);
+        }
+        const double most = std::floor(2.0 * machine.seconds(decoding) / machine.row);
+        const auto rows = static_cast<double>(pace.prompt_rows(1, true));
+        CHECK_MSG(rows <= most && rows > 0.8 * most, std::to_string(rows) + " of " + std::to_string(most));
+        CHECK(bounded.prompt_rows(1, true) == bounded.prompt_rows(1));
+    }
+}
+
 LLMCORE_TEST(a_hiccup_is_forgotten_and_a_slower_machine_is_noticed) {
     Machine machine = {.fixed = 0.030, .row = 0.008};
     Pace pace({});

@@ -11,7 +11,9 @@ LOGIT_ROWS = 6
 MIXED = 8
 
 
-def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) -> _core.Scheduler:
+def scheduler(
+    n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64, brief: int = N_CTX
+) -> _core.Scheduler:
     return _core.Scheduler(
         n_ctx=N_CTX,
         block_tokens=BLOCK,
@@ -21,6 +23,7 @@ def scheduler(n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64) ->
         max_logit_rows=LOGIT_ROWS,
         mixed_prompt_tokens=MIXED,
         room_to_grow=room_to_grow,
+        brief_prompt_tokens=brief,
     )
 
 

@@ -69,12 +69,13 @@ class Simulation:
     n_blocks: int
     max_batch: int
     room_to_grow: int
+    brief: int
     live: dict[int, Followed] = field(default_factory=dict)
     contents: dict[int, int] = field(default_factory=dict)
     """By block: the name of what was last written there."""
 
     def __post_init__(self) -> None:
-        self.scheduler = scheduler(self.n_blocks, self.max_batch, self.room_to_grow)
+        self.scheduler = scheduler(self.n_blocks, self.max_batch, self.room_to_grow, self.brief)
 
     def add(self, number: int, sequence: Followed) -> None:
         if sequence.pooling:
@@ -187,11 +188,12 @@ class Simulation:
     n_blocks=st.integers(N_CTX // BLOCK, 30),
     max_batch=st.integers(1, 6),
     room_to_grow=st.integers(1, 64),
+    brief=st.integers(0, N_CTX),
 )
 def test_no_block_leaks_no_budget_breaks_everything_ends(
-    arrivals: list[tuple[int, Followed]], n_blocks: int, max_batch: int, room_to_grow: int
+    arrivals: list[tuple[int, Followed]], n_blocks: int, max_batch: int, room_to_grow: int, brief: int
 ) -> None:
-    simulation = Simulation(n_blocks, max_batch, room_to_grow)
+    simulation = Simulation(n_blocks, max_batch, room_to_grow, brief)
     queue = list(enumerate(arrivals, start=1))
     for now in range(4000):
         while queue and queue[0][1][0] <= now:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from small_scheduler import BLOCK, MIXED, N_CTX, STEP_TOKENS, decoding, scheduler
 
+from llmcore import _core
+
 
 def test_a_long_prompt_does_not_stall_decoding() -> None:
     plan = scheduler()
@@ -52,6 +54,20 @@ def test_first_come_first_served_with_priorities() -> None:
         plan.finish(number)
         order.append(number)
     assert order == [4, 1, 3, 2, 5]
+
+
+def test_who_is_not_run_waits_in_line() -> None:
+    plan = scheduler()
+    decoding(plan)
+    plan.add(2, 40, 5)
+    plan.add(3, 40, 5)
+    for _ in range(3):
+        assert plan.schedule() == [(1, 1), (2, MIXED)]
+        assert (plan.running, plan.waiting) == (2, 1)
+    # So who comes later with a higher priority is next.
+    plan.add(4, 40, 5, priority=-1)
+    plan.finish(2)
+    assert plan.schedule() == [(1, 1), (4, MIXED)]
 
 
 def test_admission_waits_for_blocks_in_order() -> None:
@@ -121,8 +137,7 @@ def test_a_sequence_waits_for_the_blocks_another_is_computing() -> None:
     assert dict(plan.schedule()) == {1: STEP_TOKENS}
     plan.advance(1, STEP_TOKENS)
     # The five blocks they share are there: it goes its own way.
-    step = dict(plan.schedule())
-    assert set(step) == {1, 2, 3}
+    assert plan.schedule() == [(1, 8), (2, STEP_TOKENS - 8)]
     assert plan.reused_tokens(2) == 20
     plan.finish(1)
     plan.finish(2)
@@ -181,3 +196,86 @@ def test_guesses_run_beside_prompts_and_decoding() -> None:
     plan.advance(1, 1)
     plan.append_token(1)
     assert plan.schedule() == [(1, 1)]  # proposals are for one step
+
+
+def run(plan: _core.Scheduler, step: list[tuple[int, int]]) -> None:
+    for number, n_tokens in step:
+        plan.advance(number, n_tokens)
+
+
+def test_a_brief_prompt_does_not_wait_behind_a_long_one() -> None:
+    plan = scheduler(brief=4, n_blocks=40)
+    decoding(plan)
+    plan.add(2, 40, 5)
+    assert plan.schedule() == [(1, 1), (2, MIXED)]
+    assert not plan.reads_brief_prompt
+    plan.add(3, 30, 5)  # as long, and later: it waits
+    plan.add(4, 3, 5)
+    assert plan.schedule() == [(1, 1), (4, 3), (2, MIXED - 3)]
+    assert plan.reads_brief_prompt
+    run(plan, [(4, 3)])
+    plan.append_token(4)
+    assert not plan.reads_brief_prompt
+    assert plan.schedule() == [(1, 1), (4, 1), (2, MIXED)]
+
+
+def test_brief_prompts_leave_a_long_one_half_of_the_room() -> None:
+    plan = scheduler(brief=4, max_batch=16)
+    decoding(plan)
+    plan.add(2, 40, 5)
+    run(plan, plan.schedule()[1:])
+    for number in range(3, 9):
+        plan.add(number, 4, 5)
+    for number in range(3, 9):
+        step = plan.schedule()
+        assert [entry for entry in step if entry[0] in (2, number)] == [(number, 4), (2, MIXED - 4)]
+        run(plan, [entry for entry in step if entry[0] in (2, number)])
+        plan.append_token(number)
+        plan.finish(number)
+
+
+def test_brief_prompts_are_those_with_little_left_behind_what_is_cached() -> None:
+    plan = scheduler(brief=4)
+    plan.add(1, 12, 20, keys=[1, 2, 3])
+    run(plan, plan.schedule())
+    plan.append_token(1)
+    plan.add(2, 40, 5)
+    assert plan.schedule() == [(1, 1), (2, MIXED)]
+    plan.add(3, 15, 5, keys=[1, 2, 3])
+    assert plan.schedule() == [(1, 1), (3, 3), (2, MIXED - 3)]
+    assert plan.reused_tokens(3) == 12
+
+
+def test_brief_prompts_respect_priorities_and_the_head_of_the_line() -> None:
+    plan = scheduler(brief=4, n_blocks=40)
+    decoding(plan)
+    plan.add(2, 40, 5, priority=1)
+    plan.schedule()
+    plan.add(3, 3, 5, priority=2)
+    assert plan.schedule() == [(1, 1), (2, MIXED)]
+    # Two places are left: one is the head's, who came first.
+    plan.add(4, 30, 5, priority=1)
+    for number in (5, 6):
+        plan.add(number, 3, 5, priority=1)
+    assert plan.schedule() == [(1, 1), (5, 3), (2, MIXED - 3)]
+    assert plan.running == 3
+
+
+def test_a_step_that_reads_a_brief_prompt_is_brief_itself() -> None:
+    plan = scheduler(brief=2, max_batch=4)
+    plan.add(1, 40, 5)
+    assert plan.schedule() == [(1, STEP_TOKENS)]
+    plan.add(2, 2, 5)
+    assert plan.schedule() == [(2, 2), (1, 2)]
+
+
+def test_brief_prompts_do_not_take_the_blocks_that_the_head_of_the_line_needs() -> None:
+    plan = scheduler(brief=4, n_blocks=24)
+    decoding(plan)
+    plan.add(2, 40, 5)
+    plan.schedule()
+    plan.add(3, 30, 5)  # 9 blocks beside 6 and 12
+    plan.add(4, 3, 5)
+    assert plan.schedule() == [(1, 1), (2, MIXED)]
+    plan.finish(3)
+    assert plan.schedule() == [(1, 1), (4, 3), (2, MIXED - 3)]
