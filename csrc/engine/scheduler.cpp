@@ -150,7 +150,7 @@ std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
             schedule_prompt(id, draft);
         }
     }
-    if (!draft.preempted) admit(pooling, draft);
+    if (!draft.preempted) admit(pooling, [](const Sequence&) { return true; }, draft);
     return std::move(draft.entries);
 }
 
@@ -204,44 +204,23 @@ void Scheduler::schedule_brief(bool pooling, Draft& draft) {
             schedule_prompt(id, draft);
         }
     }
-    if (!draft.preempted) admit_brief(pooling, *earliest, draft);
+    if (!draft.preempted) {
+        admit(
+            pooling,
+            [&](const Sequence& waiter) {
+                std::size_t cached = 0;
+                while (cached < most_reusable(waiter) && pool_.contains(waiter.keys[cached])) ++cached;
+                return waiter.needs.priority <= *earliest &&
+                       is_brief(waiter, static_cast<std::int64_t>(cached) * config_.block_tokens);
+            },
+            draft);
+    }
     const std::int64_t taken = room - draft.tokens;
     draft.tokens = decodes || taken <= 0 ? draft.tokens + kept : std::min(kept, taken);
 }
 
-// Whom it takes from the middle of the line leaves room for the one at its head.
-void Scheduler::admit_brief(bool pooling, std::int64_t latest_priority, Draft& draft) {
-    const auto cached_now = [this](const Sequence& waiter) {
-        std::size_t cached = 0;
-        while (cached < most_reusable(waiter) && pool_.contains(waiter.keys[cached])) ++cached;
-        return static_cast<std::int64_t>(cached) * config_.block_tokens;
-    };
-    std::int64_t committed = committed_blocks();
-    while (waiting_.size() > 0 && draft.tokens > 0) {
-        const std::optional<SequenceId> head = waiting_.next([this](SequenceId id) { return is_ready(id); });
-        if (!head) return;
-        const std::int64_t latest = std::min(latest_priority, sequence(*head).needs.priority);
-        const std::optional<SequenceId> id = waiting_.next([&](SequenceId candidate) {
-            const Sequence& waiter = sequence(candidate);
-            return waiter.needs.pooling == pooling && waiter.needs.priority <= latest &&
-                   is_brief(waiter, cached_now(waiter)) && is_ready(candidate);
-        });
-        if (!id) return;
-        const std::int64_t places = *id == *head ? 1 : 2;
-        committed += committed_blocks(sequence(*id)) - live_prefix(sequence(*id));
-        const std::int64_t for_head = places == 1 ? 0 : committed_blocks(sequence(*head));
-        if (running() + places > config_.max_batch || committed + for_head > pool_.capacity()) return;
-        start(*id, draft);
-        if (draft.preempted) return;
-    }
-}
-
 bool Scheduler::is_brief(const Sequence& prompt, std::int64_t cached) const {
     return prompt.known - cached <= config_.brief_prompt_tokens;
-}
-
-bool Scheduler::is_ready(SequenceId id) {
-    return !awaits_donor(sequence(id)) && !awaits_folder(sequence(id));
 }
 
 void Scheduler::schedule_prompt(SequenceId id, Draft& draft) {
@@ -291,17 +270,28 @@ void Scheduler::attach_prefix(SequenceId id, Sequence& starting) {
     if (!std::exchange(starting.ran_before, true)) starting.reused = starting.cached;
 }
 
-void Scheduler::admit(bool pooling, Draft& draft) {
+// Strictly in order: a long request waits for room rather than being overtaken for ever. Who is taken from
+// the middle of the line, since what comes before is of the other kind or not `wanted`, leaves a place and
+// blocks for the head.
+void Scheduler::admit(bool pooling, const std::function<bool(const Sequence&)>& wanted, Draft& draft) {
+    const auto is_ready = [this](SequenceId id) {
+        return !awaits_donor(sequence(id)) && !awaits_folder(sequence(id));
+    };
     std::int64_t committed = committed_blocks();
-    while (waiting_.size() > 0 && running() < config_.max_batch && draft.tokens > 0) {
-        const std::optional<SequenceId> id =
-            waiting_.next([this](SequenceId next) { return is_ready(next); });
+    while (waiting_.size() > 0 && draft.tokens > 0 && !draft.preempted) {
+        const std::optional<SequenceId> head = waiting_.next(is_ready);
+        if (!head) return;
+        const std::int64_t latest = sequence(*head).needs.priority;
+        const std::optional<SequenceId> id = waiting_.next([&](SequenceId candidate) {
+            const Sequence& waiter = sequence(candidate);
+            return waiter.needs.pooling == pooling && waiter.needs.priority <= latest && wanted(waiter) &&
+                   is_ready(candidate);
+        });
         if (!id) return;
-        const Sequence& next = sequence(*id);
-        if (next.needs.pooling != pooling) return;  // it goes first where its kind is looked at
-        committed += committed_blocks(next) - live_prefix(next);
-        // Strictly in order: a long request waits for room rather than being overtaken for ever.
-        if (committed > pool_.capacity()) return;
+        committed += committed_blocks(sequence(*id)) - live_prefix(sequence(*id));
+        const std::int64_t places = *id == *head ? 1 : 2;
+        const std::int64_t blocks = *id == *head ? 0 : committed_blocks(sequence(*head));
+        if (running() + places > config_.max_batch || committed + blocks > pool_.capacity()) return;
         start(*id, draft);
     }
 }

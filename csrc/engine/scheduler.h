@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -145,12 +146,10 @@ private:
     std::vector<StepEntry> schedule_kind(bool pooling);
     void schedule_decode(bool pooling, Draft& draft);
     void schedule_prompt(SequenceId id, Draft& draft);
-    void admit(bool pooling, Draft& draft);
+    void admit(bool pooling, const std::function<bool(const Sequence&)>& wanted, Draft& draft);
     void start(SequenceId id, Draft& draft);
     void schedule_brief(bool pooling, Draft& draft);
-    void admit_brief(bool pooling, std::int64_t latest_priority, Draft& draft);
     bool is_brief(const Sequence& sequence, std::int64_t cached) const;
-    bool is_ready(SequenceId id);
     void add_proposed(Draft& draft);
     bool awaits_donor(const Sequence& sequence) const;
     bool awaits_folder(Sequence& sequence);

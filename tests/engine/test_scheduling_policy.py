@@ -7,6 +7,11 @@ from small_scheduler import BLOCK, MIXED, N_CTX, STEP_TOKENS, decoding, schedule
 from llmcore import _core
 
 
+def run(plan: _core.Scheduler, step: list[tuple[int, int]]) -> None:
+    for number, n_tokens in step:
+        plan.advance(number, n_tokens)
+
+
 def test_a_long_prompt_does_not_stall_decoding() -> None:
     plan = scheduler()
     decoding(plan)
@@ -41,6 +46,24 @@ def test_prompts_are_counted_that_would_run_if_steps_had_room() -> None:
     assert (plan.running, plan.waiting, plan.prompts) == (2, 5, 3)
     plan.finish(1)
     assert plan.prompts == 4
+
+
+def test_embeddings_do_not_wait_behind_prompts_that_have_no_room() -> None:
+    plan = scheduler()
+    plan.add(1, 40, 5)
+    run(plan, plan.schedule())
+    plan.add(2, 40, 0)
+    plan.add(3, 2, 0, all_rows=True, pooling=True)
+    assert plan.schedule() == [(3, 2)]
+    plan.finish(3)
+    assert plan.schedule() == [(1, STEP_TOKENS)]
+    # Of two places, one is the head's.
+    narrow = scheduler(max_batch=2)
+    narrow.add(1, 40, 5)
+    run(narrow, narrow.schedule())
+    narrow.add(2, 40, 0)
+    narrow.add(3, 2, 0, all_rows=True, pooling=True)
+    assert narrow.schedule() == [(1, STEP_TOKENS)]
 
 
 def test_first_come_first_served_with_priorities() -> None:
@@ -196,11 +219,6 @@ def test_guesses_run_beside_prompts_and_decoding() -> None:
     plan.advance(1, 1)
     plan.append_token(1)
     assert plan.schedule() == [(1, 1)]  # proposals are for one step
-
-
-def run(plan: _core.Scheduler, step: list[tuple[int, int]]) -> None:
-    for number, n_tokens in step:
-        plan.advance(number, n_tokens)
 
 
 def test_a_brief_prompt_does_not_wait_behind_a_long_one() -> None:
