@@ -1,6 +1,6 @@
-"""Whether memory grows with the number of requests: the process's resident set after 500 and after many more.
+"""Whether memory grows with the number of requests: a process's resident set after some and after many.
 
-    python -m benchmarks.memory [--requests 10000] [--http] [--json]
+    python -m benchmarks.memory [--first 500] [--requests 10000] [--http] [--json]
 
 Requests of all kinds, 12 at a time, against the embedded model: sampled and greedy, with stops, log-
 probabilities, grammars, tenants, some cancelled half-way; over HTTP through a server of its own, plain and
@@ -24,7 +24,6 @@ import httpx
 
 from llmcore import AsyncEngine, SamplingParams, StructuredOutput
 
-_FIRST = 500
 _AT_ONCE = 12
 _MOST_GROWTH = 0.02
 _WORDS = [
@@ -57,7 +56,7 @@ def prompt(dice: random.Random) -> str:
     return " ".join(dice.choice(_WORDS) for _ in range(dice.randrange(1, 40)))
 
 
-async def growth(send: Request, process: int | str, n_requests: int) -> dict[int, int]:
+async def growth(send: Request, process: int | str, first: int, n_requests: int) -> dict[int, int]:
     """Resident bytes by the number of requests so far."""
     found = {}
     sent = 0
@@ -69,7 +68,7 @@ async def growth(send: Request, process: int | str, n_requests: int) -> dict[int
             sent += 1
             await send(dice, sent)
 
-    for until in sorted({_FIRST, *range(2000, n_requests, 2000), n_requests}):
+    for until in sorted({first, *range(2000, n_requests, 2000), n_requests}):
         await asyncio.gather(*[client(until, sent + place) for place in range(_AT_ONCE)])
         await asyncio.sleep(0.5)  # what was cancelled ends between two steps
         found[until] = resident_bytes(process)
@@ -77,7 +76,7 @@ async def growth(send: Request, process: int | str, n_requests: int) -> dict[int
     return found
 
 
-async def of_engine(n_requests: int) -> dict[int, int]:
+async def of_engine(first: int, n_requests: int) -> dict[int, int]:
     """Of the engine in this process."""
     with contextlib.closing(AsyncEngine(threads=1, max_queue=1000)) as engine:
 
@@ -98,10 +97,10 @@ async def of_engine(n_requests: int) -> dict[int, int]:
                 if left == 0:
                     await stream.aclose()  # type: ignore[attr-defined]
 
-        return await growth(send, "self", n_requests)
+        return await growth(send, "self", first, n_requests)
 
 
-async def of_server(n_requests: int) -> dict[int, int]:
+async def of_server(first: int, n_requests: int) -> dict[int, int]:
     """Of a server in a process of its own."""
     server = subprocess.Popen(
         [sys.executable, "-m", "llmcore_server.cli", "--port", "0", "--threads", "1"],
@@ -123,7 +122,7 @@ async def of_server(n_requests: int) -> dict[int, int]:
             async def send(dice: random.Random, number: int) -> None:
                 await send_over_http(client, dice, number)
 
-            return await growth(send, server.pid, n_requests)
+            return await growth(send, server.pid, first, n_requests)
     finally:
         server.terminate()
         server.wait()
@@ -155,14 +154,16 @@ async def send_over_http(client: httpx.AsyncClient, dice: random.Random, number:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--requests", type=int, default=10000, help="more than 500")
+    parser.add_argument("--first", type=int, default=500, help="requests before the first measurement")
+    parser.add_argument("--requests", type=int, default=10000, help="in all")
     parser.add_argument("--http", action="store_true", help="through a server")
     parser.add_argument("--json", action="store_true", help="resident bytes by number of requests, as JSON")
     arguments = parser.parse_args()
-    if arguments.requests <= _FIRST:
-        parser.error(f"--requests must be more than {_FIRST}")
-    found = asyncio.run((of_server if arguments.http else of_engine)(arguments.requests))
-    grown = found[arguments.requests] / found[_FIRST] - 1
+    if arguments.requests <= arguments.first:
+        parser.error("--requests must be more than --first")
+    measure = of_server if arguments.http else of_engine
+    found = asyncio.run(measure(arguments.first, arguments.requests))
+    grown = found[arguments.requests] / found[arguments.first] - 1
     print(json.dumps(found) if arguments.json else f"grown by {100 * grown:.2f} %")
     return 1 if grown > _MOST_GROWTH else 0
 

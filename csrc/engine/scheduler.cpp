@@ -119,9 +119,9 @@ Scheduler::Sequence& Scheduler::sequence(SequenceId id) {
     return const_cast<Sequence&>(static_cast<const Scheduler*>(this)->sequence(id));
 }
 
-bool Scheduler::Draft::has(SequenceId id) const {
-    return std::any_of(entries.begin(), entries.end(),
-                       [id](const StepEntry& entry) { return entry.id == id; });
+std::vector<StepEntry>::iterator Scheduler::Draft::find(SequenceId id) {
+    return std::find_if(entries.begin(), entries.end(),
+                        [id](const StepEntry& entry) { return entry.id == id; });
 }
 
 std::vector<StepEntry> Scheduler::schedule() {
@@ -144,11 +144,8 @@ std::vector<StepEntry> Scheduler::schedule_kind(bool pooling) {
     schedule_brief(pooling, draft);
     const std::vector<SequenceId> running = running_;  // those preempted on the way are passed over
     for (const SequenceId id : running) {
-        const Sequence& candidate = sequence(id);
-        if (candidate.running && candidate.needs.pooling == pooling && !candidate.decoding() &&
-            !draft.has(id)) {
+        if (sequence(id).reads_prompt(pooling) && draft.find(id) == draft.entries.end())
             schedule_prompt(id, draft);
-        }
     }
     if (!draft.preempted) admit(pooling, [](const Sequence&) { return true; }, draft);
     return std::move(draft.entries);
@@ -189,7 +186,7 @@ void Scheduler::schedule_brief(bool pooling, Draft& draft) {
     std::optional<std::int64_t> earliest;  // priority of a longer one
     for (const SequenceId id : running) {
         const Sequence& prompt = sequence(id);
-        if (prompt.needs.pooling != pooling || prompt.decoding() || prompt.brief) continue;
+        if (prompt.brief || !prompt.reads_prompt(pooling)) continue;
         earliest = std::min(earliest.value_or(prompt.needs.priority), prompt.needs.priority);
     }
     if (!earliest || config_.whole_prompts) return;
@@ -199,10 +196,8 @@ void Scheduler::schedule_brief(bool pooling, Draft& draft) {
     draft.tokens = room;
     for (const SequenceId id : running) {
         const Sequence& prompt = sequence(id);
-        if (prompt.running && prompt.brief && prompt.needs.pooling == pooling && !prompt.decoding() &&
-            prompt.needs.priority <= *earliest) {
+        if (prompt.brief && prompt.reads_prompt(pooling) && prompt.needs.priority <= *earliest)
             schedule_prompt(id, draft);
-        }
     }
     if (!draft.preempted) {
         admit(
@@ -340,8 +335,7 @@ bool Scheduler::preempt_for(SequenceId id, Draft& draft) {
 
 void Scheduler::take_back(SequenceId id, Draft& draft) {
     Sequence& victim = sequence(id);
-    const auto entry = std::find_if(draft.entries.begin(), draft.entries.end(),
-                                    [&](const StepEntry& e) { return e.id == id; });
+    const auto entry = draft.find(id);
     if (entry != draft.entries.end()) {
         if (!victim.decoding()) draft.tokens += entry->n_tokens;
         draft.logit_rows += victim.cached + entry->n_tokens >= victim.known ? 1 : 0;

@@ -124,6 +124,7 @@ private:
         bool fetches = false;        // what it may reuse of the folder is being read
 
         bool decoding() const { return cached >= needs.n_prompt && known == cached + 1; }
+        bool reads_prompt(bool pooling) const { return running && needs.pooling == pooling && !decoding(); }
         bool may_be_preempted() const { return !needs.all_rows; }
         WaitingLine::Place place() const { return {needs.priority, needs.tenant}; }
     };
@@ -134,7 +135,7 @@ private:
         bool preempted = false;
         std::vector<StepEntry> entries;
 
-        bool has(SequenceId id) const;
+        std::vector<StepEntry>::iterator find(SequenceId id);
     };
 
     const Sequence& sequence(SequenceId id) const;
