@@ -204,11 +204,12 @@ public:
     // beside steps. Throws Error(model) if there is no memory, or where the device knows no adapters.
     virtual std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const = 0;
 
-    // Between steps, blocks of the cache may be copied out and in: of so many bytes, every layer's keys and
-    // values of one block. 0: they cannot, and the two functions are not called.
+    // Between steps, blocks of the cache may be copied out, in and to each other: of so many bytes, every
+    // layer's keys and values of one block. 0: they cannot, and the three functions are not called.
     virtual std::int64_t kv_block_bytes() const { return 0; }
     virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
     virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
+    virtual void copy_kv_block(std::int32_t /*from*/, std::int32_t /*to*/) {}
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;

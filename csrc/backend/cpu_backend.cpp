@@ -150,6 +150,12 @@ void CpuBackend::write_kv_block(std::int32_t block, const std::byte* from) {
                     static_cast<std::size_t>(bytes));
 }
 
+void CpuBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
+    const std::int64_t bytes = kv_layer_block_bytes();
+    for (auto& layer : kv_layers_)
+        std::memcpy(layer.data() + to * bytes, layer.data() + from * bytes, static_cast<std::size_t>(bytes));
+}
+
 KvView CpuBackend::kv_view(std::int64_t layer) const {
     const std::int64_t head_bytes = kBlockTokens * row_bytes(kv_spec_.format, kv_spec_.head_dim);
     return {.base = kv_layers_[static_cast<std::size_t>(layer)].data(),

@@ -8,7 +8,7 @@
 
 namespace llmcore {
 
-constexpr std::uint32_t kBackendAbi = 0x4C430002;
+constexpr std::uint32_t kBackendAbi = 0x4C430003;
 
 // As Batch, in pointers.
 struct AbiBatch {
@@ -57,6 +57,10 @@ struct BackendTable {
     std::int32_t (*caches)(void* backend, Format format, std::int64_t head_dim);
     int (*weight_bytes)(void* backend, const WeightView* view, std::int64_t* bytes, AbiError* error);
     int (*alloc_kv)(void* backend, const KvSpec* spec, AbiError* error);
+    int (*kv_block_bytes)(void* backend, std::int64_t* bytes, AbiError* error);
+    int (*read_kv_block)(void* backend, std::int32_t block, void* to, AbiError* error);
+    int (*write_kv_block)(void* backend, std::int32_t block, const void* from, AbiError* error);
+    int (*copy_kv_block)(void* backend, std::int32_t from, std::int32_t to, AbiError* error);
     int (*begin)(void* backend, const AbiBatch* batch, AbiError* error);
     int (*write_rows)(void* backend, Buffer to, const float* values, std::int64_t count, AbiError* error);
     int (*embed)(void* backend, const EmbedOp* op, AbiError* error);

@@ -97,6 +97,24 @@ std::int64_t PluginBackend::weight_bytes(const WeightView& view) const {
 
 void PluginBackend::alloc_kv(const KvSpec& spec) { call(table_.alloc_kv, backend_, &spec); }
 
+std::int64_t PluginBackend::kv_block_bytes() const {
+    std::int64_t bytes = 0;
+    call(table_.kv_block_bytes, backend_, &bytes);
+    return bytes;
+}
+
+void PluginBackend::read_kv_block(std::int32_t block, std::byte* to) {
+    call(table_.read_kv_block, backend_, block, to);
+}
+
+void PluginBackend::write_kv_block(std::int32_t block, const std::byte* from) {
+    call(table_.write_kv_block, backend_, block, from);
+}
+
+void PluginBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
+    call(table_.copy_kv_block, backend_, from, to);
+}
+
 std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {
     fail(ErrorCode::model, "backend", "LoRA adapters are not supported on this device", "cuda", "cpu");
 }

@@ -23,6 +23,10 @@ public:
     bool caches(Format format, std::int64_t head_dim) const override;
     std::int64_t weight_bytes(const WeightView& view) const override;
     void alloc_kv(const KvSpec& spec) override;
+    std::int64_t kv_block_bytes() const override;
+    void read_kv_block(std::int32_t block, std::byte* to) override;
+    void write_kv_block(std::int32_t block, const std::byte* from) override;
+    void copy_kv_block(std::int32_t from, std::int32_t to) override;
     // There are none: Error(model).
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
     void begin(const Batch& batch) override;

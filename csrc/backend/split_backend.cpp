@@ -118,6 +118,10 @@ void SplitBackend::write_kv_block(std::int32_t block, const std::byte* from) {
     sides_[kBack]->write_kv_block(block, from + sides_[kFront]->kv_block_bytes());
 }
 
+void SplitBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
+    for (const auto& side : sides_) side->copy_kv_block(from, to);
+}
+
 void SplitBackend::begin(const Batch& batch) {
     side_ = kFront;
     crossed_ = false;

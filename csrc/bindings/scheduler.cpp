@@ -1,6 +1,7 @@
 // The scheduler and its block pool, so that policy can be tested without a model.
 #include "engine/scheduler.h"
 
+#include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -36,6 +37,12 @@ void bind_block_pool(py::module_& m) {
             [](BlockPool& pool, std::int32_t block, std::uint64_t key) { pool.publish(block, {0, key}); },
             py::arg("block"), py::arg("key"))
         .def(
+            "publish_part",
+            [](BlockPool& pool, std::int32_t block, std::uint64_t key) {
+                pool.publish_part(block, {0, key});
+            },
+            py::arg("block"), py::arg("key"))
+        .def(
             "reuse", [](BlockPool& pool, std::uint64_t key) { return pool.reuse({0, key}); }, py::arg("key"))
         .def_property_readonly("published_blocks", &BlockPool::published_blocks);
 }
@@ -66,9 +73,11 @@ void bind_scheduler(py::module_& m) {
         .def(py::init([](std::int64_t n_ctx, std::int64_t block_tokens, std::int64_t n_blocks,
                          std::int64_t max_batch, std::int64_t max_step_tokens, std::int64_t max_logit_rows,
                          std::int64_t mixed_prompt_tokens, std::int64_t room_to_grow, bool reuses_prefixes,
-                         bool whole_prompts, std::int64_t brief_prompt_tokens) {
+                         bool whole_prompts, std::int64_t brief_prompt_tokens, std::int64_t part_tokens,
+                         std::optional<Scheduler::CopyBlock> copy_block) {
                  return Scheduler(SchedulerConfig{.n_ctx = n_ctx,
                                                   .block_tokens = block_tokens,
+                                                  .part_tokens = part_tokens,
                                                   .n_blocks = n_blocks,
                                                   .max_batch = max_batch,
                                                   .max_step_tokens = max_step_tokens,
@@ -77,14 +86,16 @@ void bind_scheduler(py::module_& m) {
                                                   .room_to_grow = room_to_grow,
                                                   .brief_prompt_tokens = brief_prompt_tokens,
                                                   .reuses_prefixes = reuses_prefixes,
-                                                  .whole_prompts = whole_prompts});
+                                                  .whole_prompts = whole_prompts},
+                                  nullptr, std::move(copy_block).value_or(nullptr));
              }),
              py::kw_only(), py::arg("n_ctx"), py::arg("block_tokens"), py::arg("n_blocks"),
              py::arg("max_batch"), py::arg("max_step_tokens"), py::arg("max_logit_rows"),
              py::arg("mixed_prompt_tokens") = SchedulerConfig{}.mixed_prompt_tokens,
              py::arg("room_to_grow") = SchedulerConfig{}.room_to_grow, py::arg("reuses_prefixes") = true,
              py::arg("whole_prompts") = false,
-             py::arg("brief_prompt_tokens") = SchedulerConfig{}.brief_prompt_tokens)
+             py::arg("brief_prompt_tokens") = SchedulerConfig{}.brief_prompt_tokens,
+             py::arg("part_tokens") = SchedulerConfig{}.part_tokens, py::arg("copy_block") = py::none())
         .def(
             "add",
             [](Scheduler& scheduler, SequenceId id, std::int64_t n_prompt, std::int64_t max_new_tokens,
@@ -101,7 +112,8 @@ void bind_scheduler(py::module_& m) {
             },
             py::arg("id"), py::arg("n_prompt"), py::arg("max_new_tokens"), py::kw_only(),
             py::arg("all_rows") = false, py::arg("pooling") = false, py::arg("priority") = 0,
-            py::arg("tenant") = 0, py::arg("keys") = py::list(), "keys: names of the prompt's full blocks.")
+            py::arg("tenant") = 0, py::arg("keys") = py::list(),
+            "keys: names of the prompt up to the end of each of its parts.")
         .def("schedule", &schedule, "The next step as (sequence, number of tokens).")
         .def("advance", &Scheduler::advance, py::arg("id"), py::arg("n_tokens"))
         .def(
@@ -109,7 +121,8 @@ void bind_scheduler(py::module_& m) {
             [](Scheduler& scheduler, SequenceId id, std::optional<std::uint64_t> key) {
                 scheduler.append_token(id, key ? std::optional(BlockKey{0, *key}) : std::nullopt);
             },
-            py::arg("id"), py::arg("key") = py::none(), "key: of the block that the token makes full.")
+            py::arg("id"), py::arg("key") = py::none(),
+            "key: of the text up to the token where it ends a part.")
         .def("propose", &Scheduler::propose, py::arg("id"), py::arg("n_tokens"))
         .def("finish", &Scheduler::finish, py::arg("id"))
         .def("limit_mixed_prompt", &Scheduler::limit_mixed_prompt, py::arg("n_tokens"))

@@ -14,7 +14,8 @@ BlockPool::BlockPool(std::int64_t n_blocks) : n_free_(n_blocks) {
     }
     const auto n = static_cast<std::int32_t>(n_blocks);
     nodes_.resize(static_cast<std::size_t>(n) + 1);
-    for (std::int32_t i = 0; i <= n; ++i) node(i) = {i == 0 ? n : i - 1, i == n ? 0 : i + 1, 0, false, {}};
+    for (std::int32_t i = 0; i <= n; ++i)
+        node(i) = {i == 0 ? n : i - 1, i == n ? 0 : i + 1, 0, false, {}, {}};
 }
 
 std::int32_t BlockPool::ref_count(std::int32_t block) const {
@@ -42,7 +43,10 @@ std::int32_t BlockPool::take() {
     if (taken.published) {
         if (leaving_) leaving_(block, taken.key);
         published_.erase(taken.key);
+        --n_published_;
     }
+    for (const BlockKey& key : taken.parts) published_.erase(key);
+    taken.parts.clear();
     taken.published = false;
     taken.refs = 1;
     return block;
@@ -55,8 +59,8 @@ void BlockPool::release(std::int32_t block) {
     if (--released.refs > 0) return;
     // What can be found again goes to the young end of the list, what cannot to the old one.
     const auto sentinel = static_cast<std::int32_t>(capacity());
-    released.previous = released.published ? nodes_.back().previous : sentinel;
-    released.next = released.published ? sentinel : nodes_.back().next;
+    released.previous = released.can_be_found() ? nodes_.back().previous : sentinel;
+    released.next = released.can_be_found() ? sentinel : nodes_.back().next;
     node(released.previous).next = block;
     node(released.next).previous = block;
     ++n_free_;
@@ -67,6 +71,12 @@ void BlockPool::publish(std::int32_t block, const BlockKey& key) {
     if (filled.published || !published_.try_emplace(key, block).second) return;
     filled.published = true;
     filled.key = key;
+    ++n_published_;
+}
+
+void BlockPool::publish_part(std::int32_t block, const BlockKey& key) {
+    Node& begun = held(block);
+    if (published_.try_emplace(key, block).second) begun.parts.push_back(key);
 }
 
 bool BlockPool::is_live(const BlockKey& key) const {

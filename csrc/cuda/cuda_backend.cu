@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "cuda/kernels/attention.h"
@@ -114,6 +115,7 @@ CudaBackend::CudaBackend(int device) : device_(device) {
 CudaBackend::~CudaBackend() {
     forget_graphs();
     host_free(step_host_);
+    host_free(kv_host_);
     host_free(result_host_);
     destroy_stream(stream_);
 }
@@ -209,14 +211,58 @@ void CudaBackend::alloc_kv(const KvSpec& spec) {
     forget_graphs();
     kv_spec_ = spec;
     kv_layers_.clear();
-    const auto bytes = static_cast<std::size_t>(spec.n_blocks * 2 * spec.n_kv_heads * kKvBlockTokens *
-                                                row_bytes(spec.format, spec.head_dim));
+    host_free(std::exchange(kv_host_, nullptr));
+    const std::size_t bytes = static_cast<std::size_t>(spec.n_blocks) * kv_layer_block_bytes();
     for (std::int64_t layer = 0; layer < spec.n_layers; ++layer) {
         kv_layers_.emplace_back(bytes);
         // What no token wrote is read, weighed by 0: it must be a number.
         fill_device(kv_layers_.back().as<void>(), 0, bytes, stream_);
     }
     wait_for(stream_);
+}
+
+std::size_t CudaBackend::kv_layer_block_bytes() const {
+    return static_cast<std::size_t>(2 * kv_spec_.n_kv_heads * kKvBlockTokens *
+                                    row_bytes(kv_spec_.format, kv_spec_.head_dim));
+}
+
+std::byte* CudaBackend::kv_block(std::size_t layer, std::int32_t block) const {
+    return kv_layers_[layer].as<std::byte>() + static_cast<std::size_t>(block) * kv_layer_block_bytes();
+}
+
+std::byte* CudaBackend::kv_staging() {
+    if (kv_host_ == nullptr) kv_host_ = host_alloc(static_cast<std::size_t>(kv_block_bytes()));
+    return static_cast<std::byte*>(kv_host_);
+}
+
+std::int64_t CudaBackend::kv_block_bytes() const {
+    return static_cast<std::int64_t>(kv_layers_.size() * kv_layer_block_bytes());
+}
+
+void CudaBackend::read_kv_block(std::int32_t block, std::byte* to) {
+    use_device(device_);
+    const std::size_t bytes = kv_layer_block_bytes();
+    std::byte* const staged = kv_staging();
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        copy_to_host(staged + layer * bytes, kv_block(layer, block), bytes, stream_);
+    wait_for(stream_);
+    std::memcpy(to, staged, kv_layers_.size() * bytes);
+}
+
+void CudaBackend::write_kv_block(std::int32_t block, const std::byte* from) {
+    use_device(device_);
+    const std::size_t bytes = kv_layer_block_bytes();
+    std::byte* const staged = kv_staging();
+    std::memcpy(staged, from, kv_layers_.size() * bytes);
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        copy_to_device(kv_block(layer, block), staged + layer * bytes, bytes, stream_);
+    wait_for(stream_);  // the next block is staged in the same place
+}
+
+void CudaBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
+    use_device(device_);
+    for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
+        copy_on_device(kv_block(layer, to), kv_block(layer, from), kv_layer_block_bytes(), stream_);
 }
 
 KvLayer CudaBackend::kv_layer(std::int64_t layer) const {

@@ -71,6 +71,11 @@ public:
     static bool caches(Format format, std::int64_t head_dim);
     std::int64_t weight_bytes(const WeightView& view) const;
     void alloc_kv(const KvSpec& spec);
+    // Between steps. Of every layer's part of one block.
+    std::int64_t kv_block_bytes() const;
+    void read_kv_block(std::int32_t block, std::byte* to);
+    void write_kv_block(std::int32_t block, const std::byte* from);
+    void copy_kv_block(std::int32_t from, std::int32_t to);
     void begin(const AbiBatch& batch);
     // At once, and so before all that is noted.
     void write_rows(Buffer to, const float* values, std::int64_t count);
@@ -166,6 +171,9 @@ private:
     void multiply(BufferState& in, Packing packing, MatmulArgs args);
     const std::uint16_t* bf16_form(BufferState& in);
     KvLayer kv_layer(std::int64_t layer) const;
+    std::size_t kv_layer_block_bytes() const;
+    std::byte* kv_block(std::size_t layer, std::int32_t block) const;
+    std::byte* kv_staging();
     void plan_routing(const MoeOp& op);
     void run_expert_product(const MoeOp& op, const MatmulJob& job, Weight matrices, const float* input,
                             std::int64_t input_cols, const std::int32_t* source_rows);
@@ -177,7 +185,8 @@ private:
     std::vector<WeightState> weights_;
     KvSpec kv_spec_;
     std::vector<DeviceMemory> kv_layers_;
-    DeviceMemory raw_rows_;  // of the tensor being uploaded
+    void* kv_host_ = nullptr;  // page-locked: a block on its way
+    DeviceMemory raw_rows_;    // of the tensor being uploaded
 
     std::vector<Operation> operations_;
     StepKey key_;

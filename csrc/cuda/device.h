@@ -37,6 +37,7 @@ void* device_alloc(std::size_t bytes);  // throws Error(model) if there is no me
 void device_free(void* memory) noexcept;
 void copy_to_device(void* device, const void* host, std::size_t bytes, const Stream& stream);
 void copy_to_host(void* host, const void* device, std::size_t bytes, const Stream& stream);
+void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream& stream);
 void fill_device(void* device, int byte, std::size_t bytes, const Stream& stream);
 void wait_for(const Stream& stream);
 

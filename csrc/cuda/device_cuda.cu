@@ -78,6 +78,11 @@ void copy_to_host(void* host, const void* device, std::size_t bytes, const Strea
     check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, of(stream)), "copy from the device");
 }
 
+void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream& stream) {
+    if (bytes == 0) return;
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, of(stream)), "copy on the device");
+}
+
 void fill_device(void* device, int byte, std::size_t bytes, const Stream& stream) {
     if (bytes == 0) return;
     check(cudaMemsetAsync(device, byte, bytes, of(stream)), "fill of device memory");

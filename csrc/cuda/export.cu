@@ -61,6 +61,23 @@ constexpr BackendTable kTable = {
         },
     .alloc_kv = [](void* backend, const KvSpec* spec,
                    AbiError* error) { return guarded(error, [&] { of(backend).alloc_kv(*spec); }); },
+    .kv_block_bytes =
+        [](void* backend, std::int64_t* bytes, AbiError* error) {
+            return guarded(error, [&] { *bytes = of(backend).kv_block_bytes(); });
+        },
+    .read_kv_block =
+        [](void* backend, std::int32_t block, void* to, AbiError* error) {
+            return guarded(error, [&] { of(backend).read_kv_block(block, static_cast<std::byte*>(to)); });
+        },
+    .write_kv_block =
+        [](void* backend, std::int32_t block, const void* from, AbiError* error) {
+            return guarded(error,
+                           [&] { of(backend).write_kv_block(block, static_cast<const std::byte*>(from)); });
+        },
+    .copy_kv_block =
+        [](void* backend, std::int32_t from, std::int32_t to, AbiError* error) {
+            return guarded(error, [&] { of(backend).copy_kv_block(from, to); });
+        },
     .begin = [](void* backend, const AbiBatch* batch,
                 AbiError* error) { return guarded(error, [&] { of(backend).begin(*batch); }); },
     .write_rows =

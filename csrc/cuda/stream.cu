@@ -55,7 +55,9 @@ void* host_alloc(std::size_t bytes) {
     return memory;
 }
 
-void host_free(void* memory) noexcept { cudaFreeHost(memory); }
+void host_free(void* memory) noexcept {
+    if (memory != nullptr) static_cast<void>(cudaFreeHost(memory));
+}
 
 bool graphs_available() {
     const char* setting = std::getenv("LLMCORE_CUDA_GRAPHS");

@@ -89,6 +89,7 @@ public:
     void write_kv_block(std::int32_t block, const std::byte* from) override {
         backend_->write_kv_block(block, from);
     }
+    void copy_kv_block(std::int32_t from, std::int32_t to) override { backend_->copy_kv_block(from, to); }
 
 private:
     // An error instead of a SIGBUS, unless the file is shortened in the very step.

@@ -30,6 +30,7 @@ public:
     void write_kv_block(std::int32_t block, const std::byte* from) override {
         inner_->write_kv_block(block, from);
     }
+    void copy_kv_block(std::int32_t from, std::int32_t to) override { inner_->copy_kv_block(from, to); }
 
 private:
     std::span<const float> run(const Batch& batch, bool hidden);

@@ -33,7 +33,7 @@ struct LiveSequence {
     std::vector<std::int32_t> tokens = {};  // prompt and sampled
     std::optional<EngineClock::time_point> first_step = {};
     std::optional<EngineClock::time_point> first_token = {};
-    BlockKey chain = {};           // the name of the last full block of `tokens`
+    BlockKey chain = {};           // the last of the keys of `tokens`
     std::int64_t prompt_seen = 0;  // prompt tokens run at least once
     std::int32_t unguided = -1;    // the sampled token that the guide has not been told of yet
     GuessLength guess_length;

@@ -40,10 +40,11 @@ public:
     // [batch.logit_rows][d_model], valid until the next call.
     virtual std::span<const float> hidden_states(const Batch& batch) = 0;
 
-    // Blocks of the cache copied out and in, between steps: see Backend. 0 bytes: that is not possible.
+    // Blocks of the cache copied, between steps: see Backend. 0 bytes: that is not possible.
     virtual std::int64_t kv_block_bytes() const { return 0; }
     virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
     virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
+    virtual void copy_kv_block(std::int32_t /*from*/, std::int32_t /*to*/) {}
 };
 
 }  // namespace llmcore

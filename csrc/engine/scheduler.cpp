@@ -19,9 +19,10 @@ std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) 
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled)
+Scheduler::Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled, CopyBlock copy)
     : config_(config),
       spilled_(spilled),
+      copy_(std::move(copy)),
       pool_(config.n_blocks),
       mixed_prompt_tokens_(config.mixed_prompt_tokens) {
     if (spilled_ != nullptr) {
@@ -37,6 +38,12 @@ Scheduler::Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled)
              "be 1 "
              "or more");
     }
+    if (!copy_ || config.part_tokens == 0) config_.part_tokens = config.block_tokens;
+    if (config_.part_tokens < 1 || config.block_tokens % config_.part_tokens != 0) {
+        fail(ErrorCode::invalid_argument, "scheduler", "part_tokens", std::to_string(config.part_tokens),
+             "a divisor of block_tokens, " + std::to_string(config.block_tokens));
+    }
+    parts_of_block_ = static_cast<std::size_t>(config.block_tokens / config_.part_tokens);
     if (config.whole_prompts && std::min(config.max_step_tokens, config.max_logit_rows) < config.n_ctx) {
         fail(ErrorCode::invalid_argument, "scheduler", "a step has no room for a whole prompt",
              std::to_string(std::min(config.max_step_tokens, config.max_logit_rows)) + " rows",
@@ -102,11 +109,18 @@ void Scheduler::add(SequenceId id, const SequenceNeeds& needs, std::vector<Block
     Sequence added;
     added.needs = needs;
     added.known = needs.n_prompt;
-    if (config_.reuses_prefixes) added.keys = std::move(keys);
+    if (config_.reuses_prefixes) name_parts(added, keys);
     const WaitingLine::Place place = added.place();
     sequences_.emplace(id, std::move(added));
     waiting_.enter(needs.tenant);
     waiting_.add(id, place, false);
+}
+
+void Scheduler::name_parts(Sequence& named, std::span<const BlockKey> keys) const {
+    for (const BlockKey& key : keys) {
+        named.part_keys.push_back(key);
+        if (named.part_keys.size() % parts_of_block_ == 0) named.keys.push_back(key);
+    }
 }
 
 const Scheduler::Sequence& Scheduler::sequence(SequenceId id) const {
@@ -259,10 +273,31 @@ void Scheduler::attach_prefix(SequenceId id, Sequence& starting) {
         if (!block) break;
         starting.blocks.push_back(*block);
     }
-    starting.published = starting.blocks.size();
+    starting.published = starting.blocks.size() * parts_of_block_;
     starting.cached = static_cast<std::int64_t>(starting.blocks.size()) * config_.block_tokens;
     if (starting.kept > 0) attach_kept(id, starting);
+    if (starting.cached % config_.block_tokens == 0) attach_part(starting);
     if (!std::exchange(starting.ran_before, true)) starting.reused = starting.cached;
+}
+
+// Whoever else holds the block may write behind the part, so the rest of it is no longer theirs: it is
+// copied.
+void Scheduler::attach_part(Sequence& starting) {
+    if (starting.needs.all_rows) return;
+    const std::size_t begin = starting.blocks.size() * parts_of_block_;
+    const auto runnable = static_cast<std::size_t>((starting.known - 1) / config_.part_tokens);
+    std::size_t end = std::min({starting.part_keys.size(), runnable, begin + parts_of_block_ - 1});
+    for (; end > begin; --end) {
+        const std::optional<std::int32_t> donor = pool_.reuse(starting.part_keys[end - 1]);
+        if (!donor) continue;
+        if (pool_.free_blocks() > 0) {
+            starting.blocks.push_back(pool_.take());
+            copy_(*donor, starting.blocks.back());
+            starting.cached = static_cast<std::int64_t>(end) * config_.part_tokens;
+        }
+        pool_.release(*donor);
+        return;
+    }
 }
 
 // Strictly in order: a long request waits for room rather than being overtaken for ever. Who is taken from
@@ -381,9 +416,15 @@ void Scheduler::advance(SequenceId id, std::int64_t n_tokens) {
     }
     advanced.cached += n_tokens;
     waiting_.serve(advanced.needs.tenant, n_tokens);
-    const auto full = static_cast<std::size_t>(advanced.cached / config_.block_tokens);
-    for (; advanced.published < std::min(full, advanced.keys.size()); ++advanced.published) {
-        pool_.publish(advanced.blocks[advanced.published], advanced.keys[advanced.published]);
+    const auto reached = static_cast<std::size_t>(advanced.cached / config_.part_tokens);
+    while (advanced.published < std::min(reached, advanced.part_keys.size())) {
+        const std::int32_t block = advanced.blocks[advanced.published / parts_of_block_];
+        const BlockKey& key = advanced.part_keys[advanced.published++];
+        if (advanced.published % parts_of_block_ == 0) {
+            pool_.publish(block, key);
+        } else {
+            pool_.publish_part(block, key);
+        }
     }
 }
 
@@ -394,8 +435,8 @@ void Scheduler::append_token(SequenceId id, std::optional<BlockKey> key) {
     }
     ++appended.known;
     const bool in_order =
-        static_cast<std::int64_t>(appended.keys.size() + 1) * config_.block_tokens == appended.known;
-    if (key && config_.reuses_prefixes && in_order) appended.keys.push_back(*key);
+        static_cast<std::int64_t>(appended.part_keys.size() + 1) * config_.part_tokens == appended.known;
+    if (key && config_.reuses_prefixes && in_order) name_parts(appended, {&*key, 1});
 }
 
 void Scheduler::finish(SequenceId id) {

@@ -17,10 +17,11 @@
 namespace llmcore {
 
 struct SchedulerConfig {
-    std::int64_t n_ctx = 0;            // tokens of one sequence
-    std::int64_t block_tokens = 0;     // tokens of a KV block
-    std::int64_t n_blocks = 0;         // KV blocks
-    std::int64_t max_batch = 0;        // sequences that run at once
+    std::int64_t n_ctx = 0;         // tokens of one sequence
+    std::int64_t block_tokens = 0;  // tokens of a KV block
+    std::int64_t part_tokens = 0;   // what a block begins with is shared in steps of so many; 0: not at all
+    std::int64_t n_blocks = 0;      // KV blocks
+    std::int64_t max_batch = 0;     // sequences that run at once
     std::int64_t max_step_tokens = 0;  // rows of a step
     std::int64_t max_logit_rows = 0;   // rows of a step whose logits may be asked for
     // Prompt rows of a step that also decodes, at most: bounds the pause a long prompt causes the others.
@@ -54,13 +55,16 @@ class Scheduler {
 public:
     // Throws Error(invalid_argument) for a configuration that cannot run one sequence.
     // spilled: where blocks come from that left the pool, and go; outlives the scheduler. Null: nowhere.
-    explicit Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled = nullptr);
+    // copy: makes the contents of a block those of another, at once; needed to share parts of blocks.
+    using CopyBlock = std::function<void(std::int32_t from, std::int32_t to)>;
+    explicit Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled = nullptr, CopyBlock copy = {});
 
     // Throws Error(context_length) for a sequence that can never run, with the figures.
     static void check_fits(const SchedulerConfig& config, const SequenceNeeds& needs);
 
-    // Queues a sequence. keys: names of its prompt's full blocks, as many as are to be shared with others.
-    // Throws as check_fits does, and Error(invalid_argument) for an id in use.
+    // Queues a sequence. keys: names of its prompt up to the end of each part (key_tokens() tokens), as many
+    // as are to be shared with others. Throws as check_fits does, and Error(invalid_argument) for an id in
+    // use.
     void add(SequenceId id, const SequenceNeeds& needs, std::vector<BlockKey> keys = {});
 
     // Up to so many tokens guessed for a sequence that decodes may run in the next step beside its own.
@@ -70,7 +74,8 @@ public:
     // admission while the step has room; where a longer prompt is being run, brief ones get up to half of
     // that room first. A sequence starts behind the cached blocks that its keys name, live ones of others
     // included, and waits while another is computing the next of them; it always runs its last token itself,
-    // so no block that is shared is ever written. Blocks for the step's tokens are taken here. Where they run
+    // so no block that is shared is ever written. What a further block has in common with its own tokens is
+    // copied. Blocks for the step's tokens are taken here. Where they run
     // out, the sequence admitted last gives its blocks back and waits again; it later runs all its tokens
     // anew, as one prompt. Sequences that want all rows never have to: they are admitted only when the blocks
     // of their longest text can be set aside. Empty only when nothing is queued or running, or when all that
@@ -79,8 +84,8 @@ public:
 
     // After a step: `n_tokens` more tokens of the sequence are cached.
     void advance(SequenceId id, std::int64_t n_tokens);
-    // A token was sampled: it is to be run in a later step. key: of the block that it makes full, if one is
-    // to be shared.
+    // A token was sampled: it is to be run in a later step. key: of the text up to it where it ends a part,
+    // if that is to be shared.
     void append_token(SequenceId id, std::optional<BlockKey> key = {});
     // Ends a sequence, whatever its state; its blocks are free at once.
     void finish(SequenceId id);
@@ -106,6 +111,7 @@ public:
     std::span<const std::int32_t> blocks(SequenceId id) const { return sequence(id).blocks; }
     const BlockPool& pool() const { return pool_; }
     const SchedulerConfig& config() const { return config_; }
+    std::int64_t key_tokens() const { return config_.part_tokens; }
 
 private:
     struct Sequence {
@@ -118,10 +124,11 @@ private:
         bool ran_before = false;
         bool brief = false;  // as brief_prompt_tokens says
         std::vector<std::int32_t> blocks;
-        std::vector<BlockKey> keys;  // of the first full blocks of the known tokens
-        std::size_t published = 0;   // of the first blocks, how many have their names
-        std::int64_t kept = 0;       // tokens that were cached when it had to give way, if they were kept
-        bool fetches = false;        // what it may reuse of the folder is being read
+        std::vector<BlockKey> keys;       // of the first full blocks of the known tokens
+        std::vector<BlockKey> part_keys;  // of their parts; the last one of a block is the block's
+        std::size_t published = 0;        // of the first parts, how many have their names
+        std::int64_t kept = 0;  // tokens that were cached when it had to give way, if they were kept
+        bool fetches = false;   // what it may reuse of the folder is being read
 
         bool decoding() const { return cached >= needs.n_prompt && known == cached + 1; }
         bool reads_prompt(bool pooling) const { return running && needs.pooling == pooling && !decoding(); }
@@ -157,6 +164,8 @@ private:
     void take_arrivals();
     std::optional<std::int32_t> bring_back(const BlockKey& key);
     void attach_prefix(SequenceId id, Sequence& sequence);
+    void attach_part(Sequence& sequence);
+    void name_parts(Sequence& sequence, std::span<const BlockKey> keys) const;
     void attach_kept(SequenceId id, Sequence& sequence);
     void keep_rest(SequenceId id, Sequence& sequence);
     void forget_kept(SequenceId id, Sequence& sequence);
@@ -167,6 +176,8 @@ private:
 
     SchedulerConfig config_;
     SpilledBlocks* spilled_;
+    CopyBlock copy_;
+    std::size_t parts_of_block_ = 1;
     BlockPool pool_;
     std::int64_t mixed_prompt_tokens_;
     std::int64_t preemptions_ = 0;

@@ -61,10 +61,10 @@ std::optional<std::int32_t> Scheduler::bring_back(const BlockKey& key) {
 void Scheduler::keep_rest(SequenceId id, Sequence& victim) {
     victim.fetches = false;
     if (spilled_ == nullptr) return;
-    const std::int64_t named = static_cast<std::int64_t>(victim.published) * config_.block_tokens;
-    if (victim.cached <= named) return;
+    const std::size_t named = victim.published / parts_of_block_;
+    if (victim.cached <= static_cast<std::int64_t>(named) * config_.block_tokens) return;
     victim.kept = victim.cached;
-    for (std::size_t i = victim.published; i < victim.blocks.size(); ++i) {
+    for (std::size_t i = named; i < victim.blocks.size(); ++i) {
         const std::int64_t begin = static_cast<std::int64_t>(i) * config_.block_tokens;
         if (begin >= victim.cached) break;
         const std::int64_t n_tokens = std::min(config_.block_tokens, victim.cached - begin);

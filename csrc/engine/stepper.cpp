@@ -26,7 +26,8 @@ Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const Schedu
       vocabulary_(vocabulary),
       limits_(runner.limits()),
       spilled_(options.spilled),
-      scheduler_(config, options.spilled),
+      scheduler_(config, options.spilled,
+                 [&runner](std::int32_t from, std::int32_t to) { runner.copy_kv_block(from, to); }),
       guesses_(options.guesses),
       speculation_(options.draft_tokens, options.draft_adapts),
       pace_(options.mixed_step_seconds) {
@@ -70,7 +71,7 @@ void Stepper::add_sequences(LiveRequest& request) {
                                          static_cast<std::int32_t>(serial >> 32)};
             chain = hasher_.next(chain, mark);
         }
-        keys = hasher_.chain(chain, spec.prompt, limits_.kv_block_tokens);
+        keys = hasher_.chain(chain, spec.prompt, scheduler_.key_tokens());
         if (!keys.empty()) chain = keys.back();
     }
     for (std::int64_t index = 0; index < spec.n; ++index) {

@@ -156,7 +156,7 @@ std::optional<std::int32_t> Stepper::sample(LiveSequence& sequence, const Permis
 }
 
 void Stepper::append_token(LiveSequence& sequence) {
-    const std::int64_t size = limits_.kv_block_tokens;
+    const std::int64_t size = scheduler_.key_tokens();
     if (sequence.n_known() % size != 0) {
         scheduler_.append_token(sequence.id);
         return;

@@ -467,6 +467,8 @@ class BlockPool:
         ...
     def publish(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def publish_part(self, block: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
     def ref_count(self, block: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
     def release(self, block: typing.SupportsInt | typing.SupportsIndex) -> None:
@@ -493,17 +495,17 @@ class Scheduler:
     """
     Decides each step: which sequences run, and how many tokens of each.
     """
-    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True, whole_prompts: bool = False, brief_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 128) -> None:
+    def __init__(self, *, n_ctx: typing.SupportsInt | typing.SupportsIndex, block_tokens: typing.SupportsInt | typing.SupportsIndex, n_blocks: typing.SupportsInt | typing.SupportsIndex, max_batch: typing.SupportsInt | typing.SupportsIndex, max_step_tokens: typing.SupportsInt | typing.SupportsIndex, max_logit_rows: typing.SupportsInt | typing.SupportsIndex, mixed_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 256, room_to_grow: typing.SupportsInt | typing.SupportsIndex = 64, reuses_prefixes: bool = True, whole_prompts: bool = False, brief_prompt_tokens: typing.SupportsInt | typing.SupportsIndex = 128, part_tokens: typing.SupportsInt | typing.SupportsIndex = 0, copy_block: collections.abc.Callable[[int, int], None] | None = None) -> None:
         ...
     def add(self, id: typing.SupportsInt | typing.SupportsIndex, n_prompt: typing.SupportsInt | typing.SupportsIndex, max_new_tokens: typing.SupportsInt | typing.SupportsIndex, *, all_rows: bool = False, pooling: bool = False, priority: typing.SupportsInt | typing.SupportsIndex = 0, tenant: typing.SupportsInt | typing.SupportsIndex = 0, keys: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = []) -> None:
         """
-        keys: names of the prompt's full blocks.
+        keys: names of the prompt up to the end of each of its parts.
         """
     def advance(self, id: typing.SupportsInt | typing.SupportsIndex, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def append_token(self, id: typing.SupportsInt | typing.SupportsIndex, key: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
         """
-        key: of the block that the token makes full.
+        key: of the text up to the token where it ends a part.
         """
     def blocks(self, id: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
         ...

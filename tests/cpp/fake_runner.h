@@ -82,6 +82,9 @@ public:
         std::this_thread::sleep_for(std::chrono::microseconds(copy_microseconds.load()));
         std::memcpy(place(block), from, static_cast<std::size_t>(kv_block_bytes()));
     }
+    void copy_kv_block(std::int32_t from, std::int32_t to) override {
+        std::memcpy(place(to), place(from), static_cast<std::size_t>(kv_block_bytes()));
+    }
 
     bool copies_blocks = true;
     std::atomic<int> copy_microseconds{0};

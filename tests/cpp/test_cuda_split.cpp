@@ -1,4 +1,5 @@
 // Layers split between the CPU and the CUDA backend, either of them first, against the CPU alone.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -40,6 +41,33 @@ LLMCORE_TEST(cuda_split_models_agree_with_the_cpu) {
                                                            << " experts, cuda first " << cuda_first
                                                            << ": error " << error);
         }
+    }
+}
+
+// A text goes on in other blocks than it began in, with the same bits.
+LLMCORE_TEST(cuda_blocks_are_copied_out_in_and_to_each_other) {
+    const gguf::File file = ModelImage(kSplitModels[0]).open();
+    for (const Format format : {Format::F16, Format::F32}) {
+        const auto run = [&](bool moves) {
+            const std::shared_ptr<Backend> backend = cuda();
+            const auto decoder = decoder_over(file, backend, format);
+            Sequence text = three_sequences(decoder->spec().n_vocab)[0];
+            step(*decoder, {{&text, 40}});
+            if (moves) {
+                std::vector<std::byte> bytes(static_cast<std::size_t>(backend->kv_block_bytes()));
+                CHECK(!bytes.empty());
+                backend->copy_kv_block(text.blocks[0], 1);
+                backend->read_kv_block(text.blocks[1], bytes.data());
+                backend->write_kv_block(3, bytes.data());
+                std::fill(bytes.begin(), bytes.end(), std::byte{0});
+                for (const std::int32_t left : {text.blocks[0], text.blocks[1]})
+                    backend->write_kv_block(left, bytes.data());
+                text.blocks = {1, 3, 4};
+            }
+            step(*decoder, {{&text, 30}});
+            return text.logits;
+        };
+        CHECK(run(true) == run(false));
     }
 }
 

@@ -31,6 +31,10 @@ struct Device {
         const float* values;
         std::int64_t count;
     } written = {};
+    struct {
+        std::int32_t block;
+        const void* memory;
+    } copied = {};
 };
 
 Device device;
@@ -83,6 +87,26 @@ BackendTable fake_table() {
                 return called("weight_bytes", error);
             },
         .alloc_kv = [](void*, const KvSpec*, AbiError* error) { return called("alloc_kv", error); },
+        .kv_block_bytes =
+            [](void*, std::int64_t* bytes, AbiError* error) {
+                *bytes = 4096;
+                return called("kv_block_bytes", error);
+            },
+        .read_kv_block =
+            [](void*, std::int32_t block, void* to, AbiError* error) {
+                device.copied = {block, to};
+                return called("read_kv_block", error);
+            },
+        .write_kv_block =
+            [](void*, std::int32_t block, const void* from, AbiError* error) {
+                device.copied = {block, from};
+                return called("write_kv_block", error);
+            },
+        .copy_kv_block =
+            [](void*, std::int32_t from, std::int32_t to, AbiError* error) {
+                device.calls.push_back(std::to_string(from) + " to " + std::to_string(to));
+                return called("copy_kv_block", error);
+            },
         .begin =
             [](void*, const AbiBatch* batch, AbiError* error) {
                 device.batch = *batch;
@@ -144,7 +168,7 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(backend.info().step_tokens > 0);
         CHECK(!backend.info().runs_encoders);
         CHECK(backend.caches(Format::Q8_0, 64) && !backend.caches(Format::Q8_0, 80));
-        CHECK(!backend.caches(Format::F16, 64) && backend.kv_block_bytes() == 0);
+        CHECK(!backend.caches(Format::F16, 64) && backend.kv_block_bytes() == 4096);
         CHECK(backend.device_info().total_bytes == 2000);
         device.calls.clear();
         CHECK(backend.alloc(3, 5).id == 305);
@@ -152,6 +176,13 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         CHECK(device.view.rows == 11);
         CHECK(backend.weight_bytes({.rows = 11}) == 22);
         backend.alloc_kv({});
+        std::byte room = {};
+        backend.read_kv_block(3, &room);
+        CHECK(device.copied.block == 3 && device.copied.memory == &room);
+        device.copied = {};
+        backend.write_kv_block(4, &room);
+        CHECK(device.copied.block == 4 && device.copied.memory == &room);
+        backend.copy_kv_block(5, 6);
         const std::vector<float> rows = {1.0F, 2.0F};
         backend.write_rows({4}, rows);
         CHECK(device.written.buffer == 4 && device.written.values == rows.data() &&
@@ -163,8 +194,10 @@ LLMCORE_TEST(plugin_backend_makes_every_call_once) {
         backend.attention({});
         backend.gather_logit_rows({1}, {2});
         const std::vector<std::string> expected = {
-            "alloc", "upload", "weight_bytes", "alloc_kv",  "write_rows", "embed",
-            "norm",  "moe",    "rope_store",   "attention", "1 to 2",     "gather_logit_rows"};
+            "alloc",         "upload",         "weight_bytes", "alloc_kv",
+            "read_kv_block", "write_kv_block", "5 to 6",       "copy_kv_block",
+            "write_rows",    "embed",          "norm",         "moe",
+            "rope_store",    "attention",      "1 to 2",       "gather_logit_rows"};
         CHECK(device.calls == expected);
         std::vector<LinearOp> ops(2);
         ops[1].in = {3};

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llmcore import _core
 
 N_CTX = 48
 BLOCK = 4
+PART = 2
 STEP_TOKENS = 16
 LOGIT_ROWS = 6
 MIXED = 8
 
 
 def scheduler(
-    n_blocks: int = 24, max_batch: int = 4, room_to_grow: int = 64, brief: int = N_CTX
+    n_blocks: int = 24,
+    max_batch: int = 4,
+    room_to_grow: int = 64,
+    brief: int = N_CTX,
+    copy_block: Callable[[int, int], None] | None = None,
 ) -> _core.Scheduler:
+    """copy_block: blocks are shared in parts of PART tokens, which keys name; without it, whole ones."""
     return _core.Scheduler(
         n_ctx=N_CTX,
         block_tokens=BLOCK,
@@ -24,6 +32,8 @@ def scheduler(
         mixed_prompt_tokens=MIXED,
         room_to_grow=room_to_grow,
         brief_prompt_tokens=brief,
+        part_tokens=PART if copy_block else 0,
+        copy_block=copy_block,
     )
 
 

@@ -86,6 +86,30 @@ def test_split_layers_compute_the_same(model: Path, gpu_layers: int | str) -> No
     assert info.system_fingerprint != alone
 
 
+@pytest.mark.parametrize("gpu_layers", [2, "all"])
+@pytest.mark.usefixtures("gpu")
+def test_what_leaves_the_cache_of_a_gpu_comes_back(
+    model: Path, tmp_path: Path, gpu_layers: int | str
+) -> None:
+    prompts = [[*PROMPT[:number], 1, *PROMPT, *PROMPT] for number in range(3)]
+
+    def run(llm: LLM, number: int) -> tuple[tuple[int, ...], int]:
+        completion = llm.generate([prompts[number]], GREEDY)[0]
+        return completion.token_ids, completion.usage.cached_tokens
+
+    with opened(model, gpu_layers=gpu_layers, max_batch=1, deterministic=True) as llm:
+        expected = [run(llm, number)[0] for number in range(3)]
+    # One context in the cache: each prompt pushes the last one out.
+    tiers = {"kv_spill_ram": MIB, "kv_cache_dir": tmp_path}
+    with opened(model, gpu_layers=gpu_layers, max_batch=1, deterministic=True, **tiers) as llm:
+        assert [run(llm, number)[0] for number in (0, 1, 2)] == expected
+        assert [run(llm, number) for number in (0, 1, 2)] == [(tokens, 64) for tokens in expected]
+        assert llm.stats().kv_restored_ram > 0
+    with opened(model, gpu_layers=gpu_layers, max_batch=1, deterministic=True, **tiers) as llm:
+        assert run(llm, 1) == (expected[1], 64)
+        assert llm.stats().kv_restored_disk > 0
+
+
 @pytest.mark.usefixtures("gpu")
 def test_zero_is_the_cpu_and_all_is_the_gpu(model: Path) -> None:
     with opened(model, gpu_layers=0) as llm:
@@ -152,9 +176,6 @@ def test_layers_on_a_gpu_that_is_not_there(model: Path) -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_what_a_side_cannot_do_is_refused(model: Path, tmp_path: Path) -> None:
-    # Blocks of the cache are copied out on both sides or not at all.
-    with pytest.raises(InvalidArgumentError, match="spill"):
-        opened(model, gpu_layers=2, kv_spill_ram=64 * MIB)
     with pytest.raises(InvalidArgumentError, match="kv_cache_type"):
         opened(model, gpu_layers=2, kv_cache_type="q8_0")
     dice = np.random.default_rng(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_scheduler import BLOCK, LOGIT_ROWS, MIXED, N_CTX, STEP_TOKENS, scheduler
+from small_scheduler import BLOCK, LOGIT_ROWS, MIXED, N_CTX, PART, STEP_TOKENS, scheduler
 
 from llmcore import ContextLengthError, InvalidArgumentError, LLMCoreError
 
@@ -23,7 +23,7 @@ class Followed:
     stops_after: int
     cancelled_at: int | None
     family: int
-    """Prompts of a family are equal for `shared` blocks."""
+    """Prompts of a family are equal for `shared` tokens."""
     shared: int
     priority: int
     tenant: int
@@ -33,13 +33,12 @@ class Followed:
     cached: int = 0
     sampled: int = 0
 
-    def key(self, block: int) -> int:
-        """What the block's contents are called: equal where, and only where, all tokens up to it are."""
-        return hash((self.family, -1 if block < self.shared else self.number, block)) & ((1 << 64) - 1)
+    def name(self, end: int) -> int:
+        """What the first `end` tokens are called: equal where, and only where, all of them are."""
+        return hash((self.family, -1 if end <= self.shared else self.number, end)) & ((1 << 64) - 1)
 
-    @property
-    def prompt_keys(self) -> list[int]:
-        return [self.key(block) for block in range(self.n_prompt // BLOCK)]
+    def prompt_keys(self, key_tokens: int) -> list[int]:
+        return [self.name(end) for end in range(key_tokens, self.n_prompt + 1, key_tokens)]
 
     @property
     def known(self) -> int:
@@ -55,7 +54,7 @@ sequences = st.builds(
     stops_after=st.integers(1, 60),
     cancelled_at=st.none() | st.integers(0, 30),
     family=st.integers(0, 1),
-    shared=st.integers(0, N_CTX // BLOCK),
+    shared=st.integers(0, N_CTX),
     priority=st.integers(0, 1),
     tenant=st.integers(0, 2),
     guesses=st.integers(0, 3),
@@ -70,12 +69,23 @@ class Simulation:
     max_batch: int
     room_to_grow: int
     brief: int
+    shares_parts: bool
     live: dict[int, Followed] = field(default_factory=dict)
-    contents: dict[int, int] = field(default_factory=dict)
-    """By block: the name of what was last written there."""
+    contents: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By block and place in it: the name of the text that ends with what was last written there."""
 
     def __post_init__(self) -> None:
-        self.scheduler = scheduler(self.n_blocks, self.max_batch, self.room_to_grow, self.brief)
+        copy = self.copy_block if self.shares_parts else None
+        self.scheduler = scheduler(self.n_blocks, self.max_batch, self.room_to_grow, self.brief, copy)
+        self.key_tokens = PART if self.shares_parts else BLOCK
+
+    def copy_block(self, source: int, target: int) -> None:
+        assert source != target
+        assert self.scheduler.ref_count(source) >= 1
+        assert self.scheduler.ref_count(target) == 1
+        for place in range(BLOCK):
+            if (source, place) in self.contents:
+                self.contents[target, place] = self.contents[source, place]
 
     def add(self, number: int, sequence: Followed) -> None:
         if sequence.pooling:
@@ -90,7 +100,7 @@ class Simulation:
             pooling=sequence.pooling,
             priority=sequence.priority,
             tenant=sequence.tenant,
-            keys=sequence.prompt_keys,
+            keys=sequence.prompt_keys(self.key_tokens),
         )
         self.live[number] = sequence
 
@@ -104,11 +114,13 @@ class Simulation:
             if cached != sequence.cached:
                 # Admitted, behind blocks of others; or preempted, and perhaps admitted again.
                 assert cached == 0 or self.scheduler.ref_count(self.scheduler.blocks(number)[0]) >= 1
-                assert cached % BLOCK == 0
+                assert cached % self.key_tokens == 0
                 assert cached < sequence.known
                 assert not sequence.all_rows
-                for place in range(cached // BLOCK):
-                    assert self.contents[self.scheduler.blocks(number)[place]] == sequence.key(place)
+                blocks = self.scheduler.blocks(number)
+                for place in range(cached):
+                    name = self.contents[blocks[place // BLOCK], place % BLOCK]
+                    assert name == sequence.name(place + 1)
                 sequence.cached = cached
         self.check_budgets(step)
         self.check_blocks()
@@ -152,7 +164,7 @@ class Simulation:
         for place in range(sequence.cached, sequence.cached + n_tokens):
             block = blocks[place // BLOCK]
             assert self.scheduler.ref_count(block) == 1, "a shared block is written"
-            self.contents[block] = sequence.key(place // BLOCK)
+            self.contents[block, place % BLOCK] = sequence.name(place + 1)
         run = min(n_tokens, sequence.known - sequence.cached)
         self.advance(number, run)
         right = n_tokens - run  # the guesses, but for the last, turn out right
@@ -174,8 +186,8 @@ class Simulation:
         if full or sequence.sampled >= min(sequence.max_new, sequence.stops_after):
             self.finish(number)
         else:
-            done = sequence.known // BLOCK - 1
-            self.scheduler.append_token(number, sequence.key(done) if sequence.known % BLOCK == 0 else None)
+            ends_part = sequence.known % self.key_tokens == 0
+            self.scheduler.append_token(number, sequence.name(sequence.known) if ends_part else None)
 
     def finish(self, number: int) -> None:
         self.scheduler.finish(number)
@@ -189,11 +201,18 @@ class Simulation:
     max_batch=st.integers(1, 6),
     room_to_grow=st.integers(1, 64),
     brief=st.integers(0, N_CTX),
+    shares_parts=st.booleans(),
 )
 def test_no_block_leaks_no_budget_breaks_everything_ends(
-    arrivals: list[tuple[int, Followed]], n_blocks: int, max_batch: int, room_to_grow: int, brief: int
+    *,
+    arrivals: list[tuple[int, Followed]],
+    n_blocks: int,
+    max_batch: int,
+    room_to_grow: int,
+    brief: int,
+    shares_parts: bool,
 ) -> None:
-    simulation = Simulation(n_blocks, max_batch, room_to_grow, brief)
+    simulation = Simulation(n_blocks, max_batch, room_to_grow, brief, shares_parts)
     queue = list(enumerate(arrivals, start=1))
     for now in range(4000):
         while queue and queue[0][1][0] <= now:

@@ -150,6 +150,54 @@ def test_a_prefix_is_reused_from_live_and_ended_sequences() -> None:
     plan.finish(4)
 
 
+def test_what_a_block_begins_with_is_copied() -> None:
+    copies: list[tuple[int, int]] = []
+    plan = scheduler(copy_block=lambda source, target: copies.append((source, target)))
+    names = list(range(1, 8))  # of 2, 4 .. 14 tokens
+    plan.add(1, 14, 10, keys=names)
+    assert plan.schedule() == [(1, 14)]
+    plan.advance(1, 14)
+    plan.append_token(1)
+    plan.add(2, 15, 10, keys=[*names[:5], 86, 87])
+    plan.add(3, 14, 10, keys=names)
+    plan.add(4, 15, 10, keys=names)
+    # 10 tokens in common; all 14, the last of which is run; all 14 of 15.
+    assert plan.schedule() == [(1, 1), (2, 5), (3, 2), (4, 1)]
+    assert [plan.reused_tokens(number) for number in (2, 3, 4)] == [10, 12, 14]
+    first = plan.blocks(1)
+    assert [plan.blocks(number)[:2] for number in (2, 3, 4)] == [first[:2]] * 3
+    assert copies == [(first[2], plan.blocks(2)[2]), (first[3], plan.blocks(4)[3])]
+    assert plan.blocks(3)[:3] == first[:3]
+    for number in (1, 2, 3, 4):
+        plan.finish(number)
+    assert plan.used_blocks == 0
+    # An ended sequence's last block is found too; a whole block's worth of other text behind it is not.
+    plan.add(5, 20, 1, keys=[*names, 98, 99, 100])
+    assert plan.schedule() == [(5, 6)]
+    plan.finish(5)
+
+
+def test_a_part_is_computed_again_where_no_block_is_free_for_its_copy() -> None:
+    copies: list[tuple[int, int]] = []
+    plan = scheduler(n_blocks=3, copy_block=lambda source, target: copies.append((source, target)))
+    plan.add(1, 6, 1, keys=[1, 2, 3])
+    assert plan.schedule() == [(1, 6)]
+    plan.advance(1, 6)
+    plan.finish(1)
+    plan.add(2, 2, 2)
+    assert plan.schedule() == [(2, 2)]
+    plan.advance(2, 2)
+    plan.append_token(2)
+    # The one block left is the one that begins as the sequence goes on.
+    plan.add(3, 7, 1, keys=[1, 2, 3])
+    assert plan.schedule() == [(2, 1), (3, 3)]
+    assert plan.reused_tokens(3) == 4
+    assert copies == []
+    plan.finish(2)
+    plan.finish(3)
+    assert plan.used_blocks == 0
+
+
 def test_a_sequence_waits_for_the_blocks_another_is_computing() -> None:
     plan = scheduler()
     plan.add(1, 40, 1, keys=list(range(10)))

@@ -57,6 +57,25 @@ def test_texts_are_those_without_the_cache() -> None:
         assert llm.stats().cached_prompt_tokens > 0
 
 
+def test_what_a_block_begins_with_is_shared() -> None:
+    # Blocks hold 32 tokens, and their first 8, 16 and 24 are shared as well.
+    options = {"threads": 1, "max_batch": 4, "n_ctx": 256, "deterministic": True}
+    with LLM(**options) as sharing, LLM(**options, prefix_cache=False) as alone:
+
+        def run(llm: LLM, prompt: list[int]) -> tuple[list[int], int]:
+            completion = llm.generate([prompt], GREEDY)[0]
+            return list(completion.token_ids), completion.usage.cached_tokens
+
+        for common, shared in ((61, 56), (50, 48), (45, 40), (34, 32), (27, 24), (7, 0)):
+            first = [common, *(5 + 3 * place % 200 for place in range(60))]
+            second = [*first[:common], *(250 - place for place in range(70 - common))]
+            assert run(sharing, first)[1] == 0
+            assert run(sharing, second) == (run(alone, second)[0], shared)
+        # The rest of an ended text's last block is found as well: 61 tokens and 11 of its answer's 12.
+        longer = [*first, *run(sharing, first)[0], 7, 8, 9]
+        assert run(sharing, longer) == (run(alone, longer)[0], 72)
+
+
 def test_a_deadline_ends_a_request(engine: AsyncEngine) -> None:
     async def run() -> None:
         endless = SamplingParams(max_tokens=None, temperature=0, ignore_eos=True)

@@ -49,6 +49,10 @@ void copy_to_host(void* host, const void* device, std::size_t bytes, const Strea
     if (bytes != 0) std::memcpy(host, device, bytes);
 }
 
+void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream&) {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+}
+
 void fill_device(void* device, int byte, std::size_t bytes, const Stream&) {
     if (bytes != 0) std::memset(device, byte, bytes);
 }
