@@ -26,6 +26,7 @@ from llmcore import AsyncEngine, SamplingParams, StructuredOutput
 
 _AT_ONCE = 12
 _MOST_GROWTH = 0.02
+_MOST_WORDS = 40
 _WORDS = [
     "red",
     "blue",
@@ -51,9 +52,14 @@ def resident_bytes(process: int | str) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def prompt(dice: random.Random) -> str:
-    """Few words in any order: beginnings are shared at times."""
-    return " ".join(dice.choice(_WORDS) for _ in range(dice.randrange(1, 40)))
+def prompt(dice: random.Random, number: int) -> str:
+    """Few words in any order: beginnings are shared at times.
+
+    The first requests, which come at once, are as long as any: a step of theirs touches all the memory that
+    steps have.
+    """
+    length = _MOST_WORDS if number <= _AT_ONCE else dice.randrange(1, _MOST_WORDS)
+    return " ".join(dice.choice(_WORDS) for _ in range(length))
 
 
 async def growth(send: Request, process: int | str, first: int, n_requests: int) -> dict[int, int]:
@@ -90,7 +96,9 @@ async def of_engine(first: int, n_requests: int) -> dict[int, int]:
                 stop=dice.choice([(), ("e",)]),
                 structured=StructuredOutput("regex", "[a-z ]{3,8}") if number % 20 == 0 else None,
             )
-            stream = engine.generate(prompt(dice), params, tenant=dice.choice([None, f"tenant {number}"]))
+            stream = engine.generate(
+                prompt(dice, number), params, tenant=dice.choice([None, f"tenant {number}"])
+            )
             left = dice.choice([1, 1000, 1000, 1000])
             async for _ in stream:
                 left -= 1
@@ -132,7 +140,7 @@ async def of_server(first: int, n_requests: int) -> dict[int, int]:
 
 async def send_over_http(client: httpx.AsyncClient, dice: random.Random, number: int) -> None:
     """One request of the mix; its answer is not looked at."""
-    n, text = dice.randrange(1, 12), prompt(dice)
+    n, text = dice.randrange(1, 12), prompt(dice, number)
     chat = {"model": "default", "messages": [{"role": "user", "content": text}], "max_tokens": n}
     kind = number % 10
     if kind < 3:

@@ -115,6 +115,8 @@ class _GuardedRequest:
             self._working = None
             if self._watcher is not None:
                 self._watcher.cancel()
+                # What ends it holds frames that lead back here: no cycle may keep them.
+                self._watcher = None
 
     async def _watched_receive(self) -> Mapping[str, Any]:
         if self._body_received:

@@ -76,8 +76,8 @@ class Generation:
         self._error: Exception | None = None
         self._started_at = time.perf_counter()
         self._last_delta_at: float | None = None
-        self._pump = asyncio.ensure_future(self._drain(prompt, params, scheduling))
-        self._closed = False
+        self._pump: asyncio.Task[None] | None = asyncio.ensure_future(self._drain(prompt, params, scheduling))
+        self._drained = False
 
     @property
     def elapsed(self) -> float:
@@ -112,7 +112,8 @@ class Generation:
 
     async def whole(self) -> list[Delta]:
         """Return every delta once the last has arrived. Raises the `ApiError` that ended the generation."""
-        await asyncio.wait({self._pump})
+        if self._pump is not None:
+            await asyncio.wait({self._pump})
         if self._error is not None:
             raise self._error
         return self.arrived_deltas()
@@ -120,19 +121,19 @@ class Generation:
     def arrived_deltas(self) -> list[Delta]:
         """Return the deltas that have arrived meanwhile, perhaps none."""
         deltas, self._pending = self._pending, []
-        if not self._pump.done():
+        if not self._drained:
             self._arrived.clear()
         return deltas
 
     async def close(self) -> None:
         """End the generation; the engine drops it within a step if it is not finished."""
-        if self._closed:
+        if self._pump is None:
             return
-        self._closed = True
-        if not self._pump.done():
+        pump, self._pump = self._pump, None
+        if not pump.done():
             self._engine.abort(self._request_id)
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
         if self._last_delta_at is not None:
             self._meter.add(self._prompt_tokens + sum(self._completion_tokens))
             self._metrics.prompt_tokens.inc(self._prompt_tokens)
@@ -140,7 +141,8 @@ class Generation:
         if self._unfinished and self._error is None:
             self._metrics.cancelled.inc()
             self._metrics.cancelled_tokens.inc(sum(self._completion_tokens))
-        # Its traceback leads back here, by frames that hold the request's body: no cycle may keep them.
+        # Its traceback leads back here, as the task's does, by frames that hold the request's body: no cycle
+        # may keep them.
         self._error = None
 
     async def _drain(self, prompt: str | list[int], params: SamplingParams, scheduling: Scheduling) -> None:
@@ -169,6 +171,7 @@ class Generation:
                 logger.exception("request %s failed", self._request_id)
                 self._error = ApiError("INTERNAL_ERROR")
         finally:
+            self._drained = True
             self._arrived.set()
             self._begin()
 

@@ -85,11 +85,12 @@ class ServedProcess:
         return self.process.returncode
 
 
-def send_raw(process: ServedProcess, path: str, body: Any) -> socket.socket:
+def send_raw(process: ServedProcess, path: str, body: Any, *headers: str) -> socket.socket:
     """Send a request over a bare socket and return it without reading the answer."""
     content = json.dumps(body).encode()
     connection = socket.create_connection(("127.0.0.1", int(process.url.rsplit(":", 1)[1])), timeout=10)
-    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    first = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json"]
+    head = "".join(f"{line}\r\n" for line in [*first, *headers])
     connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
     return connection
 
