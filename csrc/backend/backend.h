@@ -52,11 +52,12 @@ struct WeightView {
 };
 
 struct BackendInfo {
-    std::string name;
+    std::string name = {};
     std::int64_t kv_block_tokens = 0;
     int threads = 0;
     std::int64_t memory_bytes = 0;  // free on a device with memory of its own; 0: it uses the host's
     std::int64_t step_tokens = 0;   // rows of a step that suit it; 0: as the size of the model allows
+    std::int64_t step_operations = 0;  // then: multiplications and additions of a step that suit it
     bool runs_encoders = true;      // LayerNorm, positions that are added, attention that is not causal
 };
 

@@ -21,6 +21,35 @@ constexpr std::int64_t kConvertRows = 8;
 // Of tokens and KV heads that attention takes at a time: tiles hold more queries than vectors.
 constexpr std::int64_t kAttentionItems = 16;
 constexpr std::int64_t kTileItems = 64;
+// A step that nothing interrupts should take no longer.
+constexpr std::int64_t kStepSeconds = 1;
+
+// Multiplications and additions of a second and thread, about: what is right of the order of magnitude sizes
+// steps well enough, and a figure that is measured would cut the same prompt otherwise each time.
+std::int64_t thread_operations(const KernelSelector& selector) {
+    constexpr std::int64_t kBillion = 1'000'000'000;
+    Isa isa = Isa::scalar;
+    for (const Kernel* kernel : selector.usable()) isa = std::max(isa, kernel->isa);
+    switch (isa) {
+        case Isa::scalar:
+            return 4 * kBillion;
+        case Isa::avx2:
+            return 150 * kBillion;
+        case Isa::avxvnni:
+            return 250 * kBillion;
+        case Isa::avx512:
+            return 400 * kBillion;
+        case Isa::amx:
+            return 1000 * kBillion;
+        case Isa::neon:
+            return 40 * kBillion;
+        case Isa::dotprod:
+            return 80 * kBillion;
+        case Isa::i8mm:
+            return 150 * kBillion;
+    }
+    return kBillion;
+}
 
 // Where in a page of the file the matrix begins; its copy begins there too.
 std::size_t place_in_page(const WeightView& view) {
@@ -37,7 +66,12 @@ CpuBackend::CpuBackend(KernelSelector selector, std::shared_ptr<ThreadPool> thre
       workspaces_(static_cast<std::size_t>(pool_.size())),
       scratches_(static_cast<std::size_t>(pool_.size())) {}
 
-BackendInfo CpuBackend::info() const { return {"cpu", kBlockTokens, pool_.size()}; }
+BackendInfo CpuBackend::info() const {
+    return {.name = "cpu",
+            .kv_block_tokens = kBlockTokens,
+            .threads = pool_.size(),
+            .step_operations = kStepSeconds * pool_.size() * thread_operations(selector_)};
+}
 
 Buffer CpuBackend::alloc(std::int64_t rows, std::int64_t cols) {
     BufferState state;

@@ -41,13 +41,14 @@ SplitBackend::SplitBackend(std::shared_ptr<Backend> front, std::shared_ptr<Backe
 
 BackendInfo SplitBackend::info() const {
     const BackendInfo front = sides_[kFront]->info(), back = sides_[kBack]->info();
-    // 0 leaves the choice to the model's size.
+    // Otherwise the side that counts operations is the slower one.
     const bool sized = front.step_tokens > 0 && back.step_tokens > 0;
     return {.name = front.name + " + " + back.name,
             .kv_block_tokens = front.kv_block_tokens,
             .threads = std::max(front.threads, back.threads),
             .memory_bytes = std::max(front.memory_bytes, back.memory_bytes),
             .step_tokens = sized ? std::min(front.step_tokens, back.step_tokens) : 0,
+            .step_operations = std::max(front.step_operations, back.step_operations),
             .runs_encoders = front.runs_encoders && back.runs_encoders};
 }
 

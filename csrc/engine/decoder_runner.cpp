@@ -31,10 +31,10 @@ constexpr int kMostThreads = 1024;
 // short.
 constexpr std::int64_t kMostStepTokens = 512;
 constexpr std::int64_t kLeastStepTokens = 128;
-constexpr std::int64_t kStepOperations = INT64_C(1) << 40;
 
-std::int64_t step_tokens(std::int64_t parameters) {
-    const std::int64_t fitting = kStepOperations / (2 * std::max<std::int64_t>(parameters, 1));
+std::int64_t step_tokens(const BackendInfo& backend, std::int64_t parameters) {
+    if (backend.step_tokens > 0) return backend.step_tokens;
+    const std::int64_t fitting = backend.step_operations / (2 * std::max<std::int64_t>(parameters, 1));
     return std::clamp(fitting / kLeastStepTokens * kLeastStepTokens, kLeastStepTokens, kMostStepTokens);
 }
 
@@ -59,11 +59,9 @@ std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spe
     return count;
 }
 
-// suitable: to the backend; 0: as the size of the model allows.
 DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, const gguf::File& file,
-                          std::int64_t suitable) {
-    if (suitable == 0) suitable = step_tokens(active_parameter_count(file, spec));
-    DecoderLimits limits{.max_step_tokens = suitable,
+                          const BackendInfo& backend) {
+    DecoderLimits limits{.max_step_tokens = step_tokens(backend, active_parameter_count(file, spec)),
                          .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     if (!spec.causal) {
         const std::int64_t longest = std::min(wanted_context(options, spec), spec.n_ctx_train);
@@ -213,7 +211,7 @@ PlacedModel place_model(const std::shared_ptr<const gguf::File>& shared_file, co
     const gguf::File& file = *shared_file;
     const Format format = kv_format(options.kv_cache_type);
     check_suitable(*backend, spec, format);
-    const DecoderLimits limits = step_limits(options, spec, file, backend->info().step_tokens);
+    const DecoderLimits limits = step_limits(options, spec, file, backend->info());
     auto decoder =
         std::make_unique<Decoder>(file, spec, options.tensor_formats, backend, limits, options.watch);
     std::vector<std::shared_ptr<ServedAdapter>> adapters;
@@ -255,18 +253,19 @@ constexpr std::int64_t kLeastGpuContext = 8192;
 // As many layers as fit the device, measured with everything that the model would ask of it.
 std::int64_t fitting_layers(const gguf::File& file, const ModelSpec& spec, const LoadOptions& options,
                             const std::shared_ptr<Backend>& device, const BackendInfo& info) {
-    const auto need_of = [&](std::int64_t step_tokens) {
+    const auto need_of = [&](const BackendInfo& backend) {
         const auto probe = std::make_shared<MemoryProbe>(device, spec.layers.size());
-        Decoder(file, spec, options.tensor_formats, probe, step_limits(options, spec, file, step_tokens));
+        Decoder(file, spec, options.tensor_formats, probe, step_limits(options, spec, file, backend));
         return probe->need();
     };
     const std::int64_t context =
         options.n_ctx > 0 ? options.n_ctx : std::min(spec.n_ctx_train, kLeastGpuContext);
     const std::int64_t token_bytes = kv_bytes_per_token(spec, kv_format(options.kv_cache_type));
-    return fitting_gpu_layers({.need = need_of(info.step_tokens),
-                               .split_activation_bytes = need_of(0).activations,
-                               .kv_layer_bytes = context * (token_bytes / spec.n_cache_layers()),
-                               .free_bytes = info.memory_bytes});
+    return fitting_gpu_layers(
+        {.need = need_of(info),
+         .split_activation_bytes = need_of({.step_tokens = kMostStepTokens}).activations,
+         .kv_layer_bytes = context * (token_bytes / spec.n_cache_layers()),
+         .free_bytes = info.memory_bytes});
 }
 
 PlacedModel place_on_cpu(const std::shared_ptr<const gguf::File>& file, const ModelSpec& spec,
