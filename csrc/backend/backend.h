@@ -16,6 +16,7 @@
 namespace llmcore {
 
 class FileReader;
+class ThreadPool;
 
 // Rows of float32 on the device. `id` is an index the backend gave out.
 struct Buffer {
@@ -55,10 +56,10 @@ struct BackendInfo {
     std::string name = {};
     std::int64_t kv_block_tokens = 0;
     int threads = 0;
-    std::int64_t memory_bytes = 0;  // free on a device with memory of its own; 0: it uses the host's
-    std::int64_t step_tokens = 0;   // rows of a step that suit it; 0: as the size of the model allows
+    std::int64_t memory_bytes = 0;     // free on a device with memory of its own; 0: it uses the host's
+    std::int64_t step_tokens = 0;      // rows of a step that suit it; 0: as the size of the model allows
     std::int64_t step_operations = 0;  // then: multiplications and additions of a step that suit it
-    bool runs_encoders = true;      // LayerNorm, positions that are added, attention that is not causal
+    bool runs_encoders = true;         // LayerNorm, positions that are added, attention that is not causal
 };
 
 // How the cache of every layer is laid out. `format` is one of those that the backend caches().
@@ -211,6 +212,9 @@ public:
     virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
     virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
     virtual void copy_kv_block(std::int32_t /*from*/, std::int32_t /*to*/) {}
+
+    // Threads of the host that are idle between steps; null: there are none.
+    virtual ThreadPool* threads() { return nullptr; }
 
     // A step: begin, any of the operations, end. The batch stays valid until end.
     virtual void begin(const Batch& batch) = 0;

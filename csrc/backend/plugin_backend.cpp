@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/cpu_features.h"
 #include "base/error.h"
 
 namespace llmcore {
@@ -14,6 +15,8 @@ namespace {
 
 // Rows of a step: few reads of the weights for a long prompt, and still some tens of milliseconds.
 constexpr std::int64_t kStepTokens = 2048;
+// For what the host does between steps.
+constexpr int kMostThreads = 8;
 
 constexpr std::array<std::size_t, 8> kOpBytes = {sizeof(EmbedOp),    sizeof(NormOp),      sizeof(LinearOp),
                                                  sizeof(MoeOp),      sizeof(RopeStoreOp), sizeof(AttentionOp),
@@ -113,6 +116,12 @@ void PluginBackend::write_kv_block(std::int32_t block, const std::byte* from) {
 
 void PluginBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
     call(table_.copy_kv_block, backend_, from, to);
+}
+
+ThreadPool* PluginBackend::threads() {
+    if (!threads_)
+        threads_ = std::make_unique<ThreadPool>(std::clamp(available_processors(), 1, kMostThreads));
+    return threads_.get();
 }
 
 std::shared_ptr<const Adapter> PluginBackend::make_adapter(std::span<const LowRankChange>) const {

@@ -3,6 +3,7 @@
 
 #include "backend/backend.h"
 #include "backend/device_abi.h"
+#include "base/thread_pool.h"
 
 namespace llmcore {
 
@@ -27,6 +28,7 @@ public:
     void read_kv_block(std::int32_t block, std::byte* to) override;
     void write_kv_block(std::int32_t block, const std::byte* from) override;
     void copy_kv_block(std::int32_t from, std::int32_t to) override;
+    ThreadPool* threads() override;
     // There are none: Error(model).
     std::shared_ptr<const Adapter> make_adapter(std::span<const LowRankChange> changes) const override;
     void begin(const Batch& batch) override;
@@ -43,6 +45,7 @@ public:
 private:
     const BackendTable& table_;
     void* backend_ = nullptr;
+    std::unique_ptr<ThreadPool> threads_;  // made when first asked for
 };
 
 }  // namespace llmcore

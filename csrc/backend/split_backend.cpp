@@ -123,6 +123,11 @@ void SplitBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
     for (const auto& side : sides_) side->copy_kv_block(from, to);
 }
 
+ThreadPool* SplitBackend::threads() {
+    const bool front = sides_[kFront]->info().memory_bytes == 0;
+    return sides_[front ? kFront : kBack]->threads();
+}
+
 void SplitBackend::begin(const Batch& batch) {
     side_ = kFront;
     crossed_ = false;

@@ -29,6 +29,8 @@ public:
     void read_kv_block(std::int32_t block, std::byte* to) override;
     void write_kv_block(std::int32_t block, const std::byte* from) override;
     void copy_kv_block(std::int32_t from, std::int32_t to) override;
+    // Of a side that computes on the host, where one does.
+    ThreadPool* threads() override;
     void begin(const Batch& batch) override;
     void write_rows(Buffer to, std::span<const float> values) override;
     void embed(const EmbedOp& op) override;

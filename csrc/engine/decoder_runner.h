@@ -90,6 +90,7 @@ public:
         backend_->write_kv_block(block, from);
     }
     void copy_kv_block(std::int32_t from, std::int32_t to) override { backend_->copy_kv_block(from, to); }
+    ThreadPool* threads() override { return backend_->threads(); }
 
 private:
     // An error instead of a SIGBUS, unless the file is shortened in the very step.

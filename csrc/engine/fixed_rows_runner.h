@@ -31,6 +31,7 @@ public:
         inner_->write_kv_block(block, from);
     }
     void copy_kv_block(std::int32_t from, std::int32_t to) override { inner_->copy_kv_block(from, to); }
+    ThreadPool* threads() override { return inner_->threads(); }
 
 private:
     std::span<const float> run(const Batch& batch, bool hidden);

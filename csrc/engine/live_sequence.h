@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <vector>
 
@@ -24,6 +25,13 @@ struct LiveRequest {
     std::vector<SequenceId> live;
 };
 
+// What a row of logits gives: a token or an error.
+struct Draw {
+    std::int32_t token = 0;
+    TokenLogprobs logprobs = {};  // if they are wanted
+    std::exception_ptr error = {};
+};
+
 struct LiveSequence {
     SequenceId id;
     LiveRequest& request;
@@ -40,6 +48,7 @@ struct LiveSequence {
     std::vector<std::int32_t> guesses = {};  // tokens that may follow `tokens`, in the step under way
     bool drafted = false;                    // they are the draft model's
     double guess_rate = 0.0;                 // how often those were right, lately
+    std::optional<Draw> draw = {};           // of the step under way, where it was made ahead
     double logprob_sum = 0.0;
     std::vector<TokenLogprobs> prompt_logprobs = {};
     std::vector<float> values = {};

@@ -8,6 +8,7 @@
 
 #include "backend/batch.h"
 #include "base/error.h"
+#include "base/thread_pool.h"
 #include "gguf/reader.h"
 #include "model/lora.h"
 #include "model/pooling.h"
@@ -45,6 +46,9 @@ public:
     virtual void read_kv_block(std::int32_t /*block*/, std::byte* /*to*/) {}
     virtual void write_kv_block(std::int32_t /*block*/, const std::byte* /*from*/) {}
     virtual void copy_kv_block(std::int32_t /*from*/, std::int32_t /*to*/) {}
+
+    // Threads of the host that are idle between steps; null: there are none.
+    virtual ThreadPool* threads() { return nullptr; }
 };
 
 }  // namespace llmcore

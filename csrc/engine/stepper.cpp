@@ -28,6 +28,8 @@ Stepper::Stepper(ModelRunner& runner, const Vocabulary& vocabulary, const Schedu
       spilled_(options.spilled),
       scheduler_(config, options.spilled,
                  [&runner](std::int32_t from, std::int32_t to) { runner.copy_kv_block(from, to); }),
+      threads_(runner.threads()),
+      scratches_(threads_ == nullptr ? 1 : static_cast<std::size_t>(threads_->size())),
       guesses_(options.guesses),
       speculation_(options.draft_tokens, options.draft_adapts),
       pace_(options.mixed_step_seconds) {
@@ -197,6 +199,7 @@ void Stepper::step(std::vector<Output>& outputs) {
     if (drafter_ && step_prompt_rows_ == 0 && !result.empty()) {
         speculation_.model_cost().learn(static_cast<double>(rows_.n_rows()), seconds(Clock::now() - ran));
     }
+    if (!result.empty()) draw_ahead(entries, result);
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (!sequences_.contains(entries[i].id)) continue;
         guarded({&entries[i], 1}, [&] {

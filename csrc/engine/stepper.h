@@ -114,6 +114,9 @@ private:
     void draft(std::span<LiveSequence* const> guessing, std::int64_t n_decoding);
     std::vector<Drafter::Wish> draft_wishes(std::span<LiveSequence* const> guessing, std::int64_t n_decoding);
     void learn_guesses(LiveSequence* sequence, bool drafted, std::size_t guessed, std::size_t right);
+    void draw_ahead(const std::vector<StepEntry>& entries, std::span<const float> result);
+    static Draw draw_from(LiveSequence& sequence, std::span<const float> logits, const Permission& permission,
+                          SamplingScratch& scratch);
     void sample_rows(LiveSequence& sequence, std::size_t place, std::span<const float> rows,
                      std::vector<Output>& outputs);
     void ask_guide(const std::vector<StepEntry>& entries);
@@ -143,7 +146,8 @@ private:
     StepRows rows_;
     std::optional<GuideThread> guide_;
     std::vector<std::ptrdiff_t> guide_places_;  // by entry of the step: its query, or -1
-    SamplingScratch scratch_;
+    ThreadPool* threads_;                       // of the runner; may be null
+    std::vector<SamplingScratch> scratches_;    // one a thread
     const std::int64_t guesses_;
     std::unique_ptr<Drafter> drafter_;
     Speculation speculation_;

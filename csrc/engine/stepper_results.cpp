@@ -11,6 +11,11 @@ namespace {
 
 double seconds(Stepper::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
+// Values of a step's logits for which threads are worth waking.
+constexpr std::int64_t kLeastShared = 1 << 16;
+
+bool wants_logprobs(const RequestSpec& spec) { return spec.score || spec.sampling.logprobs; }
+
 }  // namespace
 
 void Stepper::process(std::size_t place, const StepEntry& entry, std::span<const float> rows,
@@ -30,6 +35,47 @@ void Stepper::process(std::size_t place, const StepEntry& entry, std::span<const
     }
     if (spec.prompt_logprobs && first < active.n_prompt()) collect_prompt_logprobs(active, first, rows);
     if (caught_up) sample_rows(active, place, rows, outputs);
+}
+
+// The rows of many sequences are independent, and a row of a large vocabulary takes as long as a matrix of a
+// small model: the model's threads share them. Not those whose mask is still being made, nor guesses, of
+// which the next depends on the one before.
+void Stepper::draw_ahead(const std::vector<StepEntry>& entries, std::span<const float> result) {
+    if (threads_ == nullptr || threads_->size() < 2) return;
+    struct Drawing {
+        LiveSequence* sequence;
+        std::span<const float> logits;
+    };
+    std::vector<Drawing> drawing;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        LiveSequence& active = sequence(entries[i].id);
+        const bool ends = scheduler_.cached_tokens(active.id) + entries[i].n_tokens == active.n_known();
+        if (active.request.spec.kind != RequestKind::generate || !ends || guide_places_[i] >= 0) continue;
+        const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
+        drawing.push_back({&active, rows_.result_of(i, result, limits_.n_vocab).last(n_vocab)});
+    }
+    if (static_cast<std::int64_t>(drawing.size()) * limits_.n_vocab < kLeastShared) return;
+    threads_->parallel_for(
+        static_cast<std::int64_t>(drawing.size()), 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const auto& [active, logits] = drawing[static_cast<std::size_t>(i)];
+                active->draw = draw_from(*active, logits, {}, scratches_[static_cast<std::size_t>(worker)]);
+            }
+        });
+}
+
+Draw Stepper::draw_from(LiveSequence& sequence, std::span<const float> logits, const Permission& permission,
+                        SamplingScratch& scratch) {
+    const RequestSpec& spec = sequence.request.spec;
+    Draw draw;
+    try {
+        draw.token = sequence.sampler.next(logits, scratch, permission.allowed);
+        if (wants_logprobs(spec))
+            draw.logprobs = compute_logprobs(logits, draw.token, spec.sampling.logprobs.value_or(0), scratch);
+    } catch (...) {
+        draw.error = std::current_exception();
+    }
+    return draw;
 }
 
 // Each row's token is sampled as ever, from the model's own distribution; a guess that is the same token
@@ -63,7 +109,7 @@ void Stepper::collect_prompt_logprobs(LiveSequence& sequence, std::int64_t first
         if (next >= sequence.request.spec.prompt.size()) return;
         sequence.prompt_logprobs.push_back(
             compute_logprobs(rows.subspan(i * n_vocab, n_vocab), sequence.tokens[next],
-                             *sequence.request.spec.prompt_logprobs, scratch_));
+                             *sequence.request.spec.prompt_logprobs, scratches_[0]));
     }
 }
 
@@ -126,21 +172,20 @@ std::optional<std::int32_t> Stepper::sample(LiveSequence& sequence, const Permis
         end_text(sequence, FinishReason::stop, std::move(output), outputs);
         return std::nullopt;
     }
-    const std::int32_t token = sequence.sampler.next(logits, scratch_, permission.allowed);
+    Draw draw = sequence.draw ? *std::exchange(sequence.draw, std::nullopt)
+                              : draw_from(sequence, logits, permission, scratches_[0]);
+    if (draw.error) std::rethrow_exception(draw.error);
+    const std::int32_t token = draw.token;
     if (!sequence.first_token) sequence.first_token = Clock::now();
     sequence.tokens.push_back(token);
     sequence.unguided = token;
     ++totals_.generated_tokens;
 
-    TokenLogprobs logprobs;
-    if (spec.score || spec.sampling.logprobs) {
-        logprobs = compute_logprobs(logits, token, spec.sampling.logprobs.value_or(0), scratch_);
-        sequence.logprob_sum += static_cast<double>(logprobs.chosen.logprob);
-    }
+    if (wants_logprobs(spec)) sequence.logprob_sum += static_cast<double>(draw.logprobs.chosen.logprob);
     const bool ended = ends_text(spec, token);
     if (!ended) {
         output.tokens.push_back(token);
-        if (spec.sampling.logprobs) output.logprobs.push_back(std::move(logprobs));
+        if (spec.sampling.logprobs) output.logprobs.push_back(std::move(draw.logprobs));
         output.text = sequence.text.push(token, sequence.n_sampled() >= spec.sampling.min_tokens);
     }
     const FinishReason reason = finish_reason(sequence, ended);

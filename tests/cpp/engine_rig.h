@@ -18,6 +18,7 @@ namespace llmcore::test {
 struct Collected {
     std::string text;
     std::vector<std::int32_t> tokens;
+    std::vector<float> logprobs;  // of the tokens, if asked for
     Output last;
     std::size_t n_finished = 0;
     bool done = false;
@@ -29,6 +30,7 @@ inline void collect(std::vector<Output> outputs, Results& results) {
         Collected& c = results[{output.request, output.index}];
         c.text += output.text;
         c.tokens.insert(c.tokens.end(), output.tokens.begin(), output.tokens.end());
+        for (const TokenLogprobs& found : output.logprobs) c.logprobs.push_back(found.chosen.logprob);
         if (output.finish != FinishReason::none) {
             ++c.n_finished;
             c.last = std::move(output);
@@ -43,8 +45,9 @@ struct Rig {
     Results results;
 
     explicit Rig(RunnerLimits limits = FakeRunner::small_limits(), EngineConfig config = {.max_batch = 4},
-                 std::unique_ptr<TokenGuide> guide = nullptr) {
+                 std::unique_ptr<TokenGuide> guide = nullptr, int threads = 1) {
         auto owned = std::make_unique<FakeRunner>(limits);
+        if (threads > 1) owned->pool = std::make_unique<ThreadPool>(threads);
         runner = owned.get();
         engine = std::make_unique<Engine>(std::move(owned), fake_vocabulary(), config, std::move(guide));
     }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -51,9 +52,10 @@ public:
 
     std::span<const float> forward(const Batch& batch) override {
         store(batch);
-        result_.assign(batch.logit_rows.size() * kVocab, 0.0F);
-        for_each_wanted(batch, [this](std::size_t i, const std::vector<std::int32_t>& tokens) {
-            float* row = &result_[i * kVocab];
+        const auto n_vocab = static_cast<std::size_t>(limits_.n_vocab);
+        result_.assign(batch.logit_rows.size() * n_vocab, 0.0F);
+        for_each_wanted(batch, [&](std::size_t i, const std::vector<std::int32_t>& tokens) {
+            float* row = &result_[i * n_vocab];
             row[next_token(tokens)] = 10.0F;
             if (tokens.back() == kNanToken) row[0] = std::numeric_limits<float>::quiet_NaN();
         });
@@ -86,6 +88,9 @@ public:
         std::memcpy(place(to), place(from), static_cast<std::size_t>(kv_block_bytes()));
     }
 
+    ThreadPool* threads() override { return pool.get(); }
+
+    std::unique_ptr<ThreadPool> pool;  // null: none
     bool copies_blocks = true;
     std::atomic<int> copy_microseconds{0};
     std::atomic<int> step_microseconds{0};

@@ -32,6 +32,32 @@ LLMCORE_TEST(engine_interleaved_requests_equal_each_alone) {
     CHECK(rig.engine->stats().requests == 12);
 }
 
+LLMCORE_TEST(engine_threads_that_share_a_step_s_rows_change_nothing) {
+    RunnerLimits limits = FakeRunner::small_limits();
+    limits.n_vocab = 40'000;
+    Rig single(limits, {.max_batch = 8}), shared(limits, {.max_batch = 8}, nullptr, 3);
+    for (Rig* rig : {&single, &shared}) {
+        for (std::uint64_t id = 1; id <= 10; ++id) {
+            RequestSpec spec = request(id, prompt_of(id, 3 + id), 20);
+            spec.sampling.temperature = id % 2 == 0 ? 0.0F : 1.0F;
+            spec.sampling.repetition_penalty = id % 3 == 0 ? 1.1F : 1.0F;
+            spec.sampling.seed = id;
+            spec.sampling.logit_bias = {{kThrowToken, -1000.0F}, {kNanToken, -1000.0F}};
+            if (id % 4 < 2) spec.sampling.logprobs = 2;
+            if (id == 7) spec.prompt = {1, kNanToken};
+            rig->engine->submit(spec);
+        }
+        CHECK(rig->await(10));
+    }
+    CHECK(shared.result(7).last.finish == FinishReason::error);
+    CHECK(shared.result(7).last.error_message == single.result(7).last.error_message);
+    for (std::uint64_t id = 1; id <= 10; ++id) {
+        CHECK(shared.result(id).tokens == single.result(id).tokens);
+        CHECK(shared.result(id).logprobs == single.result(id).logprobs);
+        CHECK(shared.result(id).logprobs.size() == (id % 4 < 2 ? shared.result(id).tokens.size() : 0));
+    }
+}
+
 LLMCORE_TEST(engine_stops_at_strings_across_steps) {
     Rig rig;
     const auto prompt = prompt_of(5, 6);
