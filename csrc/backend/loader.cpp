@@ -40,7 +40,7 @@ std::filesystem::path cuda_library() {
 }
 
 // The library stays loaded for good: CUDA's runtime does not survive being unloaded.
-std::shared_ptr<PluginBackend> load_cuda(const std::filesystem::path& path) {
+std::shared_ptr<PluginBackend> load_cuda(const std::filesystem::path& path, int threads) {
     if (path.empty()) refuse_cuda(std::string("this build has no CUDA backend (") + kCudaLibrary + ")");
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (library == nullptr) {
@@ -53,7 +53,7 @@ std::shared_ptr<PluginBackend> load_cuda(const std::filesystem::path& path) {
     const BackendTable* table = entry(reason.data(), static_cast<std::int64_t>(reason.size()));
     reason.back() = '\0';
     if (table == nullptr) refuse_cuda(reason.front() != '\0' ? reason.data() : "no usable device");
-    return std::make_shared<PluginBackend>(*table);
+    return std::make_shared<PluginBackend>(*table, threads);
 }
 
 }  // namespace
@@ -67,14 +67,14 @@ LoadedBackend load_backend(std::string_view device, const BackendOptions& option
     std::string note;
     if (device != "cpu") {
         const std::filesystem::path library = cuda_library();
-        if (device == "cuda") return {load_cuda(library), {}};
+        if (device == "cuda") return {load_cuda(library, options.threads), {}};
         try {
-            if (!library.empty()) return {load_cuda(library), {}};
+            if (!library.empty()) return {load_cuda(library, options.threads), {}};
         } catch (const Error& error) {
             note = std::string("using the CPU: ") + error.what();
         }
     }
-    const int count = options.threads > 0 ? options.threads : std::max(1, available_processors());
+    const int count = options.threads > 0 ? options.threads : available_processors();
     auto pool = options.pool != nullptr ? options.pool : std::make_shared<ThreadPool>(count);
     return {std::make_shared<CpuBackend>(KernelSelector::from_environment(options.tuned), std::move(pool),
                                          options.weights_in_place),
@@ -86,7 +86,7 @@ CudaStatus cuda_status() {
     const std::filesystem::path library = cuda_library();
     status.library = library.string();
     try {
-        const AbiInfo info = load_cuda(library)->device_info();
+        const AbiInfo info = load_cuda(library, 0)->device_info();
         status.name = info.name;
         status.total_bytes = info.total_bytes;
         status.free_bytes = info.free_bytes;

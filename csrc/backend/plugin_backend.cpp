@@ -52,7 +52,8 @@ void call(Function function, Args... args) {
 
 }  // namespace
 
-PluginBackend::PluginBackend(const BackendTable& table, std::int32_t device) : table_(table) {
+PluginBackend::PluginBackend(const BackendTable& table, int threads, std::int32_t device)
+    : table_(table), n_threads_(threads > 0 ? threads : std::min(available_processors(), kMostThreads)) {
     check_table(table);
     call(table.create, device, &backend_);
 }
@@ -119,8 +120,7 @@ void PluginBackend::copy_kv_block(std::int32_t from, std::int32_t to) {
 }
 
 ThreadPool* PluginBackend::threads() {
-    if (!threads_)
-        threads_ = std::make_unique<ThreadPool>(std::clamp(available_processors(), 1, kMostThreads));
+    if (!threads_) threads_ = std::make_unique<ThreadPool>(n_threads_);
     return threads_.get();
 }
 

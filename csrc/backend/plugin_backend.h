@@ -10,8 +10,9 @@ namespace llmcore {
 class PluginBackend final : public Backend {
 public:
     // Creates the library's backend on its device of that number. The table stays where it is for good.
-    // Throws Error(model) for a table of another build, and what the library reports.
-    explicit PluginBackend(const BackendTable& table, std::int32_t device = 0);
+    // threads: of the host, for work between steps; 0: some. Throws Error(model) for a table of another
+    // build, and what the library reports.
+    explicit PluginBackend(const BackendTable& table, int threads = 0, std::int32_t device = 0);
     ~PluginBackend() override;
     PluginBackend(const PluginBackend&) = delete;
     PluginBackend& operator=(const PluginBackend&) = delete;
@@ -45,6 +46,7 @@ public:
 private:
     const BackendTable& table_;
     void* backend_ = nullptr;
+    int n_threads_;
     std::unique_ptr<ThreadPool> threads_;  // made when first asked for
 };
 

@@ -9,12 +9,15 @@
 #include <sys/auxv.h>
 #endif
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
 #include <thread>
 
+#include "base/cpu_quota.h"
 #include "base/error.h"
 #include "base/text_file.h"
 
@@ -169,9 +172,11 @@ std::string cpu_name() {
 int available_processors() {
     cpu_set_t set;
     CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-    const unsigned int count = std::thread::hardware_concurrency();
-    return count > 0 ? static_cast<int>(count) : 1;
+    const bool told = sched_getaffinity(0, sizeof(set), &set) == 0;
+    const int count =
+        std::max(1, told ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency()));
+    const double quota = cpu_quota("/sys/fs/cgroup", read_text_file("/proc/self/cgroup"));
+    return quota > 0.0 ? std::min(count, static_cast<int>(std::ceil(quota))) : count;
 }
 
 }  // namespace llmcore

@@ -26,7 +26,7 @@ Isa isa_ceiling();
 const char* isa_name(Isa isa);
 // The processor's own name, or its architecture where there is none.
 std::string cpu_name();
-// Processors this process may use.
+// Processors this process may use, and whose time a container leaves it; at least 1.
 int available_processors();
 
 }  // namespace llmcore

@@ -38,10 +38,10 @@ void BlockPool::unlink(std::int32_t block) {
 std::int32_t BlockPool::take() {
     if (n_free_ == 0) fail(ErrorCode::internal, "cache", "no free KV block");
     const std::int32_t block = nodes_.back().next;
-    unlink(block);
     Node& taken = node(block);
+    if (taken.published && leaving_) leaving_(block, taken.key);  // it may throw: nothing is changed yet
+    unlink(block);
     if (taken.published) {
-        if (leaving_) leaving_(block, taken.key);
         published_.erase(taken.key);
         --n_published_;
     }

@@ -218,6 +218,7 @@ void CudaBackend::alloc_kv(const KvSpec& spec) {
         // What no token wrote is read, weighed by 0: it must be a number.
         fill_device(kv_layers_.back().as<void>(), 0, bytes, stream_);
     }
+    if (kv_block_bytes() > 0) kv_host_ = host_alloc(static_cast<std::size_t>(kv_block_bytes()));
     wait_for(stream_);
 }
 
@@ -230,11 +231,6 @@ std::byte* CudaBackend::kv_block(std::size_t layer, std::int32_t block) const {
     return kv_layers_[layer].as<std::byte>() + static_cast<std::size_t>(block) * kv_layer_block_bytes();
 }
 
-std::byte* CudaBackend::kv_staging() {
-    if (kv_host_ == nullptr) kv_host_ = host_alloc(static_cast<std::size_t>(kv_block_bytes()));
-    return static_cast<std::byte*>(kv_host_);
-}
-
 std::int64_t CudaBackend::kv_block_bytes() const {
     return static_cast<std::int64_t>(kv_layers_.size() * kv_layer_block_bytes());
 }
@@ -242,7 +238,7 @@ std::int64_t CudaBackend::kv_block_bytes() const {
 void CudaBackend::read_kv_block(std::int32_t block, std::byte* to) {
     use_device(device_);
     const std::size_t bytes = kv_layer_block_bytes();
-    std::byte* const staged = kv_staging();
+    auto* const staged = static_cast<std::byte*>(kv_host_);
     for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
         copy_to_host(staged + layer * bytes, kv_block(layer, block), bytes, stream_);
     wait_for(stream_);
@@ -252,7 +248,7 @@ void CudaBackend::read_kv_block(std::int32_t block, std::byte* to) {
 void CudaBackend::write_kv_block(std::int32_t block, const std::byte* from) {
     use_device(device_);
     const std::size_t bytes = kv_layer_block_bytes();
-    std::byte* const staged = kv_staging();
+    auto* const staged = static_cast<std::byte*>(kv_host_);
     std::memcpy(staged, from, kv_layers_.size() * bytes);
     for (std::size_t layer = 0; layer < kv_layers_.size(); ++layer)
         copy_to_device(kv_block(layer, block), staged + layer * bytes, bytes, stream_);

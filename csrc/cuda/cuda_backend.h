@@ -173,7 +173,6 @@ private:
     KvLayer kv_layer(std::int64_t layer) const;
     std::size_t kv_layer_block_bytes() const;
     std::byte* kv_block(std::size_t layer, std::int32_t block) const;
-    std::byte* kv_staging();
     void plan_routing(const MoeOp& op);
     void run_expert_product(const MoeOp& op, const MatmulJob& job, Weight matrices, const float* input,
                             std::int64_t input_cols, const std::int32_t* source_rows);

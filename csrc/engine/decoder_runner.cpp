@@ -61,7 +61,9 @@ std::int64_t active_parameter_count(const gguf::File& file, const ModelSpec& spe
 
 DecoderLimits step_limits(const LoadOptions& options, const ModelSpec& spec, const gguf::File& file,
                           const BackendInfo& backend) {
-    DecoderLimits limits{.max_step_tokens = step_tokens(backend, active_parameter_count(file, spec)),
+    // Deterministic mode runs few rows at a time, and takes longer for as many.
+    const std::int64_t fitting = step_tokens(backend, active_parameter_count(file, spec));
+    DecoderLimits limits{.max_step_tokens = options.deterministic ? kLeastStepTokens : fitting,
                          .max_logit_rows = std::max(kLeastLogitRows, options.max_batch)};
     if (!spec.causal) {
         const std::int64_t longest = std::min(wanted_context(options, spec), spec.n_ctx_train);
@@ -363,6 +365,9 @@ LoadedModel load_model(const LoadOptions& options) {
                                  (options.deterministic ? " deterministic" : "") + describe(options.tuned) +
                                  (placed.is_split ? " gpu layers " + std::to_string(placed.gpu_layers) : "");
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
+    // A prompt's bits may depend on where it is cut; what is cached is as good either way.
+    const std::string steps =
+        options.deterministic ? "" : " steps of " + std::to_string(runner->limits().max_step_tokens);
     if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
@@ -374,7 +379,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .kv_plan = placed.plan.describe(),
                    .kv_cache_type = placed.plan.format,
                    .draft_model = {},
-                   .system_fingerprint = fingerprint(file, options.tensor_formats, settings),
+                   .system_fingerprint = fingerprint(file, options.tensor_formats, settings + steps),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
@@ -389,7 +394,8 @@ LoadedModel load_model(const LoadOptions& options) {
                    .kv_contexts = placed.plan.contexts(),
                    .generates = spec.causal,
                    .pooling = pooling_name(spec.pooling)};
-    info.cache_fingerprint = cache_fingerprint(info.system_fingerprint, spec, placed.plan.block_tokens);
+    info.cache_fingerprint = cache_fingerprint(fingerprint(file, options.tensor_formats, settings), spec,
+                                               placed.plan.block_tokens);
     return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
             std::move(placed.adapters)};
 }

@@ -64,8 +64,7 @@ DraftedModel load_drafted_model(LoadOptions options, const std::filesystem::path
     // A number of threads that is out of range is for load_model to refuse.
     const int threads = std::clamp(options.threads, 0, 1024);
     if (options.pool == nullptr) {
-        options.pool =
-            std::make_shared<ThreadPool>(threads > 0 ? threads : std::max(1, available_processors()));
+        options.pool = std::make_shared<ThreadPool>(threads > 0 ? threads : available_processors());
     }
     const std::int64_t budget =
         options.kv_budget_bytes != 0 ? options.kv_budget_bytes : available_memory_bytes() / 4;

@@ -17,6 +17,19 @@ std::int64_t longest(const SchedulerConfig& config, const SequenceNeeds& needs) 
                                                                  : needs.n_prompt + needs.max_new_tokens;
 }
 
+// Gives its block back.
+class HeldBlock {
+public:
+    HeldBlock(BlockPool& pool, std::int32_t block) : pool_(pool), block_(block) {}
+    ~HeldBlock() { pool_.release(block_); }
+    HeldBlock(const HeldBlock&) = delete;
+    HeldBlock& operator=(const HeldBlock&) = delete;
+
+private:
+    BlockPool& pool_;
+    std::int32_t block_;
+};
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerConfig& config, SpilledBlocks* spilled, CopyBlock copy)
@@ -290,12 +303,11 @@ void Scheduler::attach_part(Sequence& starting) {
     for (; end > begin; --end) {
         const std::optional<std::int32_t> donor = pool_.reuse(starting.part_keys[end - 1]);
         if (!donor) continue;
-        if (pool_.free_blocks() > 0) {
-            starting.blocks.push_back(pool_.take());
-            copy_(*donor, starting.blocks.back());
-            starting.cached = static_cast<std::int64_t>(end) * config_.part_tokens;
-        }
-        pool_.release(*donor);
+        const HeldBlock held(pool_, *donor);
+        if (pool_.free_blocks() == 0) return;
+        starting.blocks.push_back(pool_.take());
+        copy_(*donor, starting.blocks.back());
+        starting.cached = static_cast<std::int64_t>(end) * config_.part_tokens;
         return;
     }
 }

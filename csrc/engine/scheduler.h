@@ -75,11 +75,11 @@ public:
     // that room first. A sequence starts behind the cached blocks that its keys name, live ones of others
     // included, and waits while another is computing the next of them; it always runs its last token itself,
     // so no block that is shared is ever written. What a further block has in common with its own tokens is
-    // copied. Blocks for the step's tokens are taken here. Where they run
-    // out, the sequence admitted last gives its blocks back and waits again; it later runs all its tokens
-    // anew, as one prompt. Sequences that want all rows never have to: they are admitted only when the blocks
-    // of their longest text can be set aside. Empty only when nothing is queued or running, or when all that
-    // is waits for blocks to be read (SpilledBlocks::awaits_any).
+    // copied. Blocks for the step's tokens are taken here. Where they run out, the sequence admitted last
+    // gives its blocks back and waits again; it later runs all its tokens anew, as one prompt. Sequences that
+    // want all rows never have to: they are admitted only when the blocks of their longest text can be set
+    // aside. Empty only when nothing is queued or running, or when all that is waits for blocks to be read
+    // (SpilledBlocks::awaits_any).
     std::vector<StepEntry> schedule();
 
     // After a step: `n_tokens` more tokens of the sequence are cached.

@@ -114,9 +114,12 @@ def main() -> int:
     found = read_log(arguments.log.read_text(encoding="utf-8"))
     if not found:
         raise SystemExit(f"{arguments.log} tells of no kernels; was it built with LLMCORE_CUDA_RESOURCES?")
-    if arguments.write:
-        write_baseline(compiler(), found)
     nvcc, baseline = read_baseline()
+    if arguments.write:
+        if missing := {arch for _, arch in baseline} - {arch for _, arch in found}:
+            raise SystemExit(f"nothing written: the log has no kernels for {', '.join(sorted(missing))}")
+        write_baseline(compiler(), found)
+        nvcc, baseline = read_baseline()
     if nvcc != compiler():
         print(f"kernels' registers not compared: nvcc is {compiler()}, the baseline's {nvcc}")
         return 0
