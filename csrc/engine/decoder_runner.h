@@ -23,7 +23,7 @@ struct LoadOptions {
     std::filesystem::path path;
     std::string device = "auto";
     std::string gpu_layers = "auto";    // of them, on a GPU: see parse_gpu_layers
-    int threads = 0;                    // 0: one a physical core
+    int threads = 0;                    // 0: available_processors()
     std::int64_t n_ctx = 0;             // 0: the model's, as far as memory allows
     std::string kv_cache_type = "f16";  // or f32, bf16, q8_0, q4_0
     std::int64_t max_batch = 32;
