@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <string>
 
 #include "base/text_file.h"
@@ -10,10 +11,10 @@ namespace llmcore {
 
 namespace {
 
-double positive(double value) { return value > 0.0 ? value : 0.0; }
+constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
 double number_in(const std::filesystem::path& file) {
-    return positive(std::strtod(read_text_file(file.c_str()).c_str(), nullptr));
+    return std::strtod(read_text_file(file.c_str()).c_str(), nullptr);
 }
 
 // Of the folder of a group alone: version 2 has "quota period" or "max period", version 1 a file for each,
@@ -26,24 +27,19 @@ double quota_of(const std::filesystem::path& group) {
         period = number_in(group / "cpu.cfs_period_us");
     } else {
         char* rest = nullptr;
-        quota = positive(std::strtod(both.c_str(), &rest));
-        period = positive(std::strtod(rest, nullptr));
+        quota = std::strtod(both.c_str(), &rest);
+        period = std::strtod(rest, nullptr);
     }
-    return period > 0.0 ? quota / period : 0.0;
+    return quota > 0.0 && period > 0.0 ? quota / period : kUnlimited;
 }
 
 // The tightest of a group's and those above it.
 double tightest(const std::filesystem::path& root, const std::filesystem::path& group) {
-    double found = 0.0;
     std::filesystem::path at = root;
-    const auto look = [&] {
-        const double quota = quota_of(at);
-        if (quota > 0.0 && (found == 0.0 || quota < found)) found = quota;
-    };
-    look();
+    double found = quota_of(at);
     for (const std::filesystem::path& part : group.relative_path()) {
         at /= part;
-        look();
+        found = std::min(found, quota_of(at));
     }
     return found;
 }
@@ -52,7 +48,7 @@ double tightest(const std::filesystem::path& root, const std::filesystem::path& 
 
 // A line is "number:controllers:path"; version 2's has no controllers.
 double cpu_quota(const std::filesystem::path& root, std::string_view membership) {
-    double found = 0.0;
+    double found = kUnlimited;
     while (!membership.empty()) {
         const std::string_view line = membership.substr(0, membership.find('\n'));
         membership.remove_prefix(std::min(membership.size(), line.size() + 1));
@@ -62,10 +58,9 @@ double cpu_quota(const std::filesystem::path& root, std::string_view membership)
         const std::string_view controllers = line.substr(first + 1, second - first - 1);
         const bool is_cpu = (',' + std::string(controllers) + ',').find(",cpu,") != std::string::npos;
         if (!controllers.empty() && !is_cpu) continue;
-        const double quota = tightest(root / controllers, std::filesystem::path(line.substr(second + 1)));
-        if (quota > 0.0 && (found == 0.0 || quota < found)) found = quota;
+        found = std::min(found, tightest(root / controllers, std::filesystem::path(line.substr(second + 1))));
     }
-    return found;
+    return found == kUnlimited ? 0.0 : found;
 }
 
 }  // namespace llmcore

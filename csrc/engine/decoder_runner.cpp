@@ -366,8 +366,8 @@ LoadedModel load_model(const LoadOptions& options) {
                                  (placed.is_split ? " gpu layers " + std::to_string(placed.gpu_layers) : "");
     std::unique_ptr<ModelRunner> runner = std::move(placed.runner);
     // A prompt's bits may depend on where it is cut; what is cached is as good either way.
-    const std::string steps =
-        options.deterministic ? "" : " steps of " + std::to_string(runner->limits().max_step_tokens);
+    const std::string cached = fingerprint(file, options.tensor_formats, settings);
+    const std::string steps = "steps of " + std::to_string(runner->limits().max_step_tokens);
     if (options.deterministic && spec.causal) runner = fixed_rows(std::move(runner), spec);
 
     ModelInfo info{.name = display_name(spec, options.path),
@@ -379,7 +379,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .kv_plan = placed.plan.describe(),
                    .kv_cache_type = placed.plan.format,
                    .draft_model = {},
-                   .system_fingerprint = fingerprint(file, options.tensor_formats, settings + steps),
+                   .system_fingerprint = options.deterministic ? cached : fingerprint(cached, steps),
                    .threads = placed.backend.threads,
                    .n_vocab = spec.n_vocab,
                    .d_model = spec.d_model,
@@ -394,8 +394,7 @@ LoadedModel load_model(const LoadOptions& options) {
                    .kv_contexts = placed.plan.contexts(),
                    .generates = spec.causal,
                    .pooling = pooling_name(spec.pooling)};
-    info.cache_fingerprint = cache_fingerprint(fingerprint(file, options.tensor_formats, settings), spec,
-                                               placed.plan.block_tokens);
+    info.cache_fingerprint = cache_fingerprint(cached, spec, placed.plan.block_tokens);
     return {std::move(runner), std::move(vocabulary), std::move(info), std::move(placed.device),
             std::move(placed.adapters)};
 }

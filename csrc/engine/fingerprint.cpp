@@ -74,6 +74,13 @@ std::string fingerprint(const gguf::File& file, const TensorFormats& formats, co
     return digest.text();
 }
 
+std::string fingerprint(const std::string& model, const std::string& setting) {
+    Digest digest;
+    digest.add(std::string_view(model));
+    digest.add(std::string_view(setting));
+    return digest.text();
+}
+
 std::uint64_t cache_fingerprint(const std::string& fingerprint, const ModelSpec& spec,
                                 std::int64_t block_tokens) {
     Digest digest;
